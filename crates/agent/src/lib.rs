@@ -1,0 +1,1 @@
+//! Agent: the daemon on each device.

@@ -1,0 +1,1 @@
+//! API: every request and response between parts, and the typed clients.

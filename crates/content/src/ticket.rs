@@ -1,0 +1,90 @@
+//! Swarm tickets: the coordinator's word that a device may take part in a swarm (architecture §3).
+//!
+//! A peer without a valid ticket learns nothing, not even whether the content exists.
+
+use crate::bytes_io::{Reader, ShortInput, Writer};
+use crate::signed::Statement;
+use crate::{ContentId, PeerId, Scope};
+
+/// A ticket lives at most this long, in seconds.
+pub const MAX_TICKET_LIFE_S: u64 = 3600;
+
+/// "This device may take part in the swarm of this content in this scope until then."
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwarmTicket {
+    /// The content.
+    pub content: ContentId,
+    /// The widest scope it is good for.
+    pub scope: Scope,
+    /// The device; peers compare it with the key of the TLS connection.
+    pub peer: PeerId,
+    /// Unix seconds after which it is void.
+    pub not_after: u64,
+}
+
+impl SwarmTicket {
+    /// Whether it lets `peer` into the swarm of `content` at `now` (Unix seconds). A ticket that claims to live longer
+    /// than [`MAX_TICKET_LIFE_S`] from now is void too: no honest coordinator makes one.
+    pub fn admits(&self, peer: PeerId, content: ContentId, now: u64) -> bool {
+        // Clocks of devices differ; five minutes of grace in the far direction.
+        let far = now.saturating_add(MAX_TICKET_LIFE_S + 300);
+        self.peer == peer && self.content == content && now <= self.not_after && self.not_after <= far
+    }
+}
+
+impl Statement for SwarmTicket {
+    const CONTEXT: &'static str = "peerage swarm ticket v1";
+    const MAX_LEN: usize = 73;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer
+            .raw(self.content.as_bytes())
+            .u8(self.scope as u8)
+            .raw(self.peer.as_bytes())
+            .u64(self.not_after);
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, ShortInput> {
+        let mut reader = Reader::new(bytes);
+        let ticket = Self {
+            content: ContentId::from_bytes(reader.array("content")?),
+            scope: Scope::from_u8(reader.u8("scope")?)
+                .ok_or(ShortInput { field: "scope", why: "not 1 to 3" })?,
+            peer: PeerId::from_bytes(reader.array("peer")?),
+            not_after: reader.u64("not_after")?,
+        };
+        reader.end("ticket")?;
+        Ok(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SecretKey, Signed, SignedError};
+
+    #[test]
+    fn only_the_named_device_content_and_hour() {
+        let (coordinator, device) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]).public());
+        let content = ContentId::from_bytes([3; 32]);
+        let ticket = SwarmTicket { content, scope: Scope::Lan, peer: device, not_after: 10_000 };
+        let signed = Signed::new(ticket, &coordinator);
+        let read = Signed::<SwarmTicket>::from_bytes(signed.as_bytes(), &[coordinator.public()]).unwrap();
+        assert!(read.get().admits(device, content, 9_000));
+        assert!(!read.get().admits(device, content, 10_001));
+        assert!(!read.get().admits(device, content, 1));
+        assert!(!read.get().admits(coordinator.public(), content, 9_000));
+        assert!(!read.get().admits(device, ContentId::from_bytes([4; 32]), 9_000));
+        assert!(matches!(
+            Signed::<SwarmTicket>::from_bytes(signed.as_bytes(), &[device]),
+            Err(SignedError::Untrusted { .. })
+        ));
+        for at in 33..signed.as_bytes().len() {
+            let mut bad = signed.as_bytes().to_vec();
+            bad[at] ^= 1;
+            assert!(Signed::<SwarmTicket>::from_bytes(&bad, &[coordinator.public()]).is_err(), "byte {at}");
+        }
+    }
+}

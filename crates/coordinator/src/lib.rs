@@ -1,0 +1,1 @@
+//! Coordinator: catalog, swarm registry and enrolments of a fleet.

@@ -1,0 +1,1 @@
+//! Host: facts about this device.

@@ -1,0 +1,1 @@
+//! Lab: a whole fleet on one machine.

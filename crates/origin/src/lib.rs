@@ -1,0 +1,1 @@
+//! Origin: HTTP range sources.

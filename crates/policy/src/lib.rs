@@ -1,0 +1,1 @@
+//! Policy: settings, their layers, and the decision what a device may do.

@@ -1,0 +1,1 @@
+//! Sim: the same engine for whole fleets in virtual time.

@@ -1,0 +1,1 @@
+//! Store: one directory of verified pieces.

@@ -1,0 +1,1 @@
+//! Swarm: the transfer engine as a state machine without I/O.

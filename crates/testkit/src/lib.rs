@@ -1,0 +1,1 @@
+//! Testkit: real processes, fake neighbours and network namespaces for tests.

@@ -1,0 +1,1 @@
+//! Transport: TLS connections between peers.

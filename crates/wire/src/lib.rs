@@ -1,0 +1,1 @@
+//! Wire: the peer protocol, its messages, limits and codec.
