@@ -1,1 +1,33 @@
-//! Swarm: the transfer engine as a state machine without I/O.
+//! Swarm: the transfer engine and its parts, as state machines without I/O.
+//!
+//! - [`Transfer`]: one content on one device. Events in ([`Transfer::handle`]), actions out
+//!   ([`Transfer::poll_action`]), one timer ([`Transfer::poll_timeout`]).
+//! - [`Bans`]: what peers did, over all transfers of a device.
+//! - [`matching`]: which neighbours the coordinator gives to a device.
+//!
+//! Time, randomness and ids are arguments. The same engine runs in the agent, in `peerage-sim` and in property tests.
+
+mod ban;
+mod dial;
+mod event;
+mod http;
+mod limits;
+pub mod matching;
+mod peer;
+mod pieces;
+mod plan;
+mod rate;
+mod rng;
+mod source;
+mod time;
+mod transfer;
+mod upload;
+
+pub use ban::{BAD_PIECES, BAN_TIME, Bans};
+pub use event::{Action, Candidate, Event, FetchError, FetchId, Offence, Outcome};
+pub use limits::Limits;
+pub use rate::RateMeter;
+pub use rng::Rng;
+pub use source::{ByKind, SourceId, SourceKind};
+pub use time::Time;
+pub use transfer::{PeerStats, Start, Stats, Transfer};

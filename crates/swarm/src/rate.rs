@@ -1,0 +1,96 @@
+//! How fast bytes flow: a sliding window of small buckets.
+
+use std::time::Duration;
+
+use crate::Time;
+
+const BUCKETS: usize = 20;
+const BUCKET: Duration = Duration::from_millis(100);
+
+/// Bytes a second over the last two seconds (or since the first byte, if that is less).
+#[derive(Debug, Clone)]
+pub struct RateMeter {
+    buckets: [u64; BUCKETS],
+    /// Number of the newest bucket since the epoch.
+    newest: u64,
+    started: Option<Time>,
+    last: Option<Time>,
+    total: u64,
+}
+
+impl Default for RateMeter {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS], newest: 0, started: None, last: None, total: 0 }
+    }
+}
+
+fn bucket_of(now: Time) -> u64 {
+    now.micros() / BUCKET.as_micros() as u64
+}
+
+impl RateMeter {
+    /// Counts `bytes` at `now`.
+    pub fn add(&mut self, bytes: u64, now: Time) {
+        self.advance(now);
+        self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes;
+        self.started.get_or_insert(now);
+        self.last = Some(now);
+        self.total += bytes;
+    }
+
+    /// Bytes a second now.
+    pub fn rate(&self, now: Time) -> u64 {
+        let Some(started) = self.started else { return 0 };
+        let age = bucket_of(now).saturating_sub(self.newest);
+        if age >= BUCKETS as u64 {
+            return 0;
+        }
+        let first = self.newest.saturating_sub(BUCKETS as u64 - 1 - age);
+        let bytes: u64 = (first..=self.newest).map(|at| self.buckets[(at % BUCKETS as u64) as usize]).sum();
+        // At least half a bucket, so that the first bytes of a source do not look like an infinite rate.
+        let window = BUCKET * (BUCKETS as u32 - 1);
+        let span = now.since(started).clamp(BUCKET / 2, window);
+        (bytes as f64 / span.as_secs_f64()) as u64
+    }
+
+    /// All bytes ever counted.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// When bytes were last counted.
+    pub const fn last(&self) -> Option<Time> {
+        self.last
+    }
+
+    fn advance(&mut self, now: Time) {
+        let now = bucket_of(now);
+        if now <= self.newest {
+            return;
+        }
+        for at in self.newest + 1..=now.min(self.newest + BUCKETS as u64) {
+            self.buckets[(at % BUCKETS as u64) as usize] = 0;
+        }
+        self.newest = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steady_flow_then_silence() {
+        let mut meter = RateMeter::default();
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        for ms in (0..5000).step_by(10) {
+            meter.add(10_000, at(ms));
+        }
+        let rate = meter.rate(at(5000));
+        assert!((900_000..1_100_000).contains(&rate), "{rate}");
+        assert_eq!(meter.rate(at(9000)), 0);
+        assert_eq!(meter.total(), 5_000_000);
+        meter.add(1, at(60_000));
+        assert!(meter.rate(at(60_000)) < 100);
+    }
+}
