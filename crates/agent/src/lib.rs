@@ -1,1 +1,41 @@
-//! Agent: the daemon on each device.
+//! Agent: the daemon on each device. Downloads, keeps, serves pieces to peers, obeys policy.
+//!
+//! It drives the engine of `peerage-swarm` with the rooms that touch the world: `store`, `transport`, `origin`, `host`.
+//! The way of a download, from the local API to the disk:
+//!
+//! `server::downloads` → [`downloads`] (callers share) → [`download`] (phases) → [`resolve`] (what is it?) →
+//! [`content::actor`] (one per content, drives the engine) → [`content::connection`] and [`content::fetch`] (bytes in) →
+//! [`content::sink`] (whole blocks to the store) → `server::handout` (the finished file).
+//!
+//! What survives a crash: verified pieces, blocks of pieces on their way, records, enrolment, counters up to 10 s ago.
+//! What does not: connections, bans, callers; they come again.
+
+mod admission;
+mod adopt;
+mod announcer;
+mod app;
+mod catalog;
+mod clock;
+mod config;
+mod content;
+mod coordinator;
+mod deliveries;
+mod download;
+mod downloads;
+mod file_status;
+mod housekeeping;
+mod limiter;
+mod listener;
+mod notes;
+mod policy;
+mod resolve;
+mod server;
+mod shared;
+mod simple;
+mod state_dir;
+mod tickets;
+
+pub use app::{Agent, Running, build, read_token};
+pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};
+pub use peerage_store::{DeliverMethod, DeliverOptions, Delivered, deliver};
+pub use state_dir::StateError;

@@ -141,7 +141,7 @@ impl Bitmap {
         for (at, &byte) in bytes.iter().enumerate() {
             map.words[at / 8] |= u64::from(byte) << (at % 8 * 8);
         }
-        if pieces % 64 != 0 && map.words.last().is_some_and(|last| last >> (pieces % 64) != 0) {
+        if !pieces.is_multiple_of(64) && map.words.last().is_some_and(|last| last >> (pieces % 64) != 0) {
             return Err(BitmapError::Spare);
         }
         map.ones = map.words.iter().map(|word| word.count_ones()).sum();

@@ -133,7 +133,7 @@ impl PieceHasher {
         let misaligned = VerifyError::Misaligned { piece: self.piece, offset, len: bytes.len() };
         let len = u32::try_from(bytes.len()).map_err(|_| misaligned)?;
         let end = offset.checked_add(len).filter(|end| *end <= piece_len).ok_or(misaligned)?;
-        if offset % BLOCK_SIZE != 0 || (end % BLOCK_SIZE != 0 && end != piece_len) {
+        if !offset.is_multiple_of(BLOCK_SIZE) || (!end.is_multiple_of(BLOCK_SIZE) && end != piece_len) {
             return Err(misaligned);
         }
         let fresh = BlockSet::covered(offset, len, piece_len).minus(self.have);

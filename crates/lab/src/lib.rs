@@ -1,1 +1,3 @@
 //! Lab: a whole fleet on one machine.
+
+pub mod origin;

@@ -15,6 +15,9 @@ pub(crate) const CLAIM_TIME: Duration = Duration::from_secs(6);
 /// Claims of one peer that are honoured at once: nobody can reserve a whole content.
 const MAX_CLAIMS: usize = 256;
 
+/// Stands for whoever sent the blocks that were in the store at the start: nobody connected now can be blamed for them.
+const PAST: SourceId = SourceId(u32::MAX);
+
 /// A piece on its way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Active {
@@ -86,7 +89,9 @@ impl Pieces {
         };
         for (piece, got) in partial {
             if !pieces.have.contains(piece) && !got.is_empty() && layout.contains(piece) {
-                pieces.active.entry(piece).or_default().got = got;
+                let active = pieces.active.entry(piece).or_default();
+                active.got = got;
+                active.contributors.insert(PAST);
             }
         }
         pieces

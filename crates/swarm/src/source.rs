@@ -75,6 +75,18 @@ impl ByKind {
         self.cache_server + self.cdn
     }
 
+    /// Both together.
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            link_local: self.link_local + other.link_local,
+            lan: self.lan + other.lan,
+            group: self.group + other.group,
+            internet: self.internet + other.internet,
+            cache_server: self.cache_server + other.cache_server,
+            cdn: self.cdn + other.cdn,
+        }
+    }
+
     /// All of it.
     pub const fn total(&self) -> u64 {
         self.peers() + self.http()

@@ -123,7 +123,12 @@ impl AgentClient {
     /// As [`Self::health`].
     pub async fn download(&self, request: &DownloadRequest) -> Result<Download, ApiError> {
         let (response, connection) = self.open(Method::POST, "/v1/downloads", Some(request)).await?;
-        Ok(Download { body: response.into_body(), buffer: BytesMut::new(), scanned: 0, _connection: connection })
+        Ok(Download {
+            body: response.into_body(),
+            buffer: BytesMut::new(),
+            scanned: 0,
+            _connection: connection,
+        })
     }
 
     /// A file that a download has delivered: [`super::fetch_file`].

@@ -138,13 +138,13 @@ impl CoordinatorClient {
 
     /// The key of the coordinator: the pinned one, or the one that it shows.
     async fn pin(&self) -> Result<Sha256, ApiError> {
-        match (&self.trust, self.seen.get()) {
-            (TlsTrust::Pin(pin), _) | (_, Some(pin)) => Ok(*pin),
-            _ => {
-                self.health().await?;
-                self.seen.get().ok_or_else(|| unreachable(WHO, "it showed no certificate"))
-            }
+        if let TlsTrust::Pin(pin) = self.trust {
+            return Ok(pin);
         }
+        if self.seen.get().is_none() {
+            self.health().await?;
+        }
+        self.seen.get().ok_or_else(|| unreachable(WHO, "it showed no certificate"))
     }
 
     async fn ask<T: Serialize + ?Sized>(
@@ -167,8 +167,7 @@ impl CoordinatorClient {
         extra: Duration,
         limit: usize,
     ) -> Result<Answer, ApiError> {
-        let url =
-            self.base.join(path).map_err(|error| ApiError::new(Code::BadRequest, error.to_string()))?;
+        let url = self.base.join(path).map_err(|error| ApiError::new(Code::BadRequest, error.to_string()))?;
         let mut request = self.http.request(method, url).timeout(self.timeout + extra);
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer);
@@ -326,8 +325,7 @@ impl DeviceClient {
     async fn open(&self) -> Result<SessionResponse, ApiError> {
         let (peer, pin) = (self.credentials.key.public(), self.client.pin().await?);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let proof =
-            URL_SAFE_NO_PAD.encode(self.credentials.key.sign(&session_proof(&peer, time, &pin)).0);
+        let proof = URL_SAFE_NO_PAD.encode(self.credentials.key.sign(&session_proof(&peer, time, &pin)).0);
         let request = SessionRequest { peer, time, proof };
         let answer: SessionResponse = self
             .client

@@ -36,7 +36,12 @@ impl ResolvesServerCert for Shows {
 }
 
 /// A TLS server that shows `certificate`, signs with `key`, and answers every request alike.
-async fn server(certificate: CertificateDer<'static>, key: &KeyPair, status: u16, body: String) -> SocketAddr {
+async fn server(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    status: u16,
+    body: String,
+) -> SocketAddr {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
@@ -55,7 +60,8 @@ async fn server(certificate: CertificateDer<'static>, key: &KeyPair, status: u16
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(move |_: Request<Incoming>| {
-                    let answer = Response::builder().status(status).body(Full::new(Bytes::from(body.clone())));
+                    let answer =
+                        Response::builder().status(status).body(Full::new(Bytes::from(body.clone())));
                     async move { Ok::<_, Infallible>(answer.unwrap()) }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -194,8 +200,12 @@ async fn agent_stream_in_any_slices() {
     fake_agent(&socket, vec![a, b, c]);
     let client = AgentClient::new(&socket);
     let mut download = client.download(&DownloadRequest::default()).await.unwrap();
-    assert!(matches!(download.next().await, Ok(Some(DownloadEvent::Progress { status })) if status.file_size == 7));
-    assert!(matches!(download.next().await, Ok(Some(DownloadEvent::Done { delivery, .. })) if delivery == "w"));
+    assert!(
+        matches!(download.next().await, Ok(Some(DownloadEvent::Progress { status })) if status.file_size == 7)
+    );
+    assert!(
+        matches!(download.next().await, Ok(Some(DownloadEvent::Done { delivery, .. })) if delivery == "w")
+    );
     assert!(matches!(download.next().await, Ok(None)));
     assert!(client.status(Some("a&b"), true).await.unwrap().is_empty());
     let missing = client.health().await.unwrap_err();

@@ -1,0 +1,234 @@
+//! Admission: the first two messages of a peer connection, on either side (wire §"Course of a connection").
+//!
+//! Invariant: nothing about any content is told to a device before its ticket has been checked against the key of the
+//! connection, the content and the time; every refusal looks the same.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use peerage_content::{Bitmap, ContentId, Layout, PeerId, PieceMap, Signed, SwarmTicket};
+use peerage_swarm::{Offence, SourceKind};
+use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming};
+use peerage_wire::{Features, HELLO_TIMEOUT, Hello, Message, RejectCode, VERSION};
+use tokio::time::timeout;
+
+use crate::shared::Shared;
+
+/// A connection whose both sides have been admitted.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) peer: PeerId,
+    pub(crate) address: SocketAddr,
+    pub(crate) kind: SourceKind,
+    /// Whether this device opened the connection.
+    pub(crate) dialled: bool,
+    /// What the peer has.
+    pub(crate) have: Bitmap,
+    /// What the peer was told that we have.
+    pub(crate) told: Bitmap,
+    pub(crate) reader: FrameReader,
+    pub(crate) writer: FrameWriter,
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The other side did not admit us, or closed.
+    #[error("the peer did not admit us")]
+    ByPeer,
+    /// It did not say the right thing in time.
+    #[error("no hello within 5 s, or not a hello")]
+    NoHello,
+    /// It is about another content or size than we asked for.
+    #[error("the peer answered for another content")]
+    OtherContent,
+    /// Its ticket does not admit it.
+    #[error("the peer's ticket does not admit it: {0}")]
+    Ticket(&'static str),
+    /// It may not be served here.
+    #[error("not shared here")]
+    NotShared,
+    /// It may not connect.
+    #[error("banned")]
+    Banned,
+    /// We hold no ticket for the content (yet).
+    #[error("we hold no ticket for this content")]
+    NoTicket,
+}
+
+/// What one side says.
+struct Self_<'a> {
+    content: ContentId,
+    layout: Layout,
+    have: &'a Bitmap,
+}
+
+fn hello(own: &Self_<'_>, ticket: Vec<u8>) -> Message {
+    Message::Hello(Hello {
+        version: VERSION,
+        features: Features::default(),
+        content: own.content,
+        layout: own.layout,
+        ticket,
+        have: own.have.clone(),
+    })
+}
+
+async fn read_hello(reader: &mut FrameReader) -> Result<Hello, Refused> {
+    match timeout(HELLO_TIMEOUT, reader.next()).await {
+        Ok(Ok(Incoming::Message(Message::Hello(hello)))) => Ok(hello),
+        Ok(Ok(Incoming::Message(
+            Message::Reject { code: RejectCode::NotAdmitted, .. } | Message::Bye(_),
+        ))) => Err(Refused::ByPeer),
+        Ok(Err(_)) => Err(Refused::ByPeer),
+        Ok(Ok(_)) | Err(_) => Err(Refused::NoHello),
+    }
+}
+
+async fn say(writer: &mut FrameWriter, message: &Message) -> Result<(), Refused> {
+    let said = async {
+        writer.send(message).await?;
+        writer.flush().await
+    };
+    timeout(HELLO_TIMEOUT, said).await.ok().and_then(Result::ok).ok_or(Refused::ByPeer)
+}
+
+/// Checks a foreign ticket. Lies are held against the peer; mere age is not, because clocks differ.
+fn check_ticket(
+    shared: &Shared,
+    peer: PeerId,
+    content: ContentId,
+    bytes: &[u8],
+) -> Result<SwarmTicket, Refused> {
+    if bytes.is_empty() {
+        return Err(Refused::Ticket("there is none"));
+    }
+    let keys = shared.coordinator.catalog_keys();
+    let refuse = |what: &'static str| {
+        shared.charge(peer, Offence::Protocol(what));
+        Refused::Ticket(what)
+    };
+    let ticket =
+        Signed::<SwarmTicket>::from_bytes(bytes, &keys).map_err(|_| refuse("a ticket by no trusted key"))?;
+    let ticket = *ticket.get();
+    if ticket.peer != peer {
+        return Err(refuse("another device's ticket"));
+    }
+    if ticket.content != content {
+        return Err(refuse("a ticket for another content"));
+    }
+    if !ticket.admits(peer, content, shared.clock.unix()) {
+        return Err(Refused::Ticket("it is out of time"));
+    }
+    Ok(ticket)
+}
+
+/// The side that connected.
+pub(crate) async fn greet(
+    shared: &Shared,
+    connection: Connection,
+    kind: SourceKind,
+    content: ContentId,
+    layout: Layout,
+    have: Bitmap,
+) -> Result<Admitted, Refused> {
+    let (peer, address) = (connection.peer(), connection.remote());
+    let ticket = shared.tickets.get(content).ok_or(Refused::NoTicket)?;
+    let (mut reader, mut writer) = connection.split();
+    let own = Self_ { content, layout, have: &have };
+    say(&mut writer, &hello(&own, ticket)).await?;
+    let theirs = read_hello(&mut reader).await?;
+    if theirs.content != content || theirs.layout != layout {
+        return Err(Refused::OtherContent);
+    }
+    check_ticket(shared, peer, content, &theirs.ticket)?;
+    Ok(Admitted { peer, address, kind, dialled: true, have: theirs.have, told: have, reader, writer })
+}
+
+/// Fetches the piece map from a peer, for when the coordinator cannot give it. The connection is used for nothing else.
+pub(crate) async fn fetch_map(
+    shared: &Shared,
+    connection: Connection,
+    content: ContentId,
+    layout: Layout,
+) -> Result<PieceMap, Refused> {
+    let nothing = Bitmap::for_layout(layout);
+    let admitted = greet(shared, connection, SourceKind::Lan, content, layout, nothing).await?;
+    let (mut reader, mut writer) = (admitted.reader, admitted.writer);
+    let whole = PieceMap::byte_len(layout);
+    let mut bytes = Vec::with_capacity(whole);
+    while bytes.len() < whole {
+        let offset = bytes.len() as u32;
+        let len = peerage_wire::MAX_MAP_PART.min((whole - bytes.len()) as u32);
+        say(&mut writer, &Message::GetMap { offset, len }).await?;
+        loop {
+            match timeout(HELLO_TIMEOUT, reader.next()).await {
+                Ok(Ok(Incoming::Message(Message::Map { offset: at, bytes: part })))
+                    if at == offset && !part.is_empty() && part.len() <= len as usize =>
+                {
+                    bytes.extend_from_slice(&part);
+                    break;
+                }
+                Ok(Ok(Incoming::Message(
+                    Message::Have(_)
+                    | Message::Unchoke
+                    | Message::Choke
+                    | Message::Fetching { .. }
+                    | Message::Ping,
+                ))) => {}
+                _ => return Err(Refused::ByPeer),
+            }
+        }
+    }
+    let _ = say(&mut writer, &Message::Bye(peerage_wire::ByeReason::Stopped)).await;
+    PieceMap::from_bytes(&bytes, content).map_err(|_| Refused::OtherContent)
+}
+
+/// The side that was connected to. On success the caller hands the connection to the content's actor.
+pub(crate) async fn receive(
+    shared: &Arc<Shared>,
+    connection: Connection,
+) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
+    let (peer, address) = (connection.peer(), connection.remote());
+    let (mut reader, mut writer) = connection.split();
+    let checked = check_incoming(shared, peer, address, &mut reader).await;
+    match checked {
+        Ok((handle, have, kind, ticket)) => {
+            let told = handle.content.have();
+            let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
+            say(&mut writer, &hello(&own, ticket)).await?;
+            let admitted = Admitted { peer, address, kind, dialled: false, have, told, reader, writer };
+            Ok((handle, admitted))
+        }
+        Err(refused) => {
+            // One answer for every reason: a stranger must not learn what is here.
+            let _ = say(&mut writer, &Message::NOT_ADMITTED).await;
+            let _ = writer.close().await;
+            Err(refused)
+        }
+    }
+}
+
+type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Vec<u8>);
+
+async fn check_incoming(
+    shared: &Arc<Shared>,
+    peer: PeerId,
+    address: SocketAddr,
+    reader: &mut FrameReader,
+) -> Result<Checked, Refused> {
+    if shared.is_banned(&peer) {
+        return Err(Refused::Banned);
+    }
+    let theirs = read_hello(reader).await?;
+    let ticket = check_ticket(shared, peer, theirs.content, &theirs.ticket)?;
+    let handle = shared.serve(theirs.content).await.ok_or(Refused::NotShared)?;
+    if handle.content.layout() != theirs.layout {
+        return Err(Refused::OtherContent);
+    }
+    if shared.contents.connected_peers() >= shared.max_connections() {
+        return Err(Refused::NotShared);
+    }
+    let own = shared.own_ticket(theirs.content).await.ok_or(Refused::NoTicket)?;
+    Ok((handle, theirs.have, shared.kind_of(address.ip(), ticket.scope), own))
+}

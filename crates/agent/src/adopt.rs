@@ -1,0 +1,55 @@
+//! What becomes of a file that was downloaded in simple mode.
+//!
+//! When the coordinator's record comes after the last byte, the copy is hashed and becomes a seed: the next device of the
+//! site need not go to the origin. When none comes the copy is thrown away; it was delivered and is of no more use.
+
+use std::time::Duration;
+
+use peerage_store::Staging;
+use tokio::time::{sleep, timeout};
+
+use crate::resolve::Resolver;
+
+/// How long a record is waited for.
+const WAIT: Duration = Duration::from_secs(600);
+/// The caller has this long to fetch the file.
+const KEEP: Duration = Duration::from_secs(90);
+
+/// Waits for the record of a finished file and makes it a seed.
+pub(crate) fn later(mut resolver: Resolver, staging: Staging) {
+    tokio::spawn(async move {
+        let shared = std::sync::Arc::clone(&resolver.shared);
+        let resolution = match timeout(WAIT, resolver.resolve()).await {
+            Ok(Ok(resolution)) => resolution,
+            Ok(Err(_)) | Err(_) => return discard_later(staging),
+        };
+        let Some(map) = resolution.map else { return discard_later(staging) };
+        let (id, common) = (map.id(), std::sync::Arc::clone(&shared));
+        let url = resolver.url().map(|url| url.as_str().to_owned());
+        let done = tokio::task::spawn_blocking(move || {
+            let now = common.clock.unix();
+            let held = staging.len();
+            let (content, _) = staging.promote(&map, now)?;
+            let mut notes = content.notes();
+            let (mut received, sent, wasted) = crate::notes::counters(&notes);
+            received.cdn += held;
+            crate::notes::set_counters(&mut notes, &received, &sent, wasted);
+            crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));
+            content.set_notes(notes)?;
+            if content.is_complete() { content.seal(now) } else { Ok(()) }
+        });
+        match done.await {
+            Ok(Ok(())) => shared.announcer.poke(id),
+            Ok(Err(error)) => tracing::warn!(%error, "a finished file could not be kept as a seed"),
+            Err(error) => tracing::warn!(%error, "a finished file could not be kept as a seed"),
+        }
+    });
+}
+
+/// Throws a finished file away when its caller has had time to fetch it.
+pub(crate) fn discard_later(staging: Staging) {
+    tokio::spawn(async move {
+        sleep(KEEP).await;
+        let _ = tokio::task::spawn_blocking(move || staging.discard()).await;
+    });
+}

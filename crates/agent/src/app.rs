@@ -1,0 +1,187 @@
+//! Putting the agent together: [`Config`] → [`build`] binds → [`Agent`] → [`Agent::spawn`] → [`Running`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use peerage_content::{EnrolToken, PeerId};
+use peerage_origin::{OriginClient, OriginConfig};
+use peerage_store::{Store, StoreConfig};
+use peerage_transport::Identity;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::announcer::{self, Announcer};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::content::Command;
+use crate::coordinator::Coordinator;
+use crate::policy::{PolicyView, Watcher};
+use crate::server::Sockets;
+use crate::shared::{Parts, Shared};
+use crate::state_dir::StateDir;
+use crate::{housekeeping, listener};
+
+/// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
+const DRAIN: Duration = Duration::from_secs(2);
+const ENROL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An agent whose state is open and whose addresses are bound; nothing runs yet.
+pub struct Agent {
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    port: Option<peerage_transport::Listener>,
+    pokes: announcer::Pokes,
+    watcher: Watcher,
+    views: watch::Sender<Arc<PolicyView>>,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// Opens the state, enrols if a token is given and needed, and binds the sockets.
+///
+/// # Errors
+/// State or cache cannot be opened, the sockets cannot be bound, or the token is malformed. A coordinator that cannot
+/// be reached is no error: the agent works in simple mode and the reason is logged.
+pub async fn build(config: Config) -> anyhow::Result<Agent> {
+    let state = StateDir::open(&config.data_dir)?;
+    let key = state.device_key()?;
+    let identity = Identity::new(&key).context("the device key cannot be used")?;
+    let cache = config.cache_dir.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig::new(cache))).await??;
+    let extra_roots = config
+        .origin_ca
+        .iter()
+        .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
+    let listen = config.listen.ip();
+    let local = (!listen.is_unspecified()).then_some(listen);
+    let coordinator = Coordinator::new(key, state.clone(), local);
+    enrol(&config, &coordinator).await?;
+    let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
+    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir)).await?;
+    let (views, policy) = watch::channel(watcher.view());
+    let (announcer, pokes) = Announcer::new();
+    let catalog = Catalog::open(state);
+    let sockets = Sockets::bind(&config.socket)
+        .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
+    let parts = Parts {
+        config,
+        clock: Clock::new(),
+        identity,
+        store,
+        origin,
+        coordinator,
+        announcer,
+        catalog,
+        policy,
+    };
+    let shared = Arc::new(Shared::new(parts));
+    let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
+    Ok(Agent { shared, sockets, port, pokes, watcher, views })
+}
+
+/// Joins the coordinator that the configuration names, unless that was done before.
+async fn enrol(config: &Config, coordinator: &Coordinator) -> anyhow::Result<()> {
+    let Some(url) = &config.coordinator else { return Ok(()) };
+    if coordinator.url().as_deref() == Some(url.as_str()) {
+        return Ok(());
+    }
+    let Some(token) = &config.token else {
+        if !coordinator.is_enrolled() {
+            tracing::warn!(%url, "not enrolled: no token given");
+        }
+        return Ok(());
+    };
+    let token = read_token(token)?;
+    match tokio::time::timeout(ENROL_TIMEOUT, coordinator.enrol(url, &token)).await {
+        Ok(Ok(())) => tracing::info!(%url, "enrolled"),
+        Ok(Err(error)) => tracing::error!(%url, %error, "enrolment failed; downloads work in simple mode"),
+        Err(_) => tracing::error!(%url, "enrolment timed out; downloads work in simple mode"),
+    }
+    Ok(())
+}
+
+/// Reads an enrolment token, or the file that `@FILE` names.
+///
+/// # Errors
+/// The file cannot be read, or the text is not a token.
+pub fn read_token(text: &str) -> anyhow::Result<EnrolToken> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("could not read {path}"))?,
+        None => text.to_owned(),
+    };
+    Ok(text.parse()?)
+}
+
+impl Agent {
+    /// The device's key.
+    pub fn peer_id(&self) -> PeerId {
+        self.shared.identity.peer()
+    }
+
+    /// Where peers connect; `None` while policy does not allow sharing, or the port is taken.
+    pub fn peers(&self) -> Option<SocketAddr> {
+        *self.shared.listening.borrow()
+    }
+
+    /// The unix socket of the local API.
+    pub fn socket(&self) -> &Path {
+        &self.shared.config.socket
+    }
+
+    /// Where verified files are kept.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.shared.config.cache_dir.clone()
+    }
+
+    /// Starts all parts. Cannot fail.
+    pub fn spawn(self) -> Running {
+        let Self { shared, sockets, port, pokes, watcher, views } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener::run(Arc::clone(&shared), port));
+        tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
+        tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
+        tasks.spawn(housekeeping::rates(Arc::clone(&shared)));
+        tasks.spawn(watcher.run(views));
+        let api = Arc::clone(&shared);
+        tasks.spawn(async move {
+            if let Err(error) = sockets.serve(api).await {
+                tracing::error!(%error, "the local API ended");
+            }
+        });
+        Running { shared, tasks }
+    }
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Ends all parts: peers get a goodbye, counters are saved. Takes at most 3 s.
+    pub async fn drain(mut self) {
+        let contents = self.shared.contents.all();
+        for handle in &contents {
+            let _ = handle.commands.try_send(Command::Stop);
+        }
+        let ended = async {
+            for handle in &contents {
+                handle.commands.closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN, ended).await;
+        self.tasks.shutdown().await;
+    }
+}

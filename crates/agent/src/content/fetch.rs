@@ -1,0 +1,101 @@
+//! One HTTP range on its way: from the origin (or a cache) through the sink into the store.
+
+use std::sync::Arc;
+
+use peerage_content::{PIECE_SIZE, PieceIndex};
+use peerage_origin::{ErrorKind, Failure, Known, OriginClient, OriginError, RangeRequest, SourceUrl};
+use peerage_swarm::{Event, FetchError, FetchId};
+
+use super::Command;
+use super::sink::Sink;
+use crate::limiter::Limiter;
+
+/// What to fetch and where to report it.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) id: FetchId,
+    pub(crate) url: SourceUrl,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// What the record says of the file; an answer that contradicts it is refused.
+    pub(crate) known: Known,
+}
+
+/// Runs a fetch to its end and reports that. Dropping the future closes the connection at once.
+pub(crate) async fn run(
+    fetch: Fetch,
+    origin: OriginClient,
+    mut sink: Sink,
+    limiter: Arc<Limiter>,
+    commands: tokio::sync::mpsc::Sender<Command>,
+) {
+    let result = transfer(&fetch, &origin, &mut sink, &limiter).await;
+    if sink.finish().await.is_err() {
+        return;
+    }
+    let event = match result {
+        Ok(()) => Event::FetchDone { fetch: fetch.id },
+        Err(error) => {
+            tracing::debug!(%error, "range failed");
+            let verdict = verdict(&error);
+            if commands.send(Command::HttpFailed(error)).await.is_err() {
+                return;
+            }
+            Event::FetchFailed { fetch: fetch.id, error: verdict }
+        }
+    };
+    // The actor may have ended; then nobody wants to know.
+    let _ = commands.send(Command::Event(event)).await;
+}
+
+/// What an error means for the plan.
+fn verdict(error: &OriginError) -> FetchError {
+    match error.kind() {
+        ErrorKind::Later { delay } => FetchError::Retry(delay),
+        ErrorKind::Connect | ErrorKind::Dns => FetchError::Retry(None),
+        ErrorKind::Gone
+        | ErrorKind::Denied
+        | ErrorKind::Stale
+        | ErrorKind::Refused
+        | ErrorKind::Tls
+        | ErrorKind::Protocol => FetchError::Unusable,
+    }
+}
+
+async fn transfer(
+    fetch: &Fetch,
+    origin: &OriginClient,
+    sink: &mut Sink,
+    limiter: &Limiter,
+) -> Result<(), OriginError> {
+    let range = RangeRequest { from: fetch.start, to: Some(fetch.end) };
+    let mut body = origin.open(&fetch.url, range, &fetch.known).await?;
+    if body.start() != fetch.start {
+        // The origin (or a proxy on the way) ignores ranges: what it sends begins elsewhere.
+        return Err(OriginError { url: fetch.url.to_string(), failure: Failure::Status { status: 200 } });
+    }
+    let mut at = fetch.start;
+    while at < fetch.end {
+        let Some(chunk) = body.chunk().await? else { break };
+        let mut rest = &chunk[..chunk.len().min((fetch.end - at) as usize)];
+        limiter.pass(rest.len() as u64).await;
+        while !rest.is_empty() {
+            let (piece, offset) = place(at);
+            // The actor has ended or the disk fails: it knows, so this is not the origin's failure.
+            let Ok(room) = sink.room(piece, offset).await else { return Ok(()) };
+            let take = rest.len().min(room.len());
+            room[..take].copy_from_slice(&rest[..take]);
+            if sink.filled(take).await.is_err() {
+                return Ok(());
+            }
+            at += take as u64;
+            rest = &rest[take..];
+        }
+    }
+    Ok(())
+}
+
+fn place(at: u64) -> (PieceIndex, u32) {
+    let size = u64::from(PIECE_SIZE);
+    (PieceIndex((at / size) as u32), (at % size) as u32)
+}

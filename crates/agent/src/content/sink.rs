@@ -1,0 +1,146 @@
+//! From a source to the store: gathers bytes of one piece, writes whole blocks, reports what became of them.
+//!
+//! Each byte is copied from the stream into the buffer once, and hashed and written from there. One write is under way
+//! while the next bytes are read, so that hashing and disk run beside the network. On a fast link a write is a request
+//! or a whole piece; on a slow one every few milliseconds' blocks are written, so that a `kill -9` loses next to nothing.
+
+use std::time::{Duration, Instant};
+
+use peerage_content::{BLOCK_SIZE, PIECE_SIZE, PieceIndex};
+use peerage_store::{Content, StoreError, Written};
+use peerage_swarm::{Event, Outcome, SourceId};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Command;
+
+/// Whole blocks wait no longer than this for more.
+const FLUSH_AFTER: Duration = Duration::from_millis(5);
+
+type Write = JoinHandle<(Vec<u8>, Result<Written, StoreError>)>;
+
+/// The actor is gone: stop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gone;
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    piece: PieceIndex,
+    offset: u32,
+    len: u32,
+}
+
+/// Gathers the bytes of one source.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    content: Content,
+    source: SourceId,
+    commands: mpsc::Sender<Command>,
+    buffer: Vec<u8>,
+    filled: usize,
+    /// Piece and offset of the first byte in the buffer.
+    base: (PieceIndex, u32),
+    flushed: Instant,
+    writing: Option<(Span, Write)>,
+    spare: Option<Vec<u8>>,
+}
+
+impl Sink {
+    pub(crate) fn new(content: Content, source: SourceId, commands: mpsc::Sender<Command>) -> Self {
+        Self {
+            content,
+            source,
+            commands,
+            buffer: Vec::new(),
+            filled: 0,
+            base: (PieceIndex(0), 0),
+            flushed: Instant::now(),
+            writing: None,
+            spare: None,
+        }
+    }
+
+    /// Room for the next bytes, which belong at `offset` of `piece`: at most to the end of the piece.
+    pub(crate) async fn room(&mut self, piece: PieceIndex, offset: u32) -> Result<&mut [u8], Gone> {
+        let next = self.base.1 + self.filled as u32;
+        if self.filled > 0 && (self.base.0 != piece || next != offset) {
+            self.flush().await?;
+            // Bytes that do not fill a block cannot be stored; they will be asked for again.
+            self.filled = 0;
+        }
+        if self.filled == 0 {
+            self.base = (piece, offset);
+        }
+        if self.buffer.is_empty() {
+            self.buffer = self.spare.take().unwrap_or_else(|| vec![0; PIECE_SIZE as usize]);
+        }
+        let end = self.content.layout().piece_len(piece).saturating_sub(self.base.1) as usize;
+        let end = end.min(self.buffer.len());
+        Ok(&mut self.buffer[self.filled.min(end)..end])
+    }
+
+    /// `len` bytes were put into the room.
+    pub(crate) async fn filled(&mut self, len: usize) -> Result<(), Gone> {
+        self.filled += len;
+        let piece_end =
+            self.base.1 as usize + self.filled >= self.content.layout().piece_len(self.base.0) as usize;
+        let due = self.filled >= BLOCK_SIZE as usize && self.flushed.elapsed() >= FLUSH_AFTER;
+        if piece_end || due { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes the whole blocks that are there; keeps the rest.
+    pub(crate) async fn flush(&mut self) -> Result<(), Gone> {
+        let (piece, offset) = self.base;
+        let piece_len = self.content.layout().piece_len(piece) as usize;
+        let at_end = offset as usize + self.filled >= piece_len;
+        let whole = if at_end { self.filled } else { self.filled - self.filled % BLOCK_SIZE as usize };
+        if whole == 0 {
+            return Ok(());
+        }
+        self.settle().await?;
+        let mut next = self.spare.take().unwrap_or_else(|| vec![0; PIECE_SIZE as usize]);
+        let rest = self.filled - whole;
+        next[..rest].copy_from_slice(&self.buffer[whole..self.filled]);
+        let full = std::mem::replace(&mut self.buffer, next);
+        self.filled = rest;
+        self.base = (piece, offset + whole as u32);
+        self.flushed = Instant::now();
+        let content = self.content.clone();
+        let write = tokio::task::spawn_blocking(move || {
+            let written = content.write(piece, offset, &full[..whole]);
+            (full, written)
+        });
+        self.writing = Some((Span { piece, offset, len: whole as u32 }, write));
+        Ok(())
+    }
+
+    /// Everything is written and reported.
+    pub(crate) async fn finish(&mut self) -> Result<(), Gone> {
+        self.flush().await?;
+        self.settle().await
+    }
+
+    /// Waits for the write under way and reports it.
+    async fn settle(&mut self) -> Result<(), Gone> {
+        let Some((span, write)) = self.writing.take() else { return Ok(()) };
+        let Ok((buffer, written)) = write.await else { return Err(Gone) };
+        self.spare = Some(buffer);
+        let Span { piece, offset, len } = span;
+        let outcome = match written {
+            Ok(Written::Partial) => Outcome::Partial,
+            Ok(Written::Verified) => Outcome::Verified,
+            Ok(Written::Duplicate) => Outcome::Duplicate,
+            Err(StoreError::Mismatch { .. }) => Outcome::Corrupt,
+            Err(error) => {
+                self.tell(Command::Trouble(std::sync::Arc::new(error))).await?;
+                return Err(Gone);
+            }
+        };
+        let source = self.source;
+        self.tell(Command::Event(Event::Stored { source, piece, offset, len, outcome })).await
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Gone> {
+        self.commands.send(command).await.map_err(|_| Gone)
+    }
+}

@@ -1,0 +1,55 @@
+//! What the rest of the agent sees of a content.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use peerage_content::PeerId;
+use peerage_origin::OriginError;
+use peerage_store::StoreError;
+use peerage_swarm::{ByKind, SourceKind};
+
+/// Why a download does not get on. It goes on by itself when the trouble is over.
+#[derive(Debug, Clone)]
+pub(crate) enum Trouble {
+    /// The disk is full, read-only or gone.
+    Disk(Arc<StoreError>),
+    /// The last HTTP range failed.
+    Origin(OriginError),
+    /// Pieces from the origin do not match the record.
+    OriginCorrupt,
+}
+
+/// One row of the peers of a content.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerRow {
+    pub(crate) peer: PeerId,
+    pub(crate) address: SocketAddr,
+    pub(crate) kind: SourceKind,
+    pub(crate) connected: bool,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) down_rate: u64,
+    pub(crate) up_rate: u64,
+    pub(crate) note: Option<String>,
+}
+
+/// A moment of a content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ContentStatus {
+    pub(crate) complete: bool,
+    /// Complete, synced and ready to be delivered.
+    pub(crate) sealed: bool,
+    pub(crate) verified_bytes: u64,
+    /// Bytes received by kind of source, over restarts.
+    pub(crate) received: ByKind,
+    pub(crate) sent: ByKind,
+    pub(crate) wasted: u64,
+    pub(crate) down_rate: u64,
+    pub(crate) up_rate: u64,
+    pub(crate) known_peers: u32,
+    pub(crate) http_connections: u32,
+    pub(crate) peers: Vec<PeerRow>,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) share: bool,
+    pub(crate) reasons: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! The agent's side of the coordinator: enrolment, and requests that fail fast while it is away.
+//!
+//! When the coordinator cannot be reached, requests are held back for 2 s, then longer each time up to 5 min, with
+//! jitter (product §8), so that a fleet does not fall over it when it returns. Whoever asks meanwhile is told at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust};
+use peerage_api::coordinator::{AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse};
+use peerage_api::{ApiError, Code};
+use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey};
+
+use crate::state_dir::{Enrolment, StateDir};
+
+const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
+const MAX_BACK_OFF: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone)]
+struct Enrolled {
+    url: String,
+    client: DeviceClient,
+    keys: Vec<PublicKey>,
+}
+
+#[derive(Debug, Default)]
+struct Breaker {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// The coordinator, if the device is enrolled.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    key: SecretKey,
+    state: StateDir,
+    local: Option<IpAddr>,
+    enrolled: RwLock<Option<Arc<Enrolled>>>,
+    breaker: Mutex<Breaker>,
+}
+
+impl Coordinator {
+    /// Takes up an earlier enrolment if there is one. `local`: the address to connect from.
+    pub(crate) fn new(key: SecretKey, state: StateDir, local: Option<IpAddr>) -> Self {
+        let coordinator =
+            Self { key, state, local, enrolled: RwLock::new(None), breaker: Mutex::new(Breaker::default()) };
+        match coordinator.state.enrolment() {
+            Ok(Some(enrolment)) => {
+                if let Err(error) = coordinator.take_up(&enrolment) {
+                    tracing::error!(%error, "the enrolment cannot be used");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the enrolment cannot be read"),
+        }
+        coordinator
+    }
+
+    fn client(&self, url: &str, pin: peerage_content::Sha256) -> Result<CoordinatorClient, ApiError> {
+        let options = ClientOptions { local_address: self.local, ..ClientOptions::default() };
+        CoordinatorClient::with_options(url, TlsTrust::Pin(pin), options)
+    }
+
+    fn take_up(&self, enrolment: &Enrolment) -> Result<(), ApiError> {
+        let client = self.client(&enrolment.coordinator, enrolment.tls_pin)?;
+        let client = client.device(DeviceCredentials { key: self.key.clone() });
+        let (url, keys) = (enrolment.coordinator.clone(), enrolment.catalog_keys.clone());
+        *self.enrolled.write() = Some(Arc::new(Enrolled { url, client, keys }));
+        *self.breaker.lock() = Breaker::default();
+        Ok(())
+    }
+
+    /// Joins the coordinator at `url`.
+    pub(crate) async fn enrol(&self, url: &str, token: &EnrolToken) -> Result<(), ApiError> {
+        let client = self.client(url, token.tls_pin)?;
+        let answer = client.enroll(token, &self.key, &peerage_host::host_name()).await?;
+        // The token vouches for its key; the answer may name further ones (a key being replaced).
+        let mut catalog_keys = vec![token.catalog_key];
+        catalog_keys.extend(answer.catalog_keys.into_iter().filter(|key| *key != token.catalog_key));
+        let enrolment = Enrolment { coordinator: url.to_owned(), tls_pin: token.tls_pin, catalog_keys };
+        self.state
+            .set_enrolment(&enrolment)
+            .map_err(|error| ApiError::new(Code::Disk, format!("{error}: {}", error.source)))?;
+        self.take_up(&enrolment)
+    }
+
+    pub(crate) fn is_enrolled(&self) -> bool {
+        self.enrolled.read().is_some()
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> Option<String> {
+        self.enrolled.read().as_ref().map(|enrolled| enrolled.url.clone())
+    }
+
+    /// Whether it answered the last request, or has not been asked yet.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.is_enrolled() && self.breaker.lock().failures == 0
+    }
+
+    /// Keys whose records and tickets are trusted.
+    pub(crate) fn catalog_keys(&self) -> Vec<PublicKey> {
+        self.enrolled.read().as_ref().map(|enrolled| enrolled.keys.clone()).unwrap_or_default()
+    }
+
+    pub(crate) async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveResponse, ApiError> {
+        let client = self.open()?;
+        self.judge(client.client.resolve(request).await)
+    }
+
+    pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
+        let client = self.open()?;
+        self.judge(client.client.announce(request).await)
+    }
+
+    pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {
+        let client = self.open()?;
+        self.judge(client.client.map(id).await)
+    }
+
+    fn open(&self) -> Result<Arc<Enrolled>, ApiError> {
+        let enrolled = self.enrolled.read().clone();
+        let enrolled = enrolled.ok_or_else(|| {
+            ApiError::new(
+                Code::Unreachable,
+                "this device is not enrolled: run `peerage enroll URL --token T`",
+            )
+        })?;
+        let held_back = self.breaker.lock().not_before.is_some_and(|at| Instant::now() < at);
+        if held_back {
+            let message = format!("the coordinator {} did not answer; it is asked again soon", enrolled.url);
+            return Err(ApiError::new(Code::Unreachable, message));
+        }
+        Ok(enrolled)
+    }
+
+    fn judge<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        let mut breaker = self.breaker.lock();
+        match &result {
+            Err(error) if error.code == Code::Unreachable => {
+                let wait = (FIRST_BACK_OFF * 2u32.pow(breaker.failures.min(8))).min(MAX_BACK_OFF);
+                let mut noise = [0u8; 1];
+                let _ = getrandom::fill(&mut noise);
+                let wait = wait.mul_f64(0.75 + f64::from(noise[0]) / 512.0);
+                breaker.failures += 1;
+                breaker.not_before = Some(Instant::now() + wait);
+                tracing::info!(%error, ?wait, "coordinator unreachable");
+            }
+            _ => *breaker = Breaker::default(),
+        }
+        result
+    }
+}

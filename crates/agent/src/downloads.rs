@@ -1,0 +1,126 @@
+//! The downloads that callers wait for. Several callers asking for one file share one download.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use peerage_api::agent::{DownloadRequest, FileStatus, Priority};
+use peerage_api::{ApiError, Code};
+use tokio::sync::{mpsc, watch};
+
+use crate::download::{self, Finished};
+use crate::shared::Shared;
+
+/// What a download is asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A URL, normalised.
+    Url(String),
+    /// A content id or SHA-256.
+    Name(String),
+}
+
+impl Key {
+    fn of(request: &DownloadRequest) -> Result<Self, ApiError> {
+        if let Some(url) = &request.url {
+            let url = peerage_origin::SourceUrl::parse(url)
+                .map_err(|error| ApiError::new(Code::BadRequest, format!("url: {error}")))?;
+            return Ok(Self::Url(url.as_str().to_owned()));
+        }
+        let name =
+            request.id.map(|id| id.to_string()).or(request.sha256.map(|sha256| format!("sha256:{sha256}")));
+        name.map(Self::Name).ok_or_else(|| {
+            ApiError::new(Code::BadRequest, "nothing to download: give a URL, a content id or a SHA-256")
+        })
+    }
+}
+
+/// How a download stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DownloadState {
+    pub(crate) status: FileStatus,
+    pub(crate) end: Option<Result<Finished, ApiError>>,
+}
+
+/// What a running download is told.
+#[derive(Debug)]
+pub(crate) enum Tell {
+    Joined { caller: u64, request: DownloadRequest },
+    Left { caller: u64 },
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    tell: mpsc::UnboundedSender<Tell>,
+    state: watch::Receiver<Arc<DownloadState>>,
+}
+
+/// The running downloads.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads(Mutex<HashMap<Key, Running>>);
+
+/// A caller's place in a download; dropping it takes the request back.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    id: u64,
+    tell: mpsc::UnboundedSender<Tell>,
+    pub(crate) state: watch::Receiver<Arc<DownloadState>>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ = self.tell.send(Tell::Left { caller: self.id });
+    }
+}
+
+impl Downloads {
+    /// Joins the download of a file, begun if it does not run.
+    pub(crate) fn join(&self, shared: &Arc<Shared>, request: DownloadRequest) -> Result<Caller, ApiError> {
+        let key = Key::of(&request)?;
+        let caller = shared.next_number();
+        let mut running = self.0.lock();
+        running.retain(|_, one| !one.tell.is_closed());
+        // One that has ended or waits for its end takes no more callers; the closed channel tells.
+        if let Some(one) = running.get(&key) {
+            let joined = Tell::Joined { caller, request: request.clone() };
+            if one.state.borrow().end.is_none() && one.tell.send(joined).is_ok() {
+                return Ok(Caller { id: caller, tell: one.tell.clone(), state: one.state.clone() });
+            }
+        }
+        let (tell, inbox) = mpsc::unbounded_channel();
+        let (state_in, state) = watch::channel(Arc::new(DownloadState::default()));
+        let _ = tell.send(Tell::Joined { caller, request });
+        tokio::spawn(download::run(Arc::clone(shared), key.clone(), inbox, state_in));
+        running.insert(key, Running { tell: tell.clone(), state: state.clone() });
+        Ok(Caller { id: caller, tell, state })
+    }
+
+    /// The state of every running download.
+    pub(crate) fn states(&self) -> Vec<FileStatus> {
+        let running = self.0.lock();
+        let states = running.values().map(|one| Arc::clone(&one.state.borrow()));
+        let live = states.filter(|state| state.end.is_none() && !state.status.file_id.is_empty());
+        live.map(|state| state.status.clone()).collect()
+    }
+
+    /// The rate of all running foreground downloads, in bytes a second; `None`: there is none.
+    pub(crate) fn foreground_rate(&self) -> Option<u64> {
+        let running = self.0.lock();
+        let urgent = running.values().filter_map(|one| {
+            let state = one.state.borrow();
+            let urgent = state.end.is_none() && state.status.priority == Priority::Foreground;
+            urgent.then_some(state.status.download_rate)
+        });
+        urgent.fold(None, |sum, rate| Some(sum.unwrap_or(0) + rate))
+    }
+
+    /// Whether a download of this content runs.
+    pub(crate) fn is_running(&self, id: peerage_content::ContentId) -> bool {
+        let name = id.to_string();
+        let running = self.0.lock();
+        running.values().any(|one| {
+            let state = one.state.borrow();
+            state.end.is_none() && state.status.file_id == name
+        })
+    }
+}

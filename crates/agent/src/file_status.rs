@@ -1,0 +1,147 @@
+//! From the state of a content to the rows that `peerage status` shows (DO reference §4.1).
+
+use peerage_api::agent::{FileState, FileStatus, PeerStatus, PeerType, Priority};
+use peerage_content::ContentId;
+use peerage_store::ContentInfo;
+use peerage_swarm::{ByKind, SourceKind};
+
+use crate::content::{ContentStatus, Trouble};
+
+/// The row of a content whose actor runs.
+pub(crate) fn of_content(
+    id: ContentId,
+    info: &ContentInfo,
+    status: &ContentStatus,
+    peers: bool,
+) -> FileStatus {
+    let mut row = FileStatus {
+        file_id: id.to_string(),
+        file_size: info.size,
+        file_size_in_cache: status.verified_bytes,
+        status: match (status.complete, status.share) {
+            (false, _) if matches!(status.trouble, Some(Trouble::Disk(_))) => FileState::Paused,
+            (false, _) => FileState::Downloading,
+            (true, true) => FileState::Caching,
+            (true, false) => FileState::Complete,
+        },
+        http_connection_count: status.http_connections,
+        num_peers: status.known_peers,
+        wasted_bytes: status.wasted,
+        download_rate: status.down_rate,
+        upload_rate: status.up_rate,
+        expire_on: info.expire_on,
+        is_pinned: info.pinned,
+        reasons: status.reasons.clone(),
+        ..FileStatus::default()
+    };
+    if let Some(trouble) = &status.trouble {
+        row.reasons.push(sentence(trouble));
+    }
+    add_received(&mut row, &status.received);
+    row.bytes_to_lan_peers = status.sent.lan;
+    row.bytes_to_link_local_peers = status.sent.link_local;
+    row.bytes_to_group_peers = status.sent.group;
+    row.bytes_to_internet_peers = status.sent.internet;
+    for peer in status.peers.iter().filter(|peer| peer.connected) {
+        row.connected_peers += 1;
+        match peer.kind {
+            SourceKind::Lan => row.lan_connection_count += 1,
+            SourceKind::LinkLocal => row.link_local_connection_count += 1,
+            SourceKind::Group => row.group_connection_count += 1,
+            SourceKind::Internet => row.internet_connection_count += 1,
+            SourceKind::Cdn | SourceKind::CacheServer => {}
+        }
+    }
+    if peers {
+        row.peers = status.peers.iter().map(peer_row).collect();
+        row.peers.sort_by_key(|peer| std::cmp::Reverse(peer.bytes_received));
+    }
+    row
+}
+
+/// The row of a cached content whose actor does not run.
+pub(crate) fn of_cached(info: &ContentInfo, counters: &(ByKind, ByKind, u64), share: bool) -> FileStatus {
+    let status = ContentStatus {
+        complete: info.complete,
+        verified_bytes: info.verified,
+        received: counters.0,
+        sent: counters.1,
+        wasted: counters.2,
+        share,
+        ..ContentStatus::default()
+    };
+    let mut row = of_content(info.id, info, &status, false);
+    if !info.complete {
+        row.status = FileState::Paused;
+    }
+    row
+}
+
+/// Fills in the counters of received bytes and what follows from them (product §7).
+pub(crate) fn add_received(row: &mut FileStatus, received: &ByKind) {
+    row.bytes_from_cdn = received.cdn;
+    row.bytes_from_cache_server = received.cache_server;
+    row.bytes_from_lan_peers = received.lan;
+    row.bytes_from_link_local_peers = received.link_local;
+    row.bytes_from_group_peers = received.group;
+    row.bytes_from_internet_peers = received.internet;
+    row.bytes_from_peers = received.peers();
+    row.bytes_from_http = received.http();
+    row.total_bytes_downloaded = received.total();
+    row.percent_peer_caching = percent(received.peers(), received.total());
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// The priority of a download.
+pub(crate) const fn priority(foreground: bool) -> Priority {
+    if foreground { Priority::Foreground } else { Priority::Background }
+}
+
+fn peer_row(peer: &crate::content::status::PeerRow) -> PeerStatus {
+    PeerStatus {
+        ip: peer.address,
+        peer_id: peer.peer,
+        peer_type: match peer.kind {
+            SourceKind::Lan => PeerType::Lan,
+            SourceKind::LinkLocal => PeerType::LinkLocal,
+            SourceKind::Group => PeerType::Group,
+            SourceKind::Internet => PeerType::Internet,
+            SourceKind::CacheServer => PeerType::CacheServer,
+            SourceKind::Cdn => PeerType::Cdn,
+        },
+        connection_established: peer.connected,
+        bytes_sent: peer.sent,
+        bytes_received: peer.received,
+        upload_rate_bytes: peer.up_rate,
+        download_rate_bytes: peer.down_rate,
+        note: peer.note.clone(),
+    }
+}
+
+/// A trouble in a sentence.
+pub(crate) fn sentence(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Disk(error) => {
+            format!("Paused: {}. It goes on by itself when that is mended.", chain(error.as_ref()))
+        }
+        Trouble::Origin(error) => format!("The last request to the origin failed: {error}."),
+        Trouble::OriginCorrupt => {
+            "Bytes from the origin do not match the signed record; they were thrown away.".to_owned()
+        }
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! Rate limits: one bucket for each class of traffic, drawn from before bytes are read or sent.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A bucket holds at most this much time's worth of bytes.
+const BURST: Duration = Duration::from_millis(100);
+/// Longest wait before the rate is looked at again: a change of policy takes effect at once.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+struct Bucket {
+    rate: Option<u64>,
+    /// Bytes that may be passed now; negative: a debt that has to be waited off.
+    credit: f64,
+    filled: Instant,
+}
+
+/// Lets at most so many bytes a second pass, for all who share it.
+#[derive(Debug)]
+pub(crate) struct Limiter(Mutex<Bucket>);
+
+impl Limiter {
+    /// No limit.
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Bucket { rate: None, credit: 0.0, filled: Instant::now() }))
+    }
+
+    /// Sets the limit in bytes a second; `None`: no limit.
+    pub(crate) fn set(&self, rate: Option<u64>) {
+        let mut bucket = self.0.lock();
+        if bucket.rate != rate {
+            *bucket = Bucket { rate, credit: 0.0, filled: Instant::now() };
+        }
+    }
+
+    /// Waits until `bytes` may pass. A passage may run into debt, so that no size of passage is too large for a rate.
+    pub(crate) async fn pass(&self, bytes: u64) {
+        while let Some(wait) = self.try_pass(bytes, Instant::now()) {
+            tokio::time::sleep(wait.min(LOOK_AGAIN)).await;
+        }
+    }
+
+    fn try_pass(&self, bytes: u64, now: Instant) -> Option<Duration> {
+        let mut bucket = self.0.lock();
+        let rate = bucket.rate? as f64;
+        let earned = now.saturating_duration_since(bucket.filled).as_secs_f64() * rate;
+        bucket.credit = (bucket.credit + earned).min(rate * BURST.as_secs_f64());
+        bucket.filled = now;
+        if bucket.credit >= 0.0 {
+            bucket.credit -= bytes as f64;
+            return None;
+        }
+        Some(Duration::from_secs_f64((-bucket.credit / rate.max(1.0)).min(60.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_the_rate_whatever_the_size_of_passages() {
+        for size in [1_000u64, 16_384, 1_048_576] {
+            let limiter = Limiter::new();
+            limiter.set(Some(1_000_000));
+            let start = Instant::now();
+            let (mut now, mut passed) = (start, 0);
+            while now < start + Duration::from_secs(50) {
+                match limiter.try_pass(size, now) {
+                    None => passed += size,
+                    Some(wait) => now += wait,
+                }
+            }
+            let rate = passed as f64 / 50.0;
+            assert!((0.96e6..1.05e6).contains(&rate), "{size}: {rate}");
+        }
+        let free = Limiter::new();
+        assert!(free.try_pass(u64::MAX, Instant::now()).is_none());
+    }
+}

@@ -1,0 +1,126 @@
+//! The peer port: open while policy lets this device share, closed otherwise (product §4).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_transport::{Listener, accept};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::admission;
+use crate::content::Command;
+use crate::shared::Shared;
+
+/// Handshakes under way at once; more callers wait in the kernel's queue.
+const MAX_HANDSHAKES: usize = 64;
+/// Handshakes under way at once from one address: one neighbour cannot take all places.
+const MAX_FROM_ONE: usize = 16;
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Opens and closes the port as policy changes. Returns when the agent ends.
+pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
+    let mut policy = shared.policy.clone();
+    let mut listener = first;
+    let mut address = shared.config.listen;
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let from = Arc::new(parking_lot::Mutex::new(std::collections::HashMap::<IpAddr, usize>::new()));
+    loop {
+        let open = may_listen(&shared);
+        if !open && listener.take().is_some() {
+            tracing::info!("policy does not let this device share: the peer port is closed");
+            shared.listening.send_replace(None);
+        }
+        if open && listener.is_none() {
+            listener = bind(&shared, address);
+        }
+        if let Some(local) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+            // A port that was chosen for us is taken again when sharing resumes.
+            address = local;
+        }
+        tokio::select! {
+            changed = policy.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(RETRY), if open && listener.is_none() => {}
+            next = async { match &listener { Some(listener) => listener.next().await, None => std::future::pending().await } } => {
+                match next {
+                    Ok((stream, remote)) => {
+                        let Ok(place) = Arc::clone(&handshakes).acquire_owned().await else { return };
+                        let (shared, from) = (Arc::clone(&shared), Arc::clone(&from));
+                        if !enter(&from, remote.ip()) {
+                            continue;
+                        }
+                        tokio::spawn(async move {
+                            welcome(&shared, stream, remote).await;
+                            leave(&from, remote.ip());
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a peer failed");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether policy lets the port be open.
+pub(crate) fn may_listen(shared: &Shared) -> bool {
+    !shared.decide_device().allowed.serve.is_empty()
+}
+
+/// Opens the port.
+pub(crate) fn bind(shared: &Shared, address: SocketAddr) -> Option<Listener> {
+    match Listener::bind(address) {
+        Ok(listener) => {
+            shared.listening.send_replace(listener.local_addr().ok());
+            Some(listener)
+        }
+        Err(error) => {
+            tracing::error!(%error, %address, "the peer port cannot be opened; downloads work, sharing does not");
+            shared.listening.send_replace(None);
+            None
+        }
+    }
+}
+
+type From = parking_lot::Mutex<std::collections::HashMap<IpAddr, usize>>;
+
+fn enter(from: &From, ip: IpAddr) -> bool {
+    let mut from = from.lock();
+    let count = from.entry(ip).or_default();
+    *count += 1;
+    if *count > MAX_FROM_ONE {
+        *count -= 1;
+        return false;
+    }
+    true
+}
+
+fn leave(from: &From, ip: IpAddr) {
+    let mut from = from.lock();
+    if let Some(count) = from.get_mut(&ip) {
+        *count -= 1;
+        if *count == 0 {
+            from.remove(&ip);
+        }
+    }
+}
+
+async fn welcome(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+    let options = shared.connect_options();
+    let connection = match accept(stream, &shared.identity, &options).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(%remote, %error, "not a peer");
+            return;
+        }
+    };
+    match admission::receive(shared, connection).await {
+        Ok((handle, admitted)) => {
+            handle.tell(Command::Connected(Box::new(admitted))).await;
+        }
+        Err(refused) => tracing::debug!(%remote, %refused, "peer refused"),
+    }
+}

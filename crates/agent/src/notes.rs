@@ -1,0 +1,49 @@
+//! What the agent writes beside a content in the store: where it came from, its record, its counters.
+
+use peerage_content::{ContentRecord, PublicKey, Signed};
+use peerage_store::Notes;
+use peerage_swarm::ByKind;
+
+const URL: &str = "url";
+const RECORD: &str = "record";
+const RECEIVED: &str = "received";
+const SENT: &str = "sent";
+const WASTED: &str = "wasted";
+
+/// The source URL.
+pub(crate) fn url(notes: &Notes) -> String {
+    notes.get(URL).cloned().unwrap_or_default()
+}
+
+/// The record, if one is there that a trusted key signed.
+pub(crate) fn record(notes: &Notes, keys: &[PublicKey]) -> Option<Signed<ContentRecord>> {
+    Signed::from_text(notes.get(RECORD)?, keys).ok()
+}
+
+/// The counters: received, sent, wasted.
+pub(crate) fn counters(notes: &Notes) -> (ByKind, ByKind, u64) {
+    let read =
+        |key: &str| notes.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let wasted = notes.get(WASTED).and_then(|text| text.parse().ok()).unwrap_or_default();
+    (read(RECEIVED), read(SENT), wasted)
+}
+
+/// Notes the origin of a content.
+pub(crate) fn set_source(notes: &mut Notes, url: Option<&str>, record: Option<&Signed<ContentRecord>>) {
+    if let Some(url) = url {
+        notes.insert(URL.to_owned(), url.to_owned());
+    }
+    if let Some(record) = record {
+        notes.insert(RECORD.to_owned(), record.to_text());
+    }
+}
+
+/// Notes the counters.
+pub(crate) fn set_counters(notes: &mut Notes, received: &ByKind, sent: &ByKind, wasted: u64) {
+    for (key, value) in [(RECEIVED, received), (SENT, sent)] {
+        if let Ok(text) = serde_json::to_string(value) {
+            notes.insert(key.to_owned(), text);
+        }
+    }
+    notes.insert(WASTED.to_owned(), wasted.to_string());
+}

@@ -1,0 +1,93 @@
+//! The policy in force: the layers of settings, and the facts of the device, read anew every second.
+//!
+//! A policy file that is wrong leaves the previous policy in force; the error is kept to be shown.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_host::PolicyFiles;
+use peerage_policy::{Facts, Layers, Provider, Settings};
+use tokio::sync::watch;
+
+const POLL: Duration = Duration::from_secs(1);
+/// Facts of the device change seldom and cost more to read.
+const FACTS_EVERY: u32 = 10;
+
+/// Settings and facts at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PolicyView {
+    pub(crate) layers: Layers,
+    pub(crate) settings: Settings,
+    pub(crate) facts: Facts,
+    /// Why the newest policy files are not in force.
+    pub(crate) error: Option<String>,
+}
+
+/// Reads policy and facts. Blocking.
+pub(crate) struct Watcher {
+    files: PolicyFiles,
+    cache: PathBuf,
+    view: PolicyView,
+    polls: u32,
+}
+
+impl Watcher {
+    pub(crate) fn new(configuration: &std::path::Path, cache: PathBuf) -> Self {
+        let mut watcher =
+            Self { files: PolicyFiles::new(configuration), cache, view: PolicyView::default(), polls: 0 };
+        watcher.poll();
+        watcher
+    }
+
+    pub(crate) fn view(&self) -> Arc<PolicyView> {
+        Arc::new(self.view.clone())
+    }
+
+    /// Looks for changes; returns whether there are any.
+    fn poll(&mut self) -> bool {
+        let mut changed = false;
+        if self.polls.is_multiple_of(FACTS_EVERY) {
+            let facts = peerage_host::observe(&self.cache).facts;
+            changed |= facts != self.view.facts;
+            self.view.facts = facts;
+        }
+        self.polls = self.polls.wrapping_add(1);
+        match self.files.poll() {
+            None => {}
+            Some(Ok(layer)) => {
+                self.view.layers.replace(Provider::Policy, layer);
+                self.view.settings = self.view.layers.settings();
+                self.view.error = None;
+                changed = true;
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "policy files are wrong; the previous policy stays in force");
+                self.view.error = Some(error.to_string());
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Watches until nobody listens.
+    pub(crate) async fn run(mut self, views: watch::Sender<Arc<PolicyView>>) {
+        let mut every = tokio::time::interval(POLL);
+        loop {
+            every.tick().await;
+            let (watcher, changed) = match tokio::task::spawn_blocking(move || {
+                let changed = self.poll();
+                (self, changed)
+            })
+            .await
+            {
+                Ok(done) => done,
+                Err(_) => return,
+            };
+            self = watcher;
+            if changed && views.send(self.view()).is_err() {
+                return;
+            }
+        }
+    }
+}

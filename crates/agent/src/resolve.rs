@@ -1,0 +1,287 @@
+//! Finding out what a URL is: the record, its piece map, and the first view of the swarm.
+//!
+//! Order: what this device remembers, then the coordinator (one request that also announces), then for the piece map
+//! alone any peer. [`Resolver::resolve`] may be cancelled and called again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use peerage_api::agent::DownloadRequest;
+use peerage_api::coordinator::{AnnounceEvent, AnnounceItem, ResolveRequest, ResolveResponse, SwarmItem};
+use peerage_api::{ApiError, Code};
+use peerage_content::{ContentId, ContentRecord, PieceMap, Signed};
+use peerage_origin::SourceUrl;
+use peerage_store::Content;
+use tokio::time::{Instant, sleep_until};
+
+use crate::downloads::Key;
+use crate::shared::Shared;
+use crate::{admission, announcer};
+
+/// How long the coordinator may hold an answer back while it reads the file itself.
+const WAIT_MS: u64 = 25_000;
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What a download needs to join a swarm.
+#[derive(Debug)]
+pub(crate) struct Resolution {
+    pub(crate) record: Signed<ContentRecord>,
+    /// `None`: the store has it.
+    pub(crate) map: Option<PieceMap>,
+    pub(crate) announce: Option<SwarmItem>,
+    /// The content, when staged bytes were made into it.
+    pub(crate) staged: Option<Content>,
+}
+
+/// Asks until there is an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolver {
+    pub(crate) shared: Arc<Shared>,
+    url: Option<SourceUrl>,
+    id: Option<ContentId>,
+    sha256: Option<peerage_content::Sha256>,
+    /// Serial of a record that turned out stale.
+    stale: Option<u64>,
+    /// Whether what this device remembers has been looked at.
+    looked: bool,
+    not_before: Option<Instant>,
+    /// Why there is no record and will be none.
+    hopeless: Option<String>,
+    /// Why there is no record yet.
+    pending: Option<String>,
+}
+
+impl Resolver {
+    pub(crate) fn new(shared: Arc<Shared>, key: Key, request: DownloadRequest) -> Result<Self, ApiError> {
+        let url = match key {
+            Key::Url(url) => Some(
+                SourceUrl::parse(&url)
+                    .map_err(|error| ApiError::new(Code::BadRequest, format!("url: {error}")))?,
+            ),
+            Key::Name(_) => None,
+        };
+        let mut resolver = Self {
+            url,
+            id: request.id,
+            sha256: request.sha256,
+            stale: None,
+            looked: false,
+            not_before: None,
+            hopeless: None,
+            pending: None,
+            shared,
+        };
+        resolver.judge();
+        Ok(resolver)
+    }
+
+    /// What makes asking pointless from the start.
+    fn judge(&mut self) {
+        if !self.shared.decide_device().allowed.coordinator {
+            self.give_up("the download mode does not use a coordinator");
+        } else if !self.shared.coordinator.is_enrolled() {
+            self.give_up("this device is not enrolled with a coordinator");
+        } else if self.url.as_ref().is_some_and(SourceUrl::has_secrets) {
+            // Architecture §3: never ingested, never shared.
+            self.give_up("the URL carries credentials, so it is never shared");
+        }
+    }
+
+    pub(crate) const fn url(&self) -> Option<&SourceUrl> {
+        self.url.as_ref()
+    }
+
+    /// Whether asking may still lead to a record.
+    pub(crate) const fn may_hope(&self) -> bool {
+        self.hopeless.is_none()
+    }
+
+    /// No record is wanted any more.
+    pub(crate) fn give_up(&mut self, why: &str) {
+        self.hopeless = Some(format!("Simple mode: {why}."));
+    }
+
+    /// The record of this serial does not fit what the origin serves.
+    pub(crate) fn stale(&mut self, serial: u64) {
+        self.stale = Some(serial);
+        if let Some(url) = &self.url {
+            let shared = Arc::clone(&self.shared);
+            tokio::task::block_in_place(|| shared.catalog.forget(url.as_str()));
+        }
+    }
+
+    /// Why there is no record, if there is none.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.hopeless.clone().or_else(|| self.pending.clone())
+    }
+
+    /// Asks until there is a record (or none is to be had: the sentence says why).
+    pub(crate) async fn resolve(&mut self) -> Result<Resolution, String> {
+        loop {
+            if let Some(at) = self.not_before {
+                sleep_until(at).await;
+                self.not_before = None;
+            }
+            if let Some(why) = self.hopeless.clone() {
+                return Err(why);
+            }
+            if !self.looked {
+                self.looked = true;
+                if let Some(resolution) = self.remembered().await {
+                    return Ok(resolution);
+                }
+            }
+            match self.ask().await {
+                Ok(Some(resolution)) => return Ok(resolution),
+                Ok(None) => {}
+                Err(error) => {
+                    self.pending = Some(format!("Simple mode for now: {error}."));
+                    if error.code != Code::Unreachable {
+                        self.give_up(&error.message);
+                    } else if self.url.is_none() {
+                        return Err(error.message);
+                    }
+                    self.not_before = Some(Instant::now() + RETRY);
+                }
+            }
+        }
+    }
+
+    /// A record that this device has been given before, and whose map it has. Saves the question, not the check that
+    /// the origin still serves it.
+    async fn remembered(&mut self) -> Option<Resolution> {
+        let url = self.url.as_ref()?;
+        let (keys, now) = (self.shared.coordinator.catalog_keys(), self.shared.clock.unix());
+        let record = self.shared.catalog.get(url.as_str(), &keys, now)?;
+        if self.stale == Some(record.get().serial) {
+            return None;
+        }
+        let (shared, id) = (Arc::clone(&self.shared), record.get().id);
+        let map =
+            tokio::task::spawn_blocking(move || shared.store.get(id).ok()??.map().ok()?).await.ok()??;
+        if map.layout().size() != record.get().size {
+            return None;
+        }
+        Some(Resolution { record, map: None, announce: None, staged: None })
+    }
+
+    async fn ask(&mut self) -> Result<Option<Resolution>, ApiError> {
+        let item = AnnounceItem {
+            content: ContentId::from_bytes([0; 32]),
+            event: AnnounceEvent::Alive,
+            left: u64::MAX,
+            want: 50,
+        };
+        let request = ResolveRequest {
+            url: self.url.as_ref().map(|url| url.as_str().to_owned()),
+            id: self.id.filter(|_| self.url.is_none()),
+            sha256: self.sha256.filter(|_| self.url.is_none() && self.id.is_none()),
+            wait_ms: WAIT_MS,
+            stale_serial: self.stale,
+            announce: Some(announcer::request(&self.shared, vec![item])),
+        };
+        match self.shared.coordinator.resolve(&request).await? {
+            ResolveResponse::Known { record, map, announce } => {
+                let keys = self.shared.coordinator.catalog_keys();
+                let record = record.check::<ContentRecord>(&keys).map_err(|error| {
+                    ApiError::new(Code::Integrity, format!("the coordinator's record is not usable: {error}"))
+                })?;
+                self.known(record, map, announce).await
+            }
+            ResolveResponse::Pending { fetched, size } => {
+                let of = size.map_or_else(String::new, |size| {
+                    format!(" of {}", peerage_policy::units::about_size(size))
+                });
+                let so_far = peerage_policy::units::about_size(fetched);
+                self.pending =
+                    Some(format!("Simple mode for now: the coordinator is reading the file ({so_far}{of})."));
+                // A coordinator that does not hold answers back must not be asked without pause.
+                self.not_before = Some(Instant::now() + Duration::from_millis(200));
+                Ok(None)
+            }
+            ResolveResponse::Refused { reason, retry_after_s } => {
+                match retry_after_s {
+                    Some(seconds) => {
+                        self.pending = Some(format!("Simple mode for now: {reason}."));
+                        self.not_before = Some(Instant::now() + Duration::from_secs(seconds.clamp(1, 600)));
+                    }
+                    None => self.give_up(&reason),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn known(
+        &mut self,
+        record: Signed<ContentRecord>,
+        map: Option<String>,
+        announce: Option<peerage_api::coordinator::AnnounceResponse>,
+    ) -> Result<Option<Resolution>, ApiError> {
+        let unusable = |why: String| ApiError::new(Code::Integrity, why);
+        let value = record.get();
+        if let Err(error) = value.check_time(self.shared.clock.unix()) {
+            return Err(unusable(format!("the coordinator's record is not usable: {error}")));
+        }
+        if self.stale == Some(value.serial) {
+            self.pending = Some("Simple mode for now: the coordinator has no newer record yet.".to_owned());
+            self.not_before = Some(Instant::now() + RETRY);
+            return Ok(None);
+        }
+        let mut item = None;
+        if let Some(answer) = announce {
+            self.shared.clock.set_by_coordinator(answer.time);
+            item = answer.items.into_iter().find(|item| item.content == value.id);
+        }
+        if let Some(item) = &item {
+            announcer::keep_ticket(&self.shared, item);
+        }
+        let map = self.map(value, map, item.as_ref()).await?;
+        let (shared, kept) = (Arc::clone(&self.shared), record.clone());
+        let _ = tokio::task::spawn_blocking(move || shared.catalog.put(&kept)).await;
+        Ok(Some(Resolution { record, map: Some(map), announce: item, staged: None }))
+    }
+
+    /// The piece map: from the answer itself, the store, the coordinator, or any peer.
+    async fn map(
+        &self,
+        record: &ContentRecord,
+        inline: Option<String>,
+        swarm: Option<&SwarmItem>,
+    ) -> Result<PieceMap, ApiError> {
+        let fits = |map: &PieceMap| map.layout().size() == record.size;
+        let inline = inline.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        if let Some(map) = inline.and_then(|bytes| PieceMap::from_bytes(&bytes, record.id).ok()).filter(fits)
+        {
+            return Ok(map);
+        }
+        let (shared, id) = (Arc::clone(&self.shared), record.id);
+        let held = tokio::task::spawn_blocking(move || shared.store.get(id).ok()??.map().ok()?).await;
+        if let Some(map) = held.ok().flatten().filter(fits) {
+            return Ok(map);
+        }
+        let error = match self.shared.coordinator.map(record.id).await {
+            Ok(map) if fits(&map) => return Ok(map),
+            Ok(_) => {
+                ApiError::new(Code::Integrity, "the coordinator's piece map has another size than its record")
+            }
+            Err(error) => error,
+        };
+        for info in swarm.into_iter().flat_map(|item| &item.peers) {
+            for address in &info.addresses {
+                let options = self.shared.connect_options();
+                let connected =
+                    peerage_transport::connect(*address, info.peer, &self.shared.identity, &options).await;
+                let Ok(connection) = connected else { continue };
+                if let Ok(map) =
+                    admission::fetch_map(&self.shared, connection, record.id, record.layout()).await
+                {
+                    return Ok(map);
+                }
+            }
+        }
+        Err(error)
+    }
+}

@@ -1,0 +1,242 @@
+//! What all parts of the agent share. Each member guards its own state; no lock is held across an await.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peerage_content::{ContentId, PeerId, Scope};
+use peerage_origin::OriginClient;
+use peerage_policy::{Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device};
+use peerage_store::Store;
+use peerage_swarm::{Bans, Offence, SourceKind};
+use peerage_transport::{Encryption, Identity, Options};
+use tokio::sync::watch;
+
+use crate::announcer::Announcer;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::content::ContentHandle;
+use crate::content::registry::Registry;
+use crate::coordinator::Coordinator;
+use crate::deliveries::Deliveries;
+use crate::downloads::Downloads;
+use crate::limiter::Limiter;
+use crate::policy::PolicyView;
+use crate::tickets::Tickets;
+
+/// The limiters of the device.
+#[derive(Debug)]
+pub(crate) struct Limiters {
+    pub(crate) foreground: Arc<Limiter>,
+    pub(crate) background: Arc<Limiter>,
+    pub(crate) upload: Arc<Limiter>,
+}
+
+/// The agent's common ground.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
+    pub(crate) store: Store,
+    pub(crate) origin: OriginClient,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) announcer: Announcer,
+    pub(crate) tickets: Tickets,
+    pub(crate) contents: Registry,
+    pub(crate) catalog: Catalog,
+    pub(crate) downloads: Downloads,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) limiters: Limiters,
+    pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
+    /// Where peers reach this device; `None` while sharing is not allowed.
+    pub(crate) listening: watch::Sender<Option<SocketAddr>>,
+    /// Wakes the housekeeper: the disk is full.
+    pub(crate) make_room: tokio::sync::Notify,
+    bans: Mutex<Bans>,
+    /// Best rate seen of each origin host, in bytes a second.
+    origin_rates: Mutex<HashMap<String, u64>>,
+    counter: AtomicU64,
+}
+
+/// Members of [`Shared`] that are built before it.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
+    pub(crate) store: Store,
+    pub(crate) origin: OriginClient,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) announcer: Announcer,
+    pub(crate) catalog: Catalog,
+    pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { config, clock, identity, store, origin, coordinator, announcer, catalog, policy } = parts;
+        let limiter = || Arc::new(Limiter::new());
+        Self {
+            config,
+            clock,
+            identity,
+            store,
+            origin,
+            coordinator,
+            announcer,
+            tickets: Tickets::default(),
+            contents: Registry::default(),
+            catalog,
+            downloads: Downloads::default(),
+            deliveries: Deliveries::default(),
+            limiters: Limiters { foreground: limiter(), background: limiter(), upload: limiter() },
+            policy,
+            listening: watch::Sender::new(None),
+            make_room: tokio::sync::Notify::new(),
+            bans: Mutex::new(Bans::default()),
+            origin_rates: Mutex::new(HashMap::new()),
+            counter: AtomicU64::new(1),
+        }
+    }
+
+    /// A number that no other call of this process gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<PolicyView> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    /// What policy says of one content.
+    pub(crate) fn decide(&self, class: Class, record: RecordState<'_>, size: Option<u64>) -> Decision {
+        let policy = self.policy();
+        let facts = ContentFacts { class, record, size };
+        decide(&policy.settings, &policy.facts, &facts, self.clock.unix())
+    }
+
+    /// What policy says of the device.
+    pub(crate) fn decide_device(&self) -> Decision {
+        let policy = self.policy();
+        decide_device(&policy.settings, &policy.facts, self.clock.unix())
+    }
+
+    /// Peers that may be connected at once.
+    pub(crate) fn max_connections(&self) -> usize {
+        self.policy().settings.max_peer_connections as usize
+    }
+
+    /// How peers are connected to.
+    pub(crate) fn connect_options(&self) -> Options {
+        let encryption = match self.policy().settings.peer_encryption {
+            PeerEncryption::Required => Encryption::Required,
+            PeerEncryption::Off => Encryption::Off,
+        };
+        // An agent that listens on one address of several speaks from it too: its neighbours know it by that address.
+        let bind = self.config.listen.ip();
+        let bind = (!bind.is_unspecified()).then_some(bind);
+        Options { bind, encryption, connect_timeout: Duration::from_secs(3), ..Options::default() }
+    }
+
+    // === Peers ===
+
+    /// Holds an offence against a peer; all contents part from it when that bans it.
+    pub(crate) fn charge(&self, peer: PeerId, offence: Offence) {
+        let banned = self.bans.lock().charge(peer, offence, self.clock.now());
+        tracing::warn!(peer = %peer.short(), ?offence, banned, "offence");
+        if banned {
+            self.contents.banned(peer);
+        }
+    }
+
+    pub(crate) fn is_banned(&self, peer: &PeerId) -> bool {
+        self.bans.lock().is_banned(peer, self.clock.now())
+    }
+
+    /// Why a peer is banned, for `status --peers`.
+    pub(crate) fn ban_note(&self, peer: &PeerId) -> Option<String> {
+        let bans = self.bans.lock();
+        if !bans.is_banned(peer, self.clock.now()) {
+            return None;
+        }
+        let last = bans.evidence(peer).last().map(|(_, offence)| match offence {
+            Offence::BadPiece(piece) => format!("banned: sent wrong bytes, last in piece {piece}"),
+            Offence::Protocol(what) => format!("banned: {what}"),
+        });
+        last.or_else(|| Some("banned".to_owned()))
+    }
+
+    /// What a device at `ip` is as a source.
+    pub(crate) fn kind_of(&self, ip: IpAddr, scope: Scope) -> SourceKind {
+        let private = match ip {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_loopback() || (ip.segments()[0] & 0xfe00) == 0xfc00,
+        };
+        match scope {
+            _ if private && scope != Scope::Group => SourceKind::Lan,
+            Scope::Lan => SourceKind::Lan,
+            Scope::Group => SourceKind::Group,
+            Scope::Internet => SourceKind::Internet,
+        }
+    }
+
+    /// The actor that serves `id`, if this device holds (some of) it and policy lets it be shared.
+    pub(crate) async fn serve(self: &Arc<Self>, id: ContentId) -> Option<ContentHandle> {
+        if let Some(handle) = self.contents.get(id) {
+            let share = handle.status.borrow().share;
+            return share.then_some(handle);
+        }
+        let shared = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || {
+            let content = shared.store.get(id).ok().flatten().filter(peerage_store::Content::is_complete)?;
+            let map = content.map().ok().flatten()?;
+            shared.may_serve(&content).then(|| shared.contents.start(&shared, content, map).ok()).flatten()
+        });
+        opened.await.ok().flatten()
+    }
+
+    /// Whether policy and record let peers have this content.
+    pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> bool {
+        let record = crate::notes::record(&content.notes(), &self.coordinator.catalog_keys());
+        let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
+        let decision = self.decide(Class::Background, state, Some(content.layout().size()));
+        !decision.allowed.serve.is_empty()
+    }
+
+    /// Our ticket for `id`; asks the coordinator when there is none that still holds.
+    pub(crate) async fn own_ticket(&self, id: ContentId) -> Option<Vec<u8>> {
+        if let Some(ticket) = self.tickets.get(id) {
+            return Some(ticket);
+        }
+        self.announcer.poke(id);
+        let mut changes = self.tickets.changes();
+        let wait = async {
+            loop {
+                if let Some(ticket) = self.tickets.get(id) {
+                    return Some(ticket);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(3), wait).await.ok().flatten()
+    }
+
+    // === Origins ===
+
+    pub(crate) fn origin_rate(&self, host: &str) -> Option<u64> {
+        self.origin_rates.lock().get(host).copied()
+    }
+
+    pub(crate) fn learn_origin_rate(&self, host: &str, rate: u64) {
+        let mut rates = self.origin_rates.lock();
+        if rates.len() >= 1024 && !rates.contains_key(host) {
+            rates.clear();
+        }
+        rates.insert(host.to_owned(), rate);
+    }
+}

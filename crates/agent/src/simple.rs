@@ -1,0 +1,230 @@
+//! Simple mode: plain HTTP from byte 0, no peers (product §2; DO mode 99). Never an error: what happens when there is no
+//! record (yet), no coordinator, or policy does not allow more.
+//!
+//! Bytes go to a staging file with the validators they came with, so that an interrupted download goes on where it was,
+//! and a changed file begins anew. Nothing here is verified beyond what the caller knows; nothing here is ever served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_api::{ApiError, Code};
+use peerage_content::{Digester, Validators};
+use peerage_origin::{ErrorKind, Failure, Known, OriginError, RangeRequest, SourceUrl};
+use peerage_store::{Notes, Staging, StoreError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::limiter::Limiter;
+use crate::shared::Shared;
+
+/// Bytes written at once.
+const BATCH: usize = 256 << 10;
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+const DISK_RETRY: Duration = Duration::from_secs(2);
+
+/// How far it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct SimpleState {
+    pub(crate) size: Option<u64>,
+    pub(crate) bytes: u64,
+    /// Bytes received since the agent started, thrown-away ones included.
+    pub(crate) received: u64,
+    pub(crate) trouble: Option<String>,
+    pub(crate) paused: bool,
+}
+
+/// One download in simple mode.
+#[derive(Debug)]
+pub(crate) struct Simple {
+    shared: Arc<Shared>,
+    url: SourceUrl,
+    pub(crate) staging: Staging,
+    limiter: Arc<Limiter>,
+    state: watch::Sender<SimpleState>,
+    no_progress: Duration,
+}
+
+/// The staging name of a URL.
+pub(crate) fn staging_name(url: &str) -> String {
+    let mut digester = Digester::new();
+    digester.update(url.as_bytes());
+    let id = digester.finish().map(|digest| digest.id.to_string()).unwrap_or_default();
+    format!("url-{}", &id[..id.len().min(32)])
+}
+
+fn known_of(notes: &Notes) -> Known {
+    let get = |key: &str| notes.get(key).cloned().unwrap_or_default();
+    Known {
+        size: get("size").parse().ok(),
+        validators: Validators { etag: get("etag"), last_modified: get("last_modified") },
+    }
+}
+
+fn notes_of(url: &SourceUrl, known: &Known) -> Notes {
+    let mut notes = Notes::new();
+    notes.insert("url".into(), url.as_str().into());
+    notes.insert("etag".into(), known.validators.etag.clone());
+    notes.insert("last_modified".into(), known.validators.last_modified.clone());
+    if let Some(size) = known.size {
+        notes.insert("size".into(), size.to_string());
+    }
+    notes
+}
+
+impl Simple {
+    /// Opens (or goes on with) the staging of `url`. Blocking.
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        url: SourceUrl,
+        limiter: Arc<Limiter>,
+        no_progress: Duration,
+    ) -> Result<(Self, watch::Receiver<SimpleState>), StoreError> {
+        let staging = shared.store.stage(&staging_name(url.as_str()))?;
+        let known = known_of(&staging.notes());
+        let state = SimpleState { size: known.size, bytes: staging.len(), ..SimpleState::default() };
+        let (sender, receiver) = watch::channel(state);
+        Ok((Self { shared, url, staging, limiter, state: sender, no_progress }, receiver))
+    }
+
+    /// Downloads to the end. Dropping the future stops the traffic and keeps what has arrived.
+    pub(crate) async fn run(&self) -> Result<(), ApiError> {
+        let (mut failures, mut progress_at, mut progress) = (0u32, Instant::now(), self.staging.len());
+        loop {
+            let known = known_of(&self.staging.notes());
+            if known.size.is_some_and(|size| size == self.staging.len()) && failures == 0 {
+                return Ok(());
+            }
+            let wait = match self.attempt(&known).await {
+                Ok(()) => return Ok(()),
+                Err(Stop::Disk(error)) => {
+                    self.say(Some(format!("Paused: {}", crate::file_status::chain(&error))), true);
+                    self.shared.make_room.notify_one();
+                    if !error.is_mendable() {
+                        return Err(ApiError::new(Code::Disk, crate::file_status::chain(&error)));
+                    }
+                    DISK_RETRY
+                }
+                Err(Stop::Origin(error)) => {
+                    self.say(Some(format!("The last request to the origin failed: {error}.")), false);
+                    match error.kind() {
+                        ErrorKind::Stale => {
+                            self.begin_anew()?;
+                            Duration::ZERO
+                        }
+                        ErrorKind::Protocol if self.staging.len() > 0 => {
+                            // A server without ranges, or one that forgot the file's size: only from the start.
+                            self.begin_anew()?;
+                            FIRST_BACK_OFF
+                        }
+                        ErrorKind::Later { .. } | ErrorKind::Connect | ErrorKind::Dns => {
+                            let own = (FIRST_BACK_OFF * 2u32.pow(failures.min(6))).min(MAX_BACK_OFF);
+                            failures += 1;
+                            match error.kind() {
+                                ErrorKind::Later { delay: Some(delay) } => {
+                                    delay.min(Duration::from_secs(600))
+                                }
+                                _ => own,
+                            }
+                        }
+                        _ => return Err(ApiError::new(Code::Origin, error.to_string())),
+                    }
+                }
+            };
+            if self.staging.len() != progress {
+                (progress, progress_at, failures) = (self.staging.len(), Instant::now(), failures.min(1));
+            }
+            if progress_at.elapsed() + wait >= self.no_progress {
+                let last = self.state.borrow().trouble.clone().unwrap_or_default();
+                let message = format!("no progress for {} s. {last}", self.no_progress.as_secs());
+                return Err(ApiError::new(Code::NoProgress, message));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn say(&self, trouble: Option<String>, paused: bool) {
+        let (bytes, size) = (self.staging.len(), known_of(&self.staging.notes()).size);
+        self.state.send_modify(|state| {
+            (state.trouble, state.paused, state.bytes) = (trouble, paused, bytes);
+            state.size = size.or(state.size);
+        });
+    }
+
+    fn begin_anew(&self) -> Result<(), ApiError> {
+        let done = self.staging.truncate(0).and_then(|()| self.staging.set_notes(Notes::new()));
+        done.map_err(|error| ApiError::new(Code::Disk, crate::file_status::chain(&error)))
+    }
+
+    async fn attempt(&self, known: &Known) -> Result<(), Stop> {
+        let from = self.staging.len();
+        let range = RangeRequest { from, to: None };
+        let mut body = match self.shared.origin.open(&self.url, range, known).await {
+            Ok(body) => body,
+            // All bytes are here, the end was not noticed before a crash.
+            Err(OriginError { failure: Failure::OutOfRange { size: Some(size), .. }, .. })
+                if size == from =>
+            {
+                return self.note(&Known { size: Some(size), ..known.clone() }).map_err(Stop::Disk);
+            }
+            Err(error) => return Err(Stop::Origin(error)),
+        };
+        let found = body.info().known();
+        let mut at = body.start();
+        if at != from {
+            // The origin ignores ranges and begins at byte 0.
+            self.staging.truncate(at).map_err(Stop::Disk)?;
+        }
+        self.note(&found).map_err(Stop::Disk)?;
+        self.say(None, false);
+        let mut batch: Vec<u8> = Vec::with_capacity(BATCH);
+        loop {
+            let chunk = body.chunk().await;
+            let ended = !matches!(chunk, Ok(Some(_)));
+            if let Ok(Some(bytes)) = &chunk {
+                self.limiter.pass(bytes.len() as u64).await;
+                batch.extend_from_slice(bytes);
+            }
+            if batch.len() >= BATCH || (ended && !batch.is_empty()) {
+                batch = self.write(at, batch).await?;
+                at = self.staging.len();
+            }
+            match chunk {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => return Err(Stop::Origin(error)),
+            }
+        }
+        // A body without an announced length ends where it ends.
+        self.note(&Known { size: Some(at), ..found }).map_err(Stop::Disk)
+    }
+
+    async fn write(&self, at: u64, batch: Vec<u8>) -> Result<Vec<u8>, Stop> {
+        let (staging, len) = (self.staging.clone(), batch.len() as u64);
+        let written = tokio::task::spawn_blocking(move || staging.write_at(at, &batch).map(|_| batch)).await;
+        let mut batch = match written {
+            Ok(written) => written.map_err(Stop::Disk)?,
+            Err(_) => Vec::new(),
+        };
+        batch.clear();
+        let bytes = self.staging.len();
+        self.state.send_modify(|state| {
+            state.bytes = bytes;
+            state.received += len;
+            state.trouble = None;
+            state.paused = false;
+        });
+        Ok(batch)
+    }
+
+    fn note(&self, known: &Known) -> Result<(), StoreError> {
+        self.staging.set_notes(notes_of(&self.url, known))?;
+        self.state.send_modify(|state| state.size = known.size.or(state.size));
+        Ok(())
+    }
+}
+
+enum Stop {
+    Disk(StoreError),
+    Origin(OriginError),
+}

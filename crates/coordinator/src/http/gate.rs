@@ -1,0 +1,119 @@
+//! The gate before every handler: where the request comes from, whose it is, and how long it may take.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts as Head;
+use peerage_api::Code;
+use peerage_content::{EnrolToken, PeerId};
+use subtle::ConstantTimeEq;
+
+use super::routes::Auth;
+use crate::state::{Failure, Parts, Shared};
+
+/// Longest that a request may take, its body included: the longest poll, and the upload of a map over a slow link.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remote(pub(crate) SocketAddr);
+
+/// The address that the device is seen at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen(pub(super) IpAddr);
+
+/// The device whose session was shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller(pub(super) PeerId);
+
+/// The source address of a request without credentials, once the rate limit has let it in: before its body is read.
+pub(super) struct Door(pub(super) IpAddr);
+
+impl FromRequestParts<Shared> for Door {
+    type Rejection = Failure;
+
+    async fn from_request_parts(head: &mut Head, state: &Shared) -> Result<Self, Failure> {
+        let Seen(seen) = *head.extensions.get::<Seen>().ok_or_else(no_address)?;
+        state.admit(seen)?;
+        Ok(Self(seen))
+    }
+}
+
+fn no_address() -> Failure {
+    Failure::new(Code::Internal, "the connection has no address")
+}
+
+/// What stands before one route.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) auth: Auth,
+    pub(super) state: Shared,
+}
+
+/// Lets a request through to its handler, or not.
+pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    match admit(&gate, &mut request) {
+        Ok(()) => {}
+        Err(failure) => return failure.into_response(),
+    }
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::new(Code::NoProgress, "the request took longer than 90 s").into_response(),
+    }
+}
+
+fn admit(gate: &Gate, request: &mut Request) -> Result<(), Failure> {
+    let Gate { auth, state } = gate;
+    // Without an address nothing can be limited or matched; the server always sets one.
+    let Remote(remote) = *request.extensions().get::<Remote>().ok_or_else(no_address)?;
+    let seen = state.proxies.client(remote.ip(), request.headers());
+    request.extensions_mut().insert(Seen(seen));
+    match auth {
+        Auth::None => {}
+        Auth::Session => {
+            let caller = device(state, request.headers())?;
+            request.extensions_mut().insert(Caller(caller));
+        }
+        Auth::Admin => administrator(state, request.headers())?,
+    }
+    Ok(())
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| Failure::new(Code::Unauthorized, "no bearer token"))
+}
+
+fn device(state: &Parts, headers: &HeaderMap) -> Result<PeerId, Failure> {
+    let session = state
+        .sessions
+        .check(bearer(headers)?, state.clock.unix())
+        .filter(|session| state.roster.honours(session))
+        .ok_or_else(|| Failure::new(Code::Unauthorized, "the session is unknown, ended or revoked"))?;
+    Ok(session.peer)
+}
+
+/// The admin token: its secret alone, as the client sends it, or its whole text form, as it stands in the file.
+fn administrator(state: &Parts, headers: &HeaderMap) -> Result<(), Failure> {
+    let denied = || Failure::new(Code::Unauthorized, "not the admin token");
+    let text = bearer(headers)?;
+    let secret: [u8; 16] = match text.parse::<EnrolToken>() {
+        Ok(token) => token.secret,
+        Err(_) => {
+            URL_SAFE_NO_PAD.decode(text).ok().and_then(|raw| raw.try_into().ok()).ok_or_else(denied)?
+        }
+    };
+    if bool::from(secret.ct_eq(&state.admin.secret)) { Ok(()) } else { Err(denied()) }
+}

@@ -1,0 +1,119 @@
+//! The handlers: unpack, ask the part that knows, pack.
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use peerage_api::Code;
+use peerage_api::coordinator::{
+    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, IngestRequest,
+    NewTokenRequest, NewTokenResponse, PublishRequest, PublishResponse, ResolveRequest, ResolveResponse,
+    SessionRequest, SessionResponse,
+};
+use peerage_content::{ContentId, PeerId};
+
+use super::gate::{Caller, Door, Seen};
+use super::io::{Input, Output};
+use crate::state::{Failure, Shared};
+
+type Answer<T> = Result<Output<T>, Failure>;
+
+fn ok<T>(value: T) -> Answer<T> {
+    Ok(Output(StatusCode::OK, value))
+}
+
+pub(super) async fn nowhere() -> Failure {
+    Failure::new(Code::NotFound, "there is no such endpoint")
+}
+
+pub(super) async fn health(State(state): State<Shared>) -> Answer<Health> {
+    ok(Health {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        contents: state.records.count().await?,
+        devices: state.roster.len() as u64,
+        members: state.registry.members().await,
+    })
+}
+
+pub(super) async fn enroll(
+    State(state): State<Shared>,
+    Door(seen): Door,
+    Input(request): Input<EnrollRequest>,
+) -> Answer<EnrollResponse> {
+    ok(state.enrol(seen, &request).await?)
+}
+
+pub(super) async fn session(
+    State(state): State<Shared>,
+    Door(seen): Door,
+    Input(request): Input<SessionRequest>,
+) -> Answer<SessionResponse> {
+    ok(state.open_session(seen, &request)?)
+}
+
+pub(super) async fn resolve(
+    State(state): State<Shared>,
+    Extension(Seen(seen)): Extension<Seen>,
+    Extension(Caller(peer)): Extension<Caller>,
+    Input(request): Input<ResolveRequest>,
+) -> Answer<ResolveResponse> {
+    ok(state.resolve(peer, seen, request).await?)
+}
+
+pub(super) async fn announce(
+    State(state): State<Shared>,
+    Extension(Seen(seen)): Extension<Seen>,
+    Extension(Caller(peer)): Extension<Caller>,
+    Input(request): Input<AnnounceRequest>,
+) -> Answer<AnnounceResponse> {
+    ok(state.announce(peer, seen, &request).await?)
+}
+
+pub(super) async fn map(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Failure> {
+    let id: ContentId = id.parse().map_err(|error| Failure::bad(format!("content id: {error}")))?;
+    let map: Option<Bytes> = state.records.map(id).await?;
+    let map = map.ok_or_else(|| Failure::new(Code::NotFound, "there is no piece map of this content"))?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")], map))
+}
+
+pub(super) async fn publish(
+    State(state): State<Shared>,
+    Input(request): Input<PublishRequest>,
+) -> Answer<PublishResponse> {
+    ok(state.publish(request).await?)
+}
+
+pub(super) async fn ingest(
+    State(state): State<Shared>,
+    Input(request): Input<IngestRequest>,
+) -> Result<axum::response::Response, Failure> {
+    Ok(match state.ingest(&request).await? {
+        Ok(done) => Output(StatusCode::OK, done).into_response(),
+        Err(pending) => Output(StatusCode::ACCEPTED, pending).into_response(),
+    })
+}
+
+pub(super) async fn tokens(
+    State(state): State<Shared>,
+    Input(request): Input<NewTokenRequest>,
+) -> Answer<NewTokenResponse> {
+    ok(state.new_token(&request).await?)
+}
+
+pub(super) async fn devices(State(state): State<Shared>) -> Answer<Vec<Device>> {
+    ok(state.devices().await?)
+}
+
+pub(super) async fn revoke(
+    State(state): State<Shared>,
+    Path(peer): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let peer: PeerId = peer.parse().map_err(|error| Failure::bad(format!("peer id: {error}")))?;
+    state.revoke(peer).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,320 @@
+//! One swarm: its members, and in a large one the circles through which candidates are found.
+//!
+//! A small swarm is looked through as a whole. In a large one the asker's subnet, site, group and the seeds are kept as
+//! lists, and only a window of each is ranked, at a place that differs from asker to asker. Invariant: a member stands in
+//! exactly the lists that its present site, subnet, group and completeness name. Who leaves is only marked; slots are
+//! closed up, and index and lists made anew, when members are forgotten.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use peerage_content::{PeerId, Scope, ScopeSet};
+use peerage_swarm::matching::{GroupKey, Party, Site, Subnet, rank};
+
+use super::addresses::Packed;
+use super::{Announcer, Claim, Neighbour, Seat};
+use crate::claims::reach;
+use crate::tickets::Stub;
+
+/// From this many members on circles are kept.
+const LARGE: usize = 256;
+/// Members of one circle that are ranked for one asker, for each peer it wants.
+const WINDOW: usize = 2;
+
+#[derive(Debug)]
+struct Member {
+    peer: PeerId,
+    site: Site,
+    group: Option<GroupKey>,
+    addresses: Packed,
+    ticket: Option<Stub>,
+    heard: u32,
+    ordinal: u32,
+    scopes: ScopeSet,
+    seed: bool,
+    inside: bool,
+    /// Has left; its place is swept with the next expiry.
+    gone: bool,
+}
+
+// Product §9: at most 200 bytes a member, with 16 to 24 for addresses on the heap and 5 to 10 in the index.
+const _: () = assert!(size_of::<Member>() <= 168);
+
+impl Member {
+    fn party(&self) -> Party {
+        Party {
+            peer: self.peer,
+            site: self.site,
+            inside: self.inside,
+            subnet: Subnet::of(self.addresses.iter()),
+            group: self.group,
+            scopes: self.scopes,
+            seed: self.seed,
+            reach: reach(self.addresses.iter()),
+        }
+    }
+}
+
+/// Members with something in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Circle {
+    Subnet(Site, Subnet),
+    Site(Site),
+    SiteSeeds(Site),
+    Group(GroupKey),
+    GroupSeeds(GroupKey),
+    Seeds,
+}
+
+type Circles = HashMap<Circle, Vec<u32>>;
+
+/// The members of one content's swarm.
+#[derive(Debug, Default)]
+pub(super) struct Swarm<S> {
+    members: Vec<Member>,
+    index: HashTable<u32>,
+    hasher: S,
+    next_ordinal: u32,
+    gone: usize,
+    circles: Option<Circles>,
+}
+
+impl<S: BuildHasher> Swarm<S> {
+    pub(super) fn new(hasher: S) -> Self {
+        Self {
+            members: Vec::new(),
+            index: HashTable::new(),
+            hasher,
+            next_ordinal: 0,
+            gone: 0,
+            circles: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len() - self.gone
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Notes that a device is here, and finds its peers.
+    pub(super) fn announce(&mut self, device: &Announcer, claim: &Claim, now: u32) -> Seat {
+        let slot = self.enter(device, claim, now);
+        let Some(member) = self.members.get(slot as usize) else {
+            return Seat { ordinal: 0, members: 0, seeds: 0, ticket: None, peers: Vec::new() };
+        };
+        let (asker, spread) = (member.party(), self.hasher.hash_one(device.peer));
+        let (members, seeds) = self.census(&asker);
+        let peers = if claim.want == 0 { Vec::new() } else { self.peers(&asker, claim.want, spread) };
+        Seat { ordinal: member.ordinal, members, seeds, ticket: member.ticket, peers }
+    }
+
+    fn enter(&mut self, device: &Announcer, claim: &Claim, now: u32) -> u32 {
+        let addresses = Packed::new(&device.addresses);
+        let hash = self.hasher.hash_one(device.peer);
+        let known = self.find(&device.peer);
+        let slot = match known {
+            Some(slot) => slot,
+            None => {
+                let slot = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+                if self.members.len() == self.members.capacity() {
+                    // Doubling would leave half of a large swarm's memory empty.
+                    self.members.reserve_exact((self.members.len() / 8).max(4));
+                }
+                self.members.push(Member {
+                    peer: device.peer,
+                    site: device.site,
+                    group: device.group,
+                    addresses: Packed::default(),
+                    ticket: None,
+                    heard: now,
+                    ordinal: self.next_ordinal,
+                    scopes: claim.scopes,
+                    seed: false,
+                    inside: device.inside,
+                    gone: false,
+                });
+                self.next_ordinal = self.next_ordinal.wrapping_add(1);
+                let (members, hasher) = (&self.members, &self.hasher);
+                let rehash = |slot: &u32| members.get(*slot as usize).map_or(0, |m| hasher.hash_one(m.peer));
+                self.index.insert_unique(hash, slot, rehash);
+                slot
+            }
+        };
+        let Some(member) = self.members.get_mut(slot as usize) else { return slot };
+        if std::mem::take(&mut member.gone) {
+            self.gone -= 1;
+        }
+        let before = known.map(|_| member.party());
+        member.heard = now;
+        (member.site, member.group, member.inside) = (device.site, device.group, device.inside);
+        (member.scopes, member.seed) = (claim.scopes, claim.seed);
+        if member.addresses != addresses {
+            member.addresses = addresses;
+        }
+        let after = member.party();
+        match &mut self.circles {
+            Some(circles) if before != Some(after) => {
+                move_between(circles, slot, before.map_or([None; 6], |party| circles_of(&party)), circles_of(&after));
+            }
+            Some(_) => {}
+            None => self.draw_circles(),
+        }
+        slot
+    }
+
+    fn find(&self, peer: &PeerId) -> Option<u32> {
+        let hash = self.hasher.hash_one(peer);
+        let is = |slot: &u32| self.members.get(*slot as usize).is_some_and(|member| member.peer == *peer);
+        self.index.find(hash, is).copied()
+    }
+
+    /// The device has left. Its ordinal waits for it until the next expiry.
+    pub(super) fn leave(&mut self, peer: &PeerId) {
+        if let Some(member) = self.find(peer).and_then(|slot| self.members.get_mut(slot as usize))
+            && !std::mem::replace(&mut member.gone, true)
+        {
+            self.gone += 1;
+        }
+    }
+
+    pub(super) fn keep_ticket(&mut self, peer: &PeerId, ticket: Stub) {
+        if let Some(member) = self.find(peer).and_then(|slot| self.members.get_mut(slot as usize)) {
+            member.ticket = Some(ticket);
+        }
+    }
+
+    /// Forgets who has left and who was not heard of since `before`.
+    pub(super) fn expire(&mut self, before: u32) {
+        let stays = |member: &Member| !member.gone && member.heard >= before;
+        if self.members.iter().all(stays) {
+            return;
+        }
+        self.members.retain(stays);
+        self.gone = 0;
+        if self.members.capacity() > 2 * self.members.len() {
+            self.members.shrink_to_fit();
+        }
+        self.index.clear();
+        let (members, hasher) = (&self.members, &self.hasher);
+        let hash = |slot: &u32| members.get(*slot as usize).map_or(0, |member| hasher.hash_one(member.peer));
+        self.index.shrink_to(members.len(), hash);
+        for slot in 0..u32::try_from(members.len()).unwrap_or(u32::MAX) {
+            self.index.insert_unique(hash(&slot), slot, hash);
+        }
+        self.circles = None;
+        self.draw_circles();
+    }
+
+    fn draw_circles(&mut self) {
+        if self.circles.is_some() || self.members.len() < LARGE {
+            return;
+        }
+        let mut circles = Circles::new();
+        for (slot, member) in (0u32..).zip(&self.members) {
+            move_between(&mut circles, slot, [None; 6], circles_of(&member.party()));
+        }
+        self.circles = Some(circles);
+    }
+
+    /// Members and seeds in the asker's scopes.
+    fn census(&self, asker: &Party) -> (u32, u32) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let Some(circles) = &self.circles else {
+            let near = self.members.iter().filter(|member| {
+                let both = ScopeSet::from_bits(member.scopes.bits() & asker.scopes.bits());
+                let same = member.peer == asker.peer;
+                let site = both.contains(Scope::Lan) && member.site == asker.site;
+                let group = both.contains(Scope::Group) && member.group.is_some() && member.group == asker.group;
+                !member.gone && (same || site || group || both.contains(Scope::Internet))
+            });
+            let (members, seeds) = near.fold((0, 0), |(m, s), member| (m + 1, s + usize::from(member.seed)));
+            return (count(members), count(seeds));
+        };
+        let size = |circle| circles.get(&circle).map_or(0, Vec::len);
+        if asker.scopes.contains(Scope::Internet) {
+            return (count(self.len()), count(size(Circle::Seeds).min(self.len())));
+        }
+        let group = asker.group.filter(|_| asker.scopes.contains(Scope::Group));
+        let site = (size(Circle::Site(asker.site)), size(Circle::SiteSeeds(asker.site)));
+        let group = group.map_or((0, 0), |g| (size(Circle::Group(g)), size(Circle::GroupSeeds(g))));
+        let members = site.0.max(group.0).min(self.len());
+        (count(members), count(site.1.max(group.1).min(members)))
+    }
+
+    fn peers(&self, asker: &Party, want: usize, spread: u64) -> Vec<Neighbour> {
+        let candidates: Vec<&Member> = match &self.circles {
+            None => self.members.iter().filter(|member| !member.gone).collect(),
+            Some(circles) => self.windows(circles, asker, want * WINDOW, spread),
+        };
+        let ranked = rank(asker, candidates.iter().map(|member| member.party()), want, spread);
+        ranked
+            .into_iter()
+            .filter_map(|found| {
+                let member = candidates.get(found.candidate)?;
+                let all = member.addresses.iter();
+                // To strangers private addresses are of no use and none of their business.
+                let strangers = found.scope == Scope::Internet
+                    && member.site != asker.site
+                    && !(asker.inside && member.inside);
+                let addresses = all
+                    .filter(|address| !strangers || !peerage_swarm::matching::is_private(address.ip()))
+                    .collect();
+                Some(Neighbour { peer: member.peer, addresses, scope: found.scope, seed: member.seed })
+            })
+            .collect()
+    }
+
+    fn windows(&self, circles: &Circles, asker: &Party, size: usize, spread: u64) -> Vec<&Member> {
+        let mut names = Vec::with_capacity(6);
+        names.extend(asker.subnet.map(|subnet| Circle::Subnet(asker.site, subnet)));
+        names.extend([Circle::Site(asker.site), Circle::SiteSeeds(asker.site), Circle::Seeds]);
+        names.extend(asker.group.into_iter().flat_map(|g| [Circle::Group(g), Circle::GroupSeeds(g)]));
+        let mut slots = Vec::with_capacity(size * 7);
+        for list in names.iter().filter_map(|name| circles.get(name)) {
+            slots.extend(window(list.len(), size, spread).filter_map(|at| list.get(at).copied()));
+        }
+        slots.extend(window(self.members.len(), size, spread).filter_map(|at| u32::try_from(at).ok()));
+        slots.sort_unstable();
+        slots.dedup();
+        let members = slots.into_iter().filter_map(|slot| self.members.get(slot as usize));
+        members.filter(|member| !member.gone).collect()
+    }
+}
+
+/// `size` positions of a list of `len`, from a place that `spread` decides, wrapping around.
+fn window(len: usize, size: usize, spread: u64) -> impl Iterator<Item = usize> {
+    let start = if len == 0 { 0 } else { (spread % len as u64) as usize };
+    (start..start + size.min(len)).map(move |at| at % len)
+}
+
+fn circles_of(party: &Party) -> [Option<Circle>; 6] {
+    let site = party.site;
+    [
+        Some(Circle::Site(site)),
+        party.subnet.map(|subnet| Circle::Subnet(site, subnet)),
+        party.group.map(Circle::Group),
+        party.seed.then_some(Circle::Seeds),
+        party.seed.then_some(Circle::SiteSeeds(site)),
+        party.group.filter(|_| party.seed).map(Circle::GroupSeeds),
+    ]
+}
+
+fn move_between(circles: &mut Circles, slot: u32, from: [Option<Circle>; 6], to: [Option<Circle>; 6]) {
+    for left in from.iter().filter(|circle| !to.contains(circle)).flatten() {
+        if let Some(list) = circles.get_mut(left)
+            && let Some(at) = list.iter().position(|known| *known == slot)
+        {
+            list.swap_remove(at);
+        }
+    }
+    for entered in to.iter().filter(|circle| !from.contains(circle)).flatten() {
+        circles.entry(*entered).or_default().push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests;

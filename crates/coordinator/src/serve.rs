@@ -1,0 +1,141 @@
+//! The server loop: accepts, agrees on TLS, serves HTTP/2 and HTTP/1.1, and drains.
+//!
+//! Nobody can hold a place without cause: connections are capped, the handshake and each request's head have a
+//! deadline, idle HTTP/2 connections are pinged, HTTP/1.1 ones closed by the header time-out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::{Request, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::http::Remote;
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For a request's head, and so for an idle HTTP/1.1 connection: longer than the longest announce interval would keep
+/// every device's connection; a minute keeps those that are busy.
+const HEAD: Duration = Duration::from_secs(90);
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const MAX_STREAMS: u32 = 64;
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// What the loop needs.
+pub(crate) struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: TlsAcceptor,
+    pub(crate) router: Router,
+    pub(crate) max_connections: usize,
+    pub(crate) tasks: TaskTracker,
+    /// Stop accepting, finish what is under way.
+    pub(crate) stop: CancellationToken,
+    /// Drop what is still under way.
+    pub(crate) kill: CancellationToken,
+}
+
+impl Server {
+    pub(crate) async fn run(self) {
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let mut http = Builder::new(TokioExecutor::new());
+        http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADERS);
+        let http = Arc::new(http);
+        loop {
+            // A place first: what cannot be served waits in the kernel's queue, or finds another coordinator.
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await.ok();
+                (place, self.listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                accepted = accepted => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let connection = Connection {
+                        stream,
+                        remote,
+                        tls: self.tls.clone(),
+                        http: Arc::clone(&http),
+                        router: self.router.clone(),
+                        stop: self.stop.clone(),
+                        kill: self.kill.clone(),
+                        _place: place,
+                    };
+                    self.tasks.spawn(connection.run());
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: give those in use a moment to be freed.
+                    tracing::warn!(%error, "could not accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: TlsAcceptor,
+    http: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    async fn run(self) {
+        let remote = self.remote;
+        // Answers are small; waiting to fill a segment would only delay them.
+        let _ = self.stream.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE, self.tls.accept(self.stream));
+        let stream = tokio::select! {
+            done = handshake => match done {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%remote, %error, "tls handshake failed"),
+                Err(_) => return tracing::debug!(%remote, "tls handshake took too long"),
+            },
+            () = self.stop.cancelled() => return,
+        };
+        let router = self.router;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Remote(remote));
+            router.clone().call(request)
+        });
+        let serving = self.http.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                done = serving.as_mut() => {
+                    if let Err(error) = done {
+                        tracing::debug!(%remote, error, "connection ended");
+                    }
+                    return;
+                }
+                () = self.stop.cancelled(), if !draining => {
+                    draining = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                () = self.kill.cancelled() => return,
+            }
+        }
+    }
+}

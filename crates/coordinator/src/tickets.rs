@@ -1,0 +1,108 @@
+//! Swarm tickets, and the short form in which they are remembered so that an announce normally costs no signature.
+//!
+//! Of a signed ticket everything but signature, end and scope follows from device, content and catalog key; the
+//! envelope around them (version 1 · signer · signature · payload) is fixed by `peerage_content::Signed`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use peerage_content::{
+    ContentId, MAX_TICKET_LIFE_S, PeerId, PublicKey, Reader, Scope, ScopeSet, SecretKey, ShortInput, Signed,
+    Statement, SwarmTicket, Unchecked, Writer,
+};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as TextError;
+
+/// A ticket is handed out again until this many seconds before its end.
+const RENEW_BEFORE_S: u64 = MAX_TICKET_LIFE_S / 2;
+
+/// What is remembered of a ticket: 72 bytes instead of 227 characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stub {
+    signature: [u8; 64],
+    /// Unix seconds; enough until 2106.
+    not_after: u32,
+    scope: Scope,
+}
+
+impl Stub {
+    /// Whether it still serves a device with this scope.
+    pub(crate) fn serves(&self, scope: Scope, now: u64) -> bool {
+        self.scope == scope && u64::from(self.not_after) > now.saturating_add(RENEW_BEFORE_S)
+    }
+}
+
+/// The widest scope of a set.
+pub(crate) fn widest(scopes: ScopeSet) -> Option<Scope> {
+    [Scope::Internet, Scope::Group, Scope::Lan].into_iter().find(|scope| scopes.contains(*scope))
+}
+
+/// Signs tickets and writes them out.
+pub(crate) struct Tickets {
+    key: SecretKey,
+    public: PublicKey,
+}
+
+impl Tickets {
+    pub(crate) fn new(key: SecretKey) -> Self {
+        let public = key.public();
+        Self { key, public }
+    }
+
+    /// A new ticket, good for an hour from `now` (Unix seconds).
+    pub(crate) fn sign(
+        &self,
+        peer: PeerId,
+        content: ContentId,
+        scope: Scope,
+        now: u64,
+    ) -> Result<Stub, ShortInput> {
+        let ends = u32::try_from(now.saturating_add(MAX_TICKET_LIFE_S)).unwrap_or(u32::MAX);
+        let signed =
+            Signed::new(SwarmTicket { content, scope, peer, not_after: u64::from(ends) }, &self.key);
+        let mut reader = Reader::new(signed.as_bytes());
+        reader.take(1 + 32, "version and signer")?;
+        Ok(Stub { signature: reader.array("signature")?, not_after: ends, scope })
+    }
+
+    /// The ticket's text form.
+    pub(crate) fn text(&self, stub: &Stub, peer: PeerId, content: ContentId) -> Result<Unchecked, TextError> {
+        let Stub { signature, not_after, scope } = *stub;
+        let ticket = SwarmTicket { content, scope, peer, not_after: u64::from(not_after) };
+        let mut bytes = Writer::new();
+        bytes.u8(1).raw(self.public.as_bytes()).raw(&signature).raw(&ticket.encode());
+        Unchecked::deserialize(URL_SAFE_NO_PAD.encode(bytes.finish()).into_deserializer())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stub_becomes_the_very_ticket_again() {
+        let key = SecretKey::from_seed(&[3; 32]);
+        let tickets = Tickets::new(key.clone());
+        let (peer, content) = (PeerId::from_bytes([1; 32]), ContentId::from_bytes([2; 32]));
+        for scope in [Scope::Lan, Scope::Group, Scope::Internet] {
+            let stub = tickets.sign(peer, content, scope, 10_000).unwrap();
+            let read =
+                tickets.text(&stub, peer, content).unwrap().check::<SwarmTicket>(&[key.public()]).unwrap();
+            assert!(read.get().admits(peer, content, 10_000) && read.get().scope == scope);
+            assert_eq!(read.get().not_after, 10_000 + MAX_TICKET_LIFE_S);
+            assert!(stub.serves(scope, 10_000 + MAX_TICKET_LIFE_S / 2 - 1));
+            assert!(!stub.serves(scope, 10_000 + MAX_TICKET_LIFE_S / 2));
+        }
+        let stub = tickets.sign(peer, content, Scope::Lan, 10_000).unwrap();
+        assert!(!stub.serves(Scope::Group, 10_000), "the device's policy has widened");
+        let other = tickets.text(&stub, PeerId::from_bytes([9; 32]), content).unwrap();
+        assert!(other.check::<SwarmTicket>(&[key.public()]).is_err(), "for nobody else");
+    }
+
+    #[test]
+    fn widest_scope() {
+        assert_eq!(widest(ScopeSet::ALL), Some(Scope::Internet));
+        assert_eq!(widest(ScopeSet::up_to(Scope::Group)), Some(Scope::Group));
+        assert_eq!(widest(ScopeSet::NONE), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! How origins are reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Guard, Resolver, SystemResolver};
+
+/// Which proxy requests go through.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProxyMode {
+    /// As `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say. With a [`Guard`] these count for nothing: a
+    /// proxy resolves names itself, which only whoever set up the guard may decide.
+    #[default]
+    Environment,
+    /// None.
+    Direct,
+    /// This one, for every request, also with a [`Guard`], which then judges names and literal addresses only.
+    Url(String),
+}
+
+/// How origins are reached. The default: as a device does, without a guard.
+#[derive(Debug, Clone)]
+pub struct OriginConfig {
+    /// Time to resolve, connect and agree on TLS; 15 s (DO reference §7.2; for a cache host 3 s).
+    pub connect_timeout: Duration,
+    /// Time without any progress, in the head or the body of an answer, after which a request fails; 30 s.
+    pub read_timeout: Duration,
+    /// Certificates trusted beside the system's, each entry PEM text with one or more of them.
+    pub extra_roots: Vec<Vec<u8>>,
+    /// Whether the system's certificates are trusted.
+    pub system_roots: bool,
+    /// Which proxy requests go through.
+    pub proxy: ProxyMode,
+    /// What may be fetched; `None`: everything, as for a user's own download.
+    pub guard: Option<Guard>,
+    /// Who answers names.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Default for OriginConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(15),
+            read_timeout: Duration::from_secs(30),
+            extra_roots: Vec::new(),
+            system_roots: true,
+            proxy: ProxyMode::default(),
+            guard: None,
+            resolver: Arc::new(SystemResolver),
+        }
+    }
+}
+
+/// No client can be made of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An entry of [`OriginConfig::extra_roots`] is unusable.
+    #[error("extra root certificate {index}: {why}")]
+    Certificate {
+        /// Which entry, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The proxy is unusable. Does not repeat its URL, which may hold a password.
+    #[error("proxy url: {why}")]
+    Proxy {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The TLS or HTTP library refused.
+    #[error("could not set up the http client: {why}")]
+    Client {
+        /// Why.
+        why: String,
+    },
+}

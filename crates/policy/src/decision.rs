@@ -1,0 +1,346 @@
+//! The decision: may this device fetch from peers, serve them, and within which limits; with the reasons.
+//!
+//! A decision starts as everything the design knows and passes through [`RULES`]. A rule may only take away, and adds a
+//! reason when it does: so no order of rules, and no rule added later, can allow what another has forbidden.
+
+use peerage_content::{ContentRecord, Scope, ScopeSet};
+
+use crate::choice::{DownloadMode, PeerEncryption};
+use crate::reason::{Code, Reason};
+use crate::table::{Key, Settings};
+use crate::{Facts, GroupId};
+
+/// Whether someone waits for a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Class {
+    /// Someone waits.
+    Foreground,
+    /// Nobody waits.
+    #[default]
+    Background,
+}
+
+impl Class {
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Foreground => "foreground",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// What is known of the record of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordState<'a> {
+    /// There is none.
+    Missing,
+    /// Its signature is of no trusted key.
+    Untrusted,
+    /// The origin serves something else than it says.
+    Stale,
+    /// It is trusted; its time is judged here.
+    Held(&'a ContentRecord),
+}
+
+/// What is known of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentFacts<'a> {
+    /// The class of its download.
+    pub class: Class,
+    /// Its record.
+    pub record: RecordState<'a>,
+    /// Its bytes as the origin tells them; a held record's size goes before it.
+    pub size: Option<u64>,
+}
+
+/// Which sources may be used, and with whom the content is shared. The origin and connected caches may be used in every
+/// mode (product §5), so nothing here speaks of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// Ask the coordinator for records, maps and peers.
+    pub coordinator: bool,
+    /// Scopes whose peers may be fetched from. Peers found by DNS-SD are of the LAN's scope.
+    pub fetch: ScopeSet,
+    /// Scopes whose peers may be served.
+    pub serve: ScopeSet,
+    /// The group that the group scope means.
+    pub group: Option<GroupId>,
+}
+
+/// The most that the cache may hold, to be worked out anew as the volume fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLimit {
+    /// No limit of its own; low disk space still evicts.
+    None,
+    /// This many bytes.
+    Bytes(u64),
+    /// This percentage of the volume's free bytes and the cache's own.
+    Percent(u64),
+}
+
+impl CacheLimit {
+    /// The limit in bytes, for `free` bytes on the volume and `own` bytes in the cache; `None`: no limit.
+    pub fn bytes(self, free: u64, own: u64) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Percent(percent) => {
+                let share = (u128::from(free) + u128::from(own)) * u128::from(percent.min(100)) / 100;
+                Some(u64::try_from(share).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+/// Within which limits. Rates are in bytes per second; `None`: no limit set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// All foreground downloads together.
+    pub foreground_download: Option<u64>,
+    /// All background downloads together.
+    pub background_download: Option<u64>,
+    /// All uploads together.
+    pub upload: Option<u64>,
+    /// For how many seconds the origin is held back from this content; 0 unless peers may be fetched from.
+    pub origin_delay: u64,
+    /// Peers connected at once.
+    pub peer_connections: u64,
+    /// Whether connections between peers must be encrypted.
+    pub peer_encryption: PeerEncryption,
+    /// For how many seconds a completed content is kept; `None`: until space is needed.
+    pub cache_age: Option<u64>,
+    /// The most that the cache may hold.
+    pub cache_size: CacheLimit,
+}
+
+impl Limits {
+    /// The limit of a class of downloads.
+    pub const fn download(&self, class: Class) -> Option<u64> {
+        match class {
+            Class::Foreground => self.foreground_download,
+            Class::Background => self.background_download,
+        }
+    }
+}
+
+/// What a device may do, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Sources and sharing.
+    pub allowed: Allowed,
+    /// Limits.
+    pub limits: Limits,
+    /// Every reason, the mode's first.
+    pub reasons: Vec<Reason>,
+}
+
+impl Decision {
+    /// Whether any peer may be fetched from or served.
+    pub const fn peers(&self) -> bool {
+        !self.allowed.fetch.is_empty() || !self.allowed.serve.is_empty()
+    }
+
+    fn because(&mut self, reason: Reason) {
+        self.reasons.push(reason);
+    }
+
+    fn forbid_peers(&mut self, reason: Reason) {
+        self.keep_scopes(ScopeSet::NONE);
+        self.because(reason);
+    }
+
+    fn keep_scopes(&mut self, scopes: ScopeSet) {
+        self.allowed.fetch = both(self.allowed.fetch, scopes);
+        self.allowed.serve = both(self.allowed.serve, scopes);
+    }
+}
+
+/// All that a rule may look at. `content` is `None` when the device as a whole is judged.
+struct Case<'a> {
+    settings: &'a Settings,
+    facts: &'a Facts,
+    content: Option<&'a ContentFacts<'a>>,
+    now: u64,
+}
+
+/// Takes away what it finds not allowed.
+type RuleFn = fn(&Case<'_>, &mut Decision);
+
+/// In the order in which their reasons are told. The delay looks at what the others have left, so it stands last.
+const RULES: &[RuleFn] = &[mode, group, ram, disk, record, size, rates, encryption, origin_delay];
+
+/// Decides about one content at `now` (Unix seconds).
+pub fn decide(settings: &Settings, facts: &Facts, content: &ContentFacts<'_>, now: u64) -> Decision {
+    judge(&Case { settings, facts, content: Some(content), now })
+}
+
+/// Decides at `now` (Unix seconds) what the device may do at best, with any content: whether it opens its port to peers, and
+/// the limits that all contents share.
+pub fn decide_device(settings: &Settings, facts: &Facts, now: u64) -> Decision {
+    judge(&Case { settings, facts, content: None, now })
+}
+
+fn judge(case: &Case<'_>) -> Decision {
+    let settings = case.settings;
+    let (fetch, serve) = (ScopeSet::ALL, ScopeSet::ALL);
+    let allowed = Allowed { coordinator: true, fetch, serve, group: settings.group_id };
+    let limits = Limits {
+        foreground_download: unless_zero(settings.max_foreground_download_bandwidth),
+        background_download: unless_zero(settings.max_background_download_bandwidth),
+        upload: unless_zero(settings.max_upload_bandwidth),
+        origin_delay: 0,
+        peer_connections: settings.max_peer_connections,
+        peer_encryption: settings.peer_encryption,
+        cache_age: unless_zero(settings.max_cache_age),
+        cache_size: match settings.absolute_max_cache_size {
+            None => CacheLimit::Percent(settings.max_cache_size),
+            Some(0) => CacheLimit::None,
+            Some(bytes) => CacheLimit::Bytes(bytes),
+        },
+    };
+    let mut decision = Decision { allowed, limits, reasons: Vec::new() };
+    for rule in RULES {
+        rule(case, &mut decision);
+    }
+    decision
+}
+
+// === Rules ===
+
+fn mode(case: &Case<'_>, decision: &mut Decision) {
+    let mode = case.settings.download_mode;
+    decision.allowed.coordinator &= mode.uses_coordinator();
+    decision.keep_scopes(mode.scopes());
+    let code = match mode {
+        DownloadMode::Lan | DownloadMode::Group | DownloadMode::Internet => Code::ModeAdmits(mode),
+        DownloadMode::HttpOnly => Code::HttpOnly,
+        DownloadMode::Simple => Code::Simple,
+        DownloadMode::Bypass => Code::BypassRefused,
+    };
+    decision.because(Reason::of_setting(code, Key::DownloadMode, case.settings));
+}
+
+fn group(case: &Case<'_>, decision: &mut Decision) {
+    if decision.allowed.group.is_some() || !decision.allowed.fetch.contains(Scope::Group) {
+        return;
+    }
+    decision.keep_scopes(without_group());
+    decision.because(Reason::of_setting(Code::NoGroup, Key::GroupId, case.settings));
+}
+
+fn ram(case: &Case<'_>, decision: &mut Decision) {
+    let least = case.settings.min_ram_allowed_to_peer;
+    if let Some(found) = case.facts.installed_ram.filter(|found| *found < least) {
+        let code = Code::RamBelowMinimum { found, least };
+        decision.forbid_peers(Reason::of_setting(code, Key::MinRAMAllowedToPeer, case.settings));
+    }
+}
+
+fn disk(case: &Case<'_>, decision: &mut Decision) {
+    let least = case.settings.min_disk_size_allowed_to_peer;
+    if let Some(volume) = case.facts.cache_volume.filter(|volume| volume.capacity < least) {
+        let code = Code::DiskBelowMinimum { found: volume.capacity, least };
+        decision.forbid_peers(Reason::of_setting(code, Key::MinDiskSizeAllowedToPeer, case.settings));
+    }
+}
+
+fn record(case: &Case<'_>, decision: &mut Decision) {
+    let Some(content) = case.content else { return };
+    let mode = case.settings.download_mode.scopes();
+    if mode.is_empty() {
+        // No record would change anything, so none is missed.
+        return;
+    }
+    let code = match content.record {
+        RecordState::Missing => Code::RecordMissing,
+        RecordState::Untrusted => Code::RecordUntrusted,
+        RecordState::Stale => Code::RecordStale,
+        RecordState::Held(record) => match record.check_time(case.now) {
+            Err(error) => Code::RecordOutOfTime(error),
+            Ok(()) if record.scopes.is_empty() => Code::NotShareable,
+            Ok(()) => {
+                decision.keep_scopes(record.scopes);
+                if both(mode, record.scopes) != mode {
+                    decision.because(Reason::of_content(Code::RecordNarrows(record.scopes)));
+                }
+                return;
+            }
+        },
+    };
+    decision.forbid_peers(Reason::of_content(code));
+}
+
+fn size(case: &Case<'_>, decision: &mut Decision) {
+    let Some(content) = case.content else { return };
+    let size = match content.record {
+        RecordState::Held(record) => Some(record.size),
+        _ => content.size,
+    };
+    let least = case.settings.min_file_size_to_cache;
+    let code = match size {
+        None => Code::SizeUnknown,
+        Some(found) if found < least => Code::TooSmall { found, least },
+        Some(_) => return,
+    };
+    decision.forbid_peers(Reason::of_setting(code, Key::MinFileSizeToCache, case.settings));
+}
+
+fn rates(case: &Case<'_>, decision: &mut Decision) {
+    let limits = decision.limits;
+    for (class, key) in [
+        (Class::Foreground, Key::MaxForegroundDownloadBandwidth),
+        (Class::Background, Key::MaxBackgroundDownloadBandwidth),
+    ] {
+        let concerned = case.content.is_none_or(|content| content.class == class);
+        if let Some(rate) = limits.download(class).filter(|_| concerned) {
+            decision.because(Reason::of_setting(Code::DownloadLimited { class, rate }, key, case.settings));
+        }
+    }
+    if let Some(rate) = limits.upload {
+        decision.because(Reason::of_setting(
+            Code::UploadLimited(rate),
+            Key::MaxUploadBandwidth,
+            case.settings,
+        ));
+    }
+}
+
+fn encryption(case: &Case<'_>, decision: &mut Decision) {
+    if decision.limits.peer_encryption == PeerEncryption::Off && decision.peers() {
+        decision.because(Reason::of_setting(Code::ClearText, Key::PeerEncryption, case.settings));
+    }
+}
+
+fn origin_delay(case: &Case<'_>, decision: &mut Decision) {
+    let Some(content) = case.content else { return };
+    let settings = case.settings;
+    let (seconds, key) = match content.class {
+        Class::Foreground => {
+            (settings.delay_foreground_download_from_http, Key::DelayForegroundDownloadFromHttp)
+        }
+        Class::Background => {
+            (settings.delay_background_download_from_http, Key::DelayBackgroundDownloadFromHttp)
+        }
+    };
+    if seconds > 0 && !decision.allowed.fetch.is_empty() {
+        decision.limits.origin_delay = seconds;
+        decision.because(Reason::of_setting(Code::OriginHeldBack { seconds }, key, settings));
+    }
+}
+
+const fn unless_zero(value: u64) -> Option<u64> {
+    if value == 0 { None } else { Some(value) }
+}
+
+const fn both(a: ScopeSet, b: ScopeSet) -> ScopeSet {
+    ScopeSet::from_bits(a.bits() & b.bits())
+}
+
+const fn without_group() -> ScopeSet {
+    let up_to_group = ScopeSet::up_to(Scope::Group).bits() & !ScopeSet::up_to(Scope::Lan).bits();
+    ScopeSet::from_bits(ScopeSet::ALL.bits() & !up_to_group)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! The decision, case by case; and that no setting made stricter ever allows more.
+
+use peerage_content::{ContentId, Sha256, Validators};
+use proptest::prelude::*;
+
+use super::*;
+use crate::units::{GB, KB, MB};
+use crate::{Layers, Provider, Volume, parse_layer};
+
+const NOW: u64 = 1_800_000_000;
+
+fn settings(toml: &str) -> Settings {
+    let mut layers = Layers::default();
+    layers.replace(Provider::Policy, parse_layer("policy.toml", toml).unwrap_or_else(|e| panic!("{e}")));
+    layers.settings()
+}
+
+fn record_of(size: u64, scopes: ScopeSet) -> ContentRecord {
+    ContentRecord {
+        id: ContentId::from_bytes([1; 32]),
+        size,
+        sha256: Sha256::from_bytes([2; 32]),
+        urls: vec!["http://origin.example/a".into()],
+        validators: Validators::default(),
+        scopes,
+        not_before: NOW - 1000,
+        not_after: NOW + 1000,
+        serial: 1,
+    }
+}
+
+fn good_facts() -> Facts {
+    let volume = Volume { capacity: 500 * GB, free: 100 * GB };
+    Facts { installed_ram: Some(16 * GB), cache_volume: Some(volume), ..Facts::default() }
+}
+
+/// Scopes as text: `lgi`.
+fn scopes(set: ScopeSet) -> String {
+    let all = [(Scope::Lan, 'l'), (Scope::Group, 'g'), (Scope::Internet, 'i')];
+    all.into_iter().filter(|(scope, _)| set.contains(*scope)).map(|(_, letter)| letter).collect()
+}
+
+/// The decision about a content of 1 GB with a good record on a good device.
+fn decided(toml: &str) -> Decision {
+    let record = record_of(GB, ScopeSet::ALL);
+    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    decide(&settings(toml), &good_facts(), &content, NOW)
+}
+
+fn codes(decision: &Decision) -> Vec<&'static str> {
+    decision.reasons.iter().map(|reason| reason.code.name()).collect()
+}
+
+#[test]
+fn modes() {
+    let guid = "group_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
+    for (mode, group, coordinator, allowed, reasons) in [
+        ("0", "", true, "", &["http_only"][..]),
+        ("1", "", true, "l", &["mode_admits"]),
+        ("1", guid, true, "l", &["mode_admits"]),
+        ("2", guid, true, "lg", &["mode_admits"]),
+        ("2", "", true, "l", &["mode_admits", "no_group"]),
+        ("3", guid, true, "lgi", &["mode_admits"]),
+        ("3", "", true, "li", &["mode_admits", "no_group"]),
+        ("99", guid, false, "", &["simple"]),
+        ("100", guid, false, "", &["bypass_refused"]),
+    ] {
+        let decision = decided(&format!("{group}download_mode = {mode}"));
+        assert_eq!(scopes(decision.allowed.fetch), allowed, "mode {mode}");
+        assert_eq!(scopes(decision.allowed.serve), allowed, "mode {mode}");
+        assert_eq!(
+            (decision.allowed.coordinator, codes(&decision)),
+            (coordinator, reasons.to_vec()),
+            "mode {mode}"
+        );
+        assert_eq!(decision.peers(), !allowed.is_empty());
+        assert_eq!(decision.reasons[0].setting, Some(Key::DownloadMode));
+        assert_eq!(decision.reasons[0].provider, Some(Provider::Policy));
+    }
+    assert!(decided("download_mode = 100").reasons[0].sentence().contains("treated as simple"));
+}
+
+#[test]
+fn device_minima_are_inclusive_and_unknown_facts_forbid_nothing() {
+    let volume = |capacity| Some(Volume { capacity, free: 0 });
+    let settings = Settings::default();
+    for (ram, disk, reasons) in [
+        (Some(4 * GB), volume(32 * GB), &["mode_admits"][..]),
+        (Some(4 * GB - 1), volume(32 * GB), &["mode_admits", "ram_below_minimum"]),
+        (Some(4 * GB), volume(32 * GB - 1), &["mode_admits", "disk_below_minimum"]),
+        (Some(0), volume(0), &["mode_admits", "ram_below_minimum", "disk_below_minimum"]),
+        (None, None, &["mode_admits"]),
+    ] {
+        let facts = Facts { installed_ram: ram, cache_volume: disk, ..Facts::default() };
+        let decision = decide_device(&settings, &facts, NOW);
+        assert_eq!((codes(&decision), decision.peers()), (reasons.to_vec(), reasons.len() == 1));
+        assert!(decision.allowed.coordinator, "records stay useful without peers");
+    }
+}
+
+#[test]
+fn records() {
+    let all = record_of(GB, ScopeSet::ALL);
+    let lan = record_of(GB, ScopeSet::up_to(Scope::Lan));
+    let none = record_of(GB, ScopeSet::NONE);
+    let old = ContentRecord { not_after: NOW - 1, ..all.clone() };
+    let future = ContentRecord { not_before: NOW + 301, ..all.clone() };
+    let settings = settings("download_mode = 3");
+    for (record, allowed, reason) in [
+        (RecordState::Held(&all), "li", ""),
+        (RecordState::Held(&lan), "l", "record_narrows"),
+        (RecordState::Held(&none), "", "not_shareable"),
+        (RecordState::Held(&old), "", "record_out_of_time"),
+        (RecordState::Held(&future), "", "record_out_of_time"),
+        (RecordState::Missing, "", "record_missing"),
+        (RecordState::Untrusted, "", "record_untrusted"),
+        (RecordState::Stale, "", "record_stale"),
+    ] {
+        let content = ContentFacts { class: Class::Foreground, record, size: Some(GB) };
+        let decision = decide(&settings, &good_facts(), &content, NOW);
+        assert_eq!(scopes(decision.allowed.fetch), allowed, "{reason}");
+        let found: Vec<_> = decision.reasons.iter().filter(|reason| reason.setting.is_none()).collect();
+        assert_eq!(found.iter().map(|reason| reason.code.name()).collect::<String>(), reason);
+        assert!(found.iter().all(|reason| reason.provider.is_none() && reason.remedy().is_some()));
+    }
+    let content = ContentFacts { class: Class::Foreground, record: RecordState::Missing, size: Some(GB) };
+    let decision = decide(&self::settings("download_mode = 0"), &good_facts(), &content, NOW);
+    assert_eq!(codes(&decision), ["http_only"], "no record is missed where no peer may be used");
+}
+
+#[test]
+fn the_least_size_is_inclusive_and_the_record_knows_it_best() {
+    let settings = Settings::default();
+    let (small, large) = (record_of(50 * MB - 1, ScopeSet::ALL), record_of(50 * MB, ScopeSet::ALL));
+    for (record, size, peers, last) in [
+        (RecordState::Held(&large), Some(1), true, "mode_admits"),
+        (RecordState::Held(&small), Some(GB), false, "too_small"),
+        (RecordState::Missing, Some(50 * MB - 1), false, "too_small"),
+        (RecordState::Missing, Some(50 * MB), false, "record_missing"),
+        (RecordState::Missing, None, false, "size_unknown"),
+    ] {
+        let content = ContentFacts { class: Class::Background, record, size };
+        let decision = decide(&settings, &good_facts(), &content, NOW);
+        assert_eq!((decision.peers(), codes(&decision).last().copied()), (peers, Some(last)));
+    }
+}
+
+#[test]
+fn limits() {
+    let decision = decided(
+        "max_foreground_download_bandwidth = 900\nmax_background_download_bandwidth = 500\nmax_upload_bandwidth = 100\n\
+         max_peer_connections = 7\npeer_encryption = 'off'\nmax_cache_age = 0",
+    );
+    let limits = decision.limits;
+    assert_eq!((limits.foreground_download, limits.background_download), (Some(900 * KB), Some(500 * KB)));
+    assert_eq!(limits.download(Class::Foreground), limits.foreground_download);
+    assert_eq!((limits.upload, limits.peer_connections, limits.cache_age), (Some(100 * KB), 7, None));
+    assert_eq!(limits.peer_encryption, PeerEncryption::Off);
+    assert_eq!(codes(&decision), ["mode_admits", "download_limited", "upload_limited", "clear_text"]);
+    let all = decide_device(
+        &settings("max_foreground_download_bandwidth = 900\nmax_background_download_bandwidth = 500"),
+        &good_facts(),
+        NOW,
+    );
+    assert_eq!(codes(&all), ["mode_admits", "download_limited", "download_limited"]);
+    let limits = decided("").limits;
+    assert_eq!((limits.foreground_download, limits.background_download, limits.upload), (None, None, None));
+    assert_eq!((limits.peer_connections, limits.cache_age), (50, Some(259_200)));
+}
+
+#[test]
+fn cache_limits() {
+    let limit = |toml: &str| decided(toml).limits.cache_size;
+    assert_eq!(limit(""), CacheLimit::Percent(20));
+    assert_eq!(limit("absolute_max_cache_size = 10\nmax_cache_size = 50"), CacheLimit::Bytes(10 * GB));
+    assert_eq!(limit("absolute_max_cache_size = 0\nmax_cache_size = 50"), CacheLimit::None);
+    assert_eq!(CacheLimit::Percent(20).bytes(80 * GB, 20 * GB), Some(20 * GB));
+    assert_eq!(CacheLimit::Percent(100).bytes(u64::MAX, u64::MAX), Some(u64::MAX));
+    assert_eq!((CacheLimit::Bytes(5).bytes(1, 1), CacheLimit::None.bytes(1, 1)), (Some(5), None));
+}
+
+#[test]
+fn the_origin_is_held_back_only_where_peers_may_deliver() {
+    let delays = "delay_foreground_download_from_http = 30\ndelay_background_download_from_http = 60\n";
+    let record = record_of(GB, ScopeSet::ALL);
+    for (mode, class, seconds) in [
+        (1, Class::Foreground, 30),
+        (1, Class::Background, 60),
+        (0, Class::Background, 0),
+        (99, Class::Foreground, 0),
+    ] {
+        let content = ContentFacts { class, record: RecordState::Held(&record), size: None };
+        let settings = settings(&format!("{delays}download_mode = {mode}"));
+        let decision = decide(&settings, &good_facts(), &content, NOW);
+        assert_eq!(decision.limits.origin_delay, seconds, "mode {mode}");
+        assert_eq!(codes(&decision).contains(&"origin_held_back"), seconds > 0);
+        assert_eq!(decide_device(&settings, &good_facts(), NOW).limits.origin_delay, 0);
+    }
+}
+
+#[test]
+fn every_reason_speaks() {
+    let weak = Facts {
+        installed_ram: Some(GB),
+        cache_volume: Some(Volume { capacity: GB, free: 0 }),
+        ..Facts::default()
+    };
+    let content = ContentFacts { class: Class::Background, record: RecordState::Missing, size: Some(1) };
+    let settings =
+        settings("download_mode = 2\nmax_background_download_bandwidth = 5\nmax_upload_bandwidth = 5");
+    let decision = decide(&settings, &weak, &content, NOW);
+    assert_eq!(decision.reasons.len(), 8, "{:?}", codes(&decision));
+    for reason in &decision.reasons {
+        let sentence = reason.sentence();
+        assert!(sentence.len() > 20 && !sentence.contains('\n'), "{sentence}");
+        if let Some(key) = reason.setting {
+            assert!(sentence.contains(key.name()), "{sentence}");
+            assert!(reason.remedy().is_none_or(|remedy| remedy.contains(key.name())));
+        }
+    }
+}
+
+// === No setting made stricter allows more ===
+
+/// Whether `strict` allows nothing that `loose` does not.
+fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static str> {
+    let within = |a: ScopeSet, b: ScopeSet| both(a, b) == a;
+    let cap = |a: Option<u64>, b: Option<u64>| a.unwrap_or(u64::MAX) <= b.unwrap_or(u64::MAX);
+    let (a, b) = (&strict.allowed, &loose.allowed);
+    let (la, lb) = (&strict.limits, &loose.limits);
+    let clear = |limits: &Limits| limits.peer_encryption == PeerEncryption::Off;
+    // The delay keeps the origin back in favour of peers: compared only where both have some.
+    let delay = strict.allowed.fetch.is_empty() || la.origin_delay >= lb.origin_delay;
+    for (holds, what) in [
+        (a.coordinator <= b.coordinator, "coordinator"),
+        (within(a.fetch, b.fetch), "fetch"),
+        (within(a.serve, b.serve), "serve"),
+        (cap(la.foreground_download, lb.foreground_download), "foreground"),
+        (cap(la.background_download, lb.background_download), "background"),
+        (cap(la.upload, lb.upload), "upload"),
+        (cap(la.cache_age, lb.cache_age), "cache age"),
+        (cap(la.cache_size.bytes(80 * GB, 7 * GB), lb.cache_size.bytes(80 * GB, 7 * GB)), "cache size"),
+        (la.peer_connections <= lb.peer_connections, "connections"),
+        (clear(la) <= clear(lb), "encryption"),
+        (delay, "origin delay"),
+    ] {
+        if !holds {
+            return Err(what);
+        }
+    }
+    Ok(())
+}
+
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let mode = prop::sample::select(DownloadMode::ALL);
+    let rate = || prop_oneof![Just(0), 1..10_000 * KB];
+    let size = || 1..200 * GB;
+    (
+        (mode, any::<bool>(), size(), size(), size()),
+        (rate(), rate(), rate(), 0u64..3, 0u64..3),
+        (rate(), 1u64..=100, prop::option::of(prop_oneof![Just(0), size()]), any::<bool>(), 1u64..100),
+    )
+        .prop_map(|((mode, group, file, ram, disk), (fore, back, up, fore_delay, back_delay), rest)| {
+            let (age, percent, absolute, clear, connections) = rest;
+            let mut settings = Settings::default();
+            settings.download_mode = mode;
+            settings.group_id = group.then(|| GroupId::from_source("a group")).flatten();
+            settings.min_file_size_to_cache = file;
+            settings.min_ram_allowed_to_peer = ram;
+            settings.min_disk_size_allowed_to_peer = disk;
+            settings.max_foreground_download_bandwidth = fore;
+            settings.max_background_download_bandwidth = back;
+            settings.max_upload_bandwidth = up;
+            settings.delay_foreground_download_from_http = fore_delay;
+            settings.delay_background_download_from_http = back_delay;
+            settings.max_cache_age = age;
+            settings.max_cache_size = percent;
+            settings.absolute_max_cache_size = absolute;
+            settings.peer_encryption = if clear { PeerEncryption::Off } else { PeerEncryption::Required };
+            settings.max_peer_connections = connections;
+            settings
+        })
+}
+
+/// Makes one setting stricter, by `by`.
+fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
+    // 0 is "no limit": anything is stricter, and nothing becomes 0.
+    let tighten = |value: &mut u64| *value = if *value == 0 { by } else { value.saturating_sub(by).max(1) };
+    match which {
+        0 => {
+            // From the widest to the narrowest.
+            let order = [
+                DownloadMode::Internet,
+                DownloadMode::Group,
+                DownloadMode::Lan,
+                DownloadMode::HttpOnly,
+                DownloadMode::Simple,
+                DownloadMode::Bypass,
+            ];
+            let at = order.iter().position(|mode| *mode == settings.download_mode).unwrap();
+            settings.download_mode = order[(at + by as usize % 6).min(5)];
+        }
+        1 => settings.group_id = None,
+        2 => settings.min_file_size_to_cache += by,
+        3 => settings.min_ram_allowed_to_peer += by,
+        4 => settings.min_disk_size_allowed_to_peer += by,
+        5 => tighten(&mut settings.max_foreground_download_bandwidth),
+        6 => tighten(&mut settings.max_background_download_bandwidth),
+        7 => tighten(&mut settings.max_upload_bandwidth),
+        8 => tighten(&mut settings.max_cache_age),
+        9 => settings.max_cache_size = settings.max_cache_size.saturating_sub(by).max(1),
+        10 => settings.absolute_max_cache_size.iter_mut().for_each(tighten),
+        11 => settings.peer_encryption = PeerEncryption::Required,
+        12 => settings.max_peer_connections = settings.max_peer_connections.saturating_sub(by).max(1),
+        13 => settings.delay_foreground_download_from_http += by,
+        _ => settings.delay_background_download_from_http += by,
+    }
+    settings
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_stricter_setting_never_allows_more(
+        loose in any_settings(),
+        (which, by) in (0usize..15, prop_oneof![1u64..10, 1..100 * GB]),
+        (ram, disk, size) in (1..200 * GB, 1..200 * GB, 1..200 * GB),
+        (kind, scope_bits, foreground) in (0u8..5, 0u8..8, any::<bool>()),
+    ) {
+        let record = record_of(size, ScopeSet::from_bits(scope_bits));
+        let state = match kind {
+            0 => RecordState::Missing,
+            1 => RecordState::Untrusted,
+            2 => RecordState::Stale,
+            _ => RecordState::Held(&record),
+        };
+        let class = if foreground { Class::Foreground } else { Class::Background };
+        let content = ContentFacts { class, record: state, size: Some(size) };
+        let volume = Volume { capacity: disk, free: disk / 2 };
+        let facts = Facts { installed_ram: Some(ram), cache_volume: Some(volume), ..Facts::default() };
+        let strict = stricter(loose.clone(), which, by);
+        for now in [NOW, NOW + 5000] {
+            let (a, b) = (decide(&strict, &facts, &content, now), decide(&loose, &facts, &content, now));
+            prop_assert_eq!(allows_no_more(&a, &b), Ok(()), "setting {}", which);
+            let (whole_a, whole_b) = (decide_device(&strict, &facts, now), decide_device(&loose, &facts, now));
+            prop_assert_eq!(allows_no_more(&whole_a, &whole_b), Ok(()), "setting {}", which);
+            // No content may do what the device may not.
+            let content_within = Decision { limits: whole_b.limits, ..b.clone() };
+            prop_assert_eq!(allows_no_more(&content_within, &whole_b), Ok(()));
+            prop_assert!(!b.peers() || !b.reasons.iter().any(|reason| reason.code.forbids_peers()));
+        }
+    }
+}

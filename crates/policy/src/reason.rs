@@ -1,0 +1,284 @@
+//! Reasons: why a decision is as it is, in sentences, and what to change. `peerage why` and `doctor` print them.
+
+use peerage_content::{RecordError, Scope, ScopeSet};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::choice::DownloadMode;
+use crate::decision::Class;
+use crate::layers::{BYPASS, Provider};
+use crate::table::{Key, Settings};
+use crate::units::{about_rate, about_size, show_duration};
+
+/// What was decided, with the values that decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// The mode admits peers.
+    ModeAdmits(DownloadMode),
+    /// Mode `http_only`.
+    HttpOnly,
+    /// Mode `simple`.
+    Simple,
+    /// Mode `bypass`, treated as `simple`.
+    BypassRefused,
+    /// The mode admits group peers, but no group is known.
+    NoGroup,
+    /// Too little RAM.
+    RamBelowMinimum {
+        /// Bytes installed.
+        found: u64,
+        /// Bytes asked for.
+        least: u64,
+    },
+    /// Too small a volume for the cache.
+    DiskBelowMinimum {
+        /// The volume's bytes.
+        found: u64,
+        /// Bytes asked for.
+        least: u64,
+    },
+    /// Nobody has signed what the content is.
+    RecordMissing,
+    /// The record's signature is of no trusted key.
+    RecordUntrusted,
+    /// The origin serves something else than the record says.
+    RecordStale,
+    /// The record does not hold at this time.
+    RecordOutOfTime(RecordError),
+    /// The record does not let peers share the content.
+    NotShareable,
+    /// The record keeps the content out of a scope that the settings admit.
+    RecordNarrows(ScopeSet),
+    /// The content is smaller than peers share.
+    TooSmall {
+        /// Bytes of the content.
+        found: u64,
+        /// Bytes asked for.
+        least: u64,
+    },
+    /// The size is unknown, so that the least size cannot be checked.
+    SizeUnknown,
+    /// The origin is held back.
+    OriginHeldBack {
+        /// For how many seconds.
+        seconds: u64,
+    },
+    /// Downloads of the class are held to a rate, in bytes per second.
+    DownloadLimited {
+        /// The class.
+        class: Class,
+        /// Bytes per second.
+        rate: u64,
+    },
+    /// Uploads are held to a rate, in bytes per second.
+    UploadLimited(u64),
+    /// Connections between peers may be clear text.
+    ClearText,
+}
+
+impl Code {
+    /// Its stable name, for programs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ModeAdmits(_) => "mode_admits",
+            Self::HttpOnly => "http_only",
+            Self::Simple => "simple",
+            Self::BypassRefused => "bypass_refused",
+            Self::NoGroup => "no_group",
+            Self::RamBelowMinimum { .. } => "ram_below_minimum",
+            Self::DiskBelowMinimum { .. } => "disk_below_minimum",
+            Self::RecordMissing => "record_missing",
+            Self::RecordUntrusted => "record_untrusted",
+            Self::RecordStale => "record_stale",
+            Self::RecordOutOfTime(_) => "record_out_of_time",
+            Self::NotShareable => "not_shareable",
+            Self::RecordNarrows(_) => "record_narrows",
+            Self::TooSmall { .. } => "too_small",
+            Self::SizeUnknown => "size_unknown",
+            Self::OriginHeldBack { .. } => "origin_held_back",
+            Self::DownloadLimited { .. } => "download_limited",
+            Self::UploadLimited(_) => "upload_limited",
+            Self::ClearText => "clear_text",
+        }
+    }
+
+    /// Whether it alone rules out every peer.
+    pub const fn forbids_peers(&self) -> bool {
+        match self {
+            Self::HttpOnly
+            | Self::Simple
+            | Self::BypassRefused
+            | Self::RamBelowMinimum { .. }
+            | Self::DiskBelowMinimum { .. }
+            | Self::RecordMissing
+            | Self::RecordUntrusted
+            | Self::RecordStale
+            | Self::RecordOutOfTime(_)
+            | Self::NotShareable
+            | Self::TooSmall { .. }
+            | Self::SizeUnknown => true,
+            Self::ModeAdmits(_)
+            | Self::NoGroup
+            | Self::RecordNarrows(_)
+            | Self::OriginHeldBack { .. }
+            | Self::DownloadLimited { .. }
+            | Self::UploadLimited(_)
+            | Self::ClearText => false,
+        }
+    }
+}
+
+/// One reason of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// What was decided.
+    pub code: Code,
+    /// The setting that decided it; `None`: not a setting but the content.
+    pub setting: Option<Key>,
+    /// The layer that gives this setting.
+    pub provider: Option<Provider>,
+}
+
+impl Reason {
+    /// A reason that lies in a setting.
+    pub(crate) fn of_setting(code: Code, key: Key, settings: &Settings) -> Self {
+        Self { code, setting: Some(key), provider: Some(settings.provider(key)) }
+    }
+
+    /// A reason that lies in the content.
+    pub(crate) const fn of_content(code: Code) -> Self {
+        Self { code, setting: None, provider: None }
+    }
+
+    /// What was decided and why, for people.
+    pub fn sentence(&self) -> String {
+        let what = match &self.code {
+            Code::ModeAdmits(DownloadMode::Lan) => "peers of the same site may be used".to_owned(),
+            Code::ModeAdmits(DownloadMode::Group) => {
+                "peers of the same site and of the same group may be used".to_owned()
+            }
+            Code::ModeAdmits(_) => "peers anywhere in the fleet may be used".to_owned(),
+            Code::HttpOnly => "only HTTP is used, with signed records but without peers".to_owned(),
+            Code::Simple => "only plain HTTP is used, without peers and coordinator".to_owned(),
+            Code::BypassRefused => BYPASS.to_owned(),
+            Code::NoGroup => "the mode admits peers of the group, but this device is in no group".to_owned(),
+            Code::RamBelowMinimum { found, least } => {
+                format!("{} of RAM is installed, peers need {}", about_size(*found), about_size(*least))
+            }
+            Code::DiskBelowMinimum { found, least } => {
+                format!("the cache's volume has {}, peers need {}", about_size(*found), about_size(*least))
+            }
+            Code::RecordMissing => "there is no signed record of this content".to_owned(),
+            Code::RecordUntrusted => "the record of this content is not signed by a trusted key".to_owned(),
+            Code::RecordStale => "the origin serves something else than the record says".to_owned(),
+            Code::RecordOutOfTime(error) => error.to_string(),
+            Code::NotShareable => "the record of this content does not let peers share it".to_owned(),
+            Code::RecordNarrows(scopes) => {
+                format!("the record lets only peers of {} share it", names(*scopes))
+            }
+            Code::TooSmall { found, least } => {
+                format!("the content has {}, peers share from {}", about_size(*found), about_size(*least))
+            }
+            Code::SizeUnknown => "the size of the content is not known".to_owned(),
+            Code::OriginHeldBack { seconds } => {
+                format!("the origin is held back for {}, in favour of peers", show_duration(*seconds))
+            }
+            Code::DownloadLimited { class, rate } => {
+                format!("all {} downloads together are held to {}", class.name(), about_rate(*rate))
+            }
+            Code::UploadLimited(rate) => format!("all uploads together are held to {}", about_rate(*rate)),
+            Code::ClearText => "connections to peers may be clear text".to_owned(),
+        };
+        match (self.setting, self.provider) {
+            (Some(key), Some(provider)) => format!("{what} ({}, from {provider})", key.name()),
+            _ => what,
+        }
+    }
+
+    /// What to change for another decision; `None`: nothing is amiss.
+    pub fn remedy(&self) -> Option<String> {
+        let set = |what: &str| {
+            let place = match self.provider {
+                Some(Provider::Fleet) => "in the coordinator's policy",
+                Some(Provider::Policy) => "in the device's policy file",
+                _ => "with `peerage set`",
+            };
+            let name = self.setting.map_or("", Key::name);
+            Some(format!("{what} {name} {place}"))
+        };
+        match &self.code {
+            Code::ModeAdmits(_) | Code::ClearText => None,
+            Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
+            Code::NoGroup => set("give the group's GUID as"),
+            Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
+                set("lower")
+            }
+            Code::OriginHeldBack { .. } => set("lower"),
+            Code::DownloadLimited { .. } | Code::UploadLimited(_) => set("raise"),
+            Code::RecordMissing => {
+                Some("publish it with `peerage publish`, or let the coordinator take in its URL".to_owned())
+            }
+            Code::RecordUntrusted => {
+                Some("enrol the device anew, or add the key to trusted_publishers".to_owned())
+            }
+            Code::RecordStale => Some("publish the new file with `peerage publish`".to_owned()),
+            Code::RecordOutOfTime(_) => {
+                Some("check this device's clock, then publish the content again".to_owned())
+            }
+            Code::NotShareable | Code::RecordNarrows(_) => {
+                Some("publish the content again with wider scopes".to_owned())
+            }
+            Code::SizeUnknown => Some("publish the content, so that a record tells its size".to_owned()),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Reason", 6)?;
+        fields.serialize_field("Code", self.code.name())?;
+        fields.serialize_field("ForbidsPeers", &self.code.forbids_peers())?;
+        fields.serialize_field("Setting", &self.setting.map(Key::name))?;
+        fields.serialize_field("Provider", &self.provider)?;
+        fields.serialize_field("Sentence", &self.sentence())?;
+        fields.serialize_field("Remedy", &self.remedy())?;
+        fields.end()
+    }
+}
+
+fn names(scopes: ScopeSet) -> String {
+    let known = [(Scope::Lan, "the site"), (Scope::Group, "the group"), (Scope::Internet, "the Internet")];
+    let held = known.into_iter().filter(|(scope, _)| scopes.contains(*scope));
+    held.map(|(_, name)| name).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::parse_layer;
+    use crate::layers::Layers;
+
+    #[test]
+    fn names_setting_layer_and_where_to_change_it() {
+        let mut layers = Layers::default();
+        let code = || Code::TooSmall { found: 1_500_000, least: 50_000_000 };
+        let key = Key::MinFileSizeToCache;
+        let reason = Reason::of_setting(code(), key, &layers.settings());
+        let said = "the content has 1.5 MB, peers share from 50 MB (min_file_size_to_cache, from default)";
+        assert_eq!(reason.sentence(), said);
+        assert_eq!(reason.remedy().unwrap(), "lower min_file_size_to_cache with `peerage set`");
+        layers.replace(Provider::Fleet, parse_layer("fleet", "DOMinFileSizeToCache = 50").unwrap());
+        let reason = Reason::of_setting(code(), key, &layers.settings());
+        assert!(reason.remedy().unwrap().ends_with("in the coordinator's policy"));
+        let json = serde_json::to_value(&reason).unwrap();
+        assert_eq!((json["Code"].as_str(), json["Provider"].as_str()), (Some("too_small"), Some("fleet")));
+        assert_eq!(json["Setting"], "min_file_size_to_cache");
+        assert_eq!(json["ForbidsPeers"], true);
+    }
+
+    #[test]
+    fn content_reasons_name_no_setting() {
+        let reason = Reason::of_content(Code::RecordNarrows(ScopeSet::up_to(Scope::Group)));
+        assert_eq!(reason.sentence(), "the record lets only peers of the site and the group share it");
+        assert!(reason.remedy().is_some() && !reason.code.forbids_peers());
+    }
+}

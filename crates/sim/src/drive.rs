@@ -1,0 +1,213 @@
+//! The driver's part: does what the engine says, and checks that it may say so.
+
+use peerage_content::{BlockSet, PieceIndex};
+use peerage_swarm::{Action, Event, FetchId, SourceId, SourceKind};
+use peerage_wire::Message;
+
+use crate::device::Fetch;
+use crate::run::{Run, What};
+use crate::{Manner, Violation};
+
+/// An engine that does more than this about one event goes round in circles.
+const MAX_ACTIONS: usize = 100_000;
+
+impl Run {
+    /// Does all that the engine of device `at` wants done, and sets its alarm.
+    pub(crate) fn settle(&mut self, at: usize) -> Result<(), Violation> {
+        let now = self.now();
+        for _ in 0..MAX_ACTIONS {
+            let Some(engine) = &mut self.devices[at].engine else { return Ok(()) };
+            let Some(action) = engine.poll_action(now) else {
+                let due = engine.poll_timeout();
+                if due.is_some_and(|due| due <= now) {
+                    return Err(self.violation(at, "wants to be woken up at once"));
+                }
+                if let Some(due) = due.filter(|due| self.devices[at].wake_at != Some(*due)) {
+                    self.devices[at].wake_at = Some(due);
+                    self.queue.push(due, What::Wake(at));
+                }
+                return Ok(());
+            };
+            self.note(at, || format!("-> {action:?}"));
+            self.perform(at, action)?;
+        }
+        Err(self.violation(at, "does not stop acting"))
+    }
+
+    fn perform(&mut self, at: usize, action: Action) -> Result<(), Violation> {
+        let life = self.devices[at].life;
+        match action {
+            Action::Dial { peer } => self.dial(at, peer),
+            Action::Send { source, message } => self.send_checked(at, source, message),
+            Action::Upload { source, piece, offset, len } => self.upload(at, source, piece, offset, len),
+            Action::Fetch { source, fetch, start, end } => self.fetch(at, source, fetch, start, end),
+            Action::CancelFetch { fetch } => self.cancel_fetch(at, fetch),
+            Action::Disconnect { source, .. } => {
+                let (conn, end) = self.open_end(at, source)?;
+                self.conns[conn].ends[end].leaving = true;
+                self.hang_up(conn, end);
+                Ok(())
+            }
+            Action::Charge { peer, offence } => {
+                let now = self.now();
+                if self.devices[at].bans.charge(peer, offence, now) {
+                    if let Some(other) = self.by_id.get(&peer) {
+                        self.devices[*other].banned_by.insert(at);
+                    }
+                    self.queue.push(now, What::Tell(at, life, Event::Banned { peer }));
+                }
+                Ok(())
+            }
+            Action::HttpCorrupt { .. } => Err(self.violation(at, "blames an HTTP source, none of which lies")),
+            Action::NeedPeers => {
+                self.announce(at, life);
+                Ok(())
+            }
+            Action::Complete => self.complete(at),
+        }
+    }
+
+    fn complete(&mut self, at: usize) -> Result<(), Violation> {
+        let now = self.now();
+        let device = &mut self.devices[at];
+        if !device.disk.have().is_full() {
+            return Err(self.violation(at, "says that it is complete, and is not"));
+        }
+        device.took.get_or_insert(now);
+        self.begin_next(at);
+        if let Err(what) = self.devices[at].accounts(now) {
+            return Err(self.violation(at, what));
+        }
+        Ok(())
+    }
+
+    /// The connection that device `at` calls `source`, if it may still be used.
+    fn open_end(&self, at: usize, source: SourceId) -> Result<(usize, usize), Violation> {
+        let found = self.devices[at].sources.get(&source).copied();
+        match found.filter(|(conn, end)| !self.conns[*conn].ends[*end].leaving) {
+            Some(found) => Ok(found),
+            None => Err(self.violation(at, format!("uses {source:?}, which has left"))),
+        }
+    }
+
+    fn send_checked(&mut self, at: usize, source: SourceId, message: Message) -> Result<(), Violation> {
+        let (conn, end) = self.open_end(at, source)?;
+        let (layout, device) = (self.layout, &self.devices[at]);
+        let known = &mut self.conns[conn].ends[end];
+        let checked = known.sends(&message, layout, device.disk.have(), |piece| device.disk.blocks(piece));
+        checked.map_err(|what| self.violation(at, what))?;
+        if device.paused && matches!(message, Message::Request { .. }) {
+            return Err(self.violation(at, "asks although it is paused"));
+        }
+        self.send(conn, end, message);
+        Ok(())
+    }
+
+    fn upload(
+        &mut self,
+        at: usize,
+        source: SourceId,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+    ) -> Result<(), Violation> {
+        let (conn, end) = self.open_end(at, source)?;
+        let device = &mut self.devices[at];
+        if !device.disk.have().contains(piece) {
+            return Err(self.violation(at, format!("uploads piece {piece} without having verified it")));
+        }
+        device.uploaded += u64::from(len);
+        if matches!(device.setup.manner, Manner::Stalls(after) if device.uploaded > after) {
+            return Ok(());
+        }
+        let wrong = device.setup.manner == Manner::Corrupts;
+        self.send_data(conn, end, piece, offset, len, wrong);
+        Ok(())
+    }
+
+    // === HTTP ===
+
+    fn fetch(
+        &mut self,
+        at: usize,
+        source: SourceId,
+        fetch: FetchId,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Violation> {
+        let server = source.0 as usize;
+        let device = &self.devices[at];
+        if server >= self.servers.len() || start >= end || end > self.layout.size() {
+            return Err(self.violation(at, format!("fetches [{start}, {end}) from {source:?}")));
+        }
+        if device.paused {
+            return Err(self.violation(at, "fetches although it is paused"));
+        }
+        let mut from = start;
+        while from < end {
+            let (piece, offset) = self.place(from);
+            let len = u64::from(self.layout.piece_len(piece) - offset).min(end - from) as u32;
+            let blocks = BlockSet::covered(offset, len, self.layout.piece_len(piece));
+            if blocks.minus(device.disk.blocks(piece)) != blocks {
+                return Err(self.violation(at, format!("fetches a part of piece {piece} that it has")));
+            }
+            from += u64::from(len);
+        }
+        let twice = device.fetches.values().any(|other| other.at < end && start < other.end);
+        if twice {
+            return Err(self.violation(at, format!("fetches a part of [{start}, {end}) twice")));
+        }
+        let key = What::key(at, device.life, fetch);
+        self.devices[at].fetches.insert(fetch, Fetch { server, source, at: start, end });
+        let arrival = self.now() + self.servers[server].latency;
+        self.queue.push(arrival, What::Ask { server, key, start, end });
+        Ok(())
+    }
+
+    fn cancel_fetch(&mut self, at: usize, fetch: FetchId) -> Result<(), Violation> {
+        let device = &mut self.devices[at];
+        let Some(gone) = device.fetches.remove(&fetch) else {
+            return Err(self.violation(at, format!("cancels {fetch:?}, which is not under way")));
+        };
+        let key = What::key(at, device.life, fetch);
+        let arrival = self.now() + self.servers[gone.server].latency;
+        self.queue.push(arrival, What::Close(gone.server, key));
+        Ok(())
+    }
+
+    /// Piece and offset in it of byte `at` of the content.
+    pub(crate) fn place(&self, at: u64) -> (PieceIndex, u32) {
+        let size = u64::from(peerage_content::PIECE_SIZE);
+        (PieceIndex((at / size) as u32), (at % size) as u32)
+    }
+
+    // === Bytes arrive ===
+
+    /// Bytes go to the store of device `at`, and the engine is told.
+    pub(crate) fn store(
+        &mut self,
+        at: usize,
+        source: SourceId,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        wrong: bool,
+    ) -> Result<(), Violation> {
+        let device = &mut self.devices[at];
+        let outcome = device.disk.store(piece, offset, len, wrong);
+        device.stored += u64::from(len);
+        match outcome {
+            peerage_swarm::Outcome::Duplicate => device.duplicate += u64::from(len),
+            peerage_swarm::Outcome::Corrupt => device.corrupt += u64::from(self.layout.piece_len(piece)),
+            _ => {}
+        }
+        let life = device.life;
+        self.tell(at, life, Event::Stored { source, piece, offset, len, outcome })
+    }
+
+    /// What device `other` is as a source of device `at`.
+    pub(crate) fn kind(&self, at: usize, other: usize) -> SourceKind {
+        let same = self.devices[at].setup.site == self.devices[other].setup.site;
+        if same { SourceKind::Lan } else { SourceKind::Group }
+    }
+}

@@ -1,0 +1,266 @@
+//! What happens on the way: connections between devices, and answers of HTTP sources.
+
+use std::time::Duration;
+
+use peerage_content::{Bitmap, BlockSet, PeerId, PieceIndex};
+use peerage_swarm::{Event, FetchError, Time};
+use peerage_wire::{IDLE_TIMEOUT, Message};
+
+use crate::conn::{Conn, End};
+use crate::run::{Run, What};
+use crate::server::Key;
+use crate::{Health, Violation};
+
+/// TCP, TLS 1.3 and both hellos, in one-way latencies.
+const HANDSHAKE: u32 = 6;
+/// A dial that nobody answers.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Run {
+    // === Connections ===
+
+    fn latency(&self, a: usize, b: usize) -> Duration {
+        let same = self.devices[a].setup.site == self.devices[b].setup.site;
+        if same { self.world.latency } else { self.world.far_latency }
+    }
+
+    pub(crate) fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.partition.is_some_and(|at| (a <= at) != (b <= at))
+    }
+
+    pub(crate) fn dial(&mut self, at: usize, peer: PeerId) -> Result<(), Violation> {
+        let Some(other) = self.by_id.get(&peer).copied().filter(|other| *other != at) else {
+            return Err(self.violation(at, "dials itself or nobody"));
+        };
+        let latency = self.latency(at, other);
+        let reachable = self.devices[other].on && !self.is_cut(at, other);
+        let end = |run: &Self, device: usize| {
+            End::new(device, run.devices[device].life, Bitmap::for_layout(run.layout))
+        };
+        let conn = Conn { ends: [end(self, at), end(self, other)], latency };
+        self.conns.push(conn);
+        let wait = if reachable { latency * HANDSHAKE } else { DIAL_TIMEOUT };
+        self.queue.push(self.now() + wait, What::Dialled(self.conns.len() - 1));
+        Ok(())
+    }
+
+    pub(crate) fn dialled(&mut self, conn: usize) -> Result<(), Violation> {
+        let [(a, life), (b, other_life)] = [0, 1].map(|end| {
+            let end = &self.conns[conn].ends[end];
+            (end.device, end.life)
+        });
+        if self.devices[a].life != life || !self.devices[a].on {
+            return Ok(());
+        }
+        if self.connection(a, b).is_some() {
+            // The other side was faster; its connection has told the engine.
+            return Ok(());
+        }
+        if let Some((old, end)) = self.connection(b, a) {
+            // What is left of the dialler's earlier life.
+            self.left(old, end)?;
+        }
+        let now = self.now();
+        let room = |at: usize| {
+            let device = &self.devices[at];
+            device.on && device.sources.len() < device.setup.limits.max_peers
+        };
+        let banned = |at: usize, by: usize| self.devices[by].bans.is_banned(&self.devices[at].id, now);
+        if !room(a) || !room(b) || self.is_cut(a, b) || banned(a, b) || banned(b, a)
+            || self.devices[b].life != other_life
+        {
+            let peer = self.devices[b].id;
+            return self.tell(a, life, Event::DialFailed { peer });
+        }
+        for (end, (own, other)) in [(a, b), (b, a)].into_iter().enumerate() {
+            let (source, knows) = (self.new_source(own), self.claimed(other));
+            self.devices[own].sources.insert(source, (conn, end));
+            let end = &mut self.conns[conn].ends[end];
+            (end.source, end.open, end.knows, end.last_arrival) = (source, true, knows, now);
+        }
+        for (end, (own, other)) in [(a, b), (b, a)].into_iter().enumerate() {
+            let (life, peer, kind) = (self.devices[own].life, self.devices[other].id, self.kind(own, other));
+            let end = &self.conns[conn].ends[end];
+            let (source, have) = (end.source, end.knows.clone());
+            self.tell(own, life, Event::PeerJoined { source, peer, kind, have })?;
+        }
+        self.lie_joined(conn);
+        Ok(())
+    }
+
+    /// The bitmap in a device's hello.
+    fn claimed(&self, at: usize) -> Bitmap {
+        let device = &self.devices[at];
+        if device.setup.manner.claims_all() {
+            Bitmap::full(self.layout.pieces())
+        } else {
+            device.disk.have().clone()
+        }
+    }
+
+    /// The connection of `at` with `other`, and which end of it `at` is.
+    fn connection(&self, at: usize, other: usize) -> Option<(usize, usize)> {
+        let ends = self.devices[at].sources.values().copied();
+        ends.into_iter().find(|(conn, end)| self.conns[*conn].ends[1 - *end].device == other)
+    }
+
+    /// Sends a message from `end`.
+    pub(crate) fn send(&mut self, conn: usize, end: usize, message: Message) {
+        let earliest = self.now() + self.conns[conn].latency;
+        let arrival = self.conns[conn].arrival(1 - end, earliest);
+        self.queue.push(arrival, What::Message(conn, 1 - end, message));
+    }
+
+    /// Sends bytes of a piece from `end`: through its uplink and the other's downlink, which overlap in time.
+    pub(crate) fn send_data(
+        &mut self,
+        conn: usize,
+        end: usize,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        wrong: bool,
+    ) {
+        let (now, latency) = (self.now(), self.conns[conn].latency);
+        let [(from, life), (to, _)] = [end, 1 - end].map(|end| {
+            let end = &self.conns[conn].ends[end];
+            (end.device, end.life)
+        });
+        let (first, last) = self.devices[from].up.take(u64::from(len), now);
+        let (_, down) = self.devices[to].down.take(u64::from(len), first + latency);
+        let arrival = self.conns[conn].arrival(1 - end, down.max(last + latency));
+        self.left += u64::from(len);
+        self.queue.push(arrival, What::Data { conn, to: 1 - end, piece, offset, len, wrong });
+        // A receiver slower than the sender holds the sender back: TCP's window.
+        let sent = last.max(arrival - latency);
+        let source = self.conns[conn].ends[end].source;
+        self.queue.push(sent, What::Tell(from, life, Event::Sent { source, len }));
+    }
+
+    /// Whether what is sent to `to` still gets there.
+    fn arrives(&self, conn: usize, to: usize) -> bool {
+        let [own, other] = [to, 1 - to].map(|end| &self.conns[conn].ends[end]);
+        own.open && !own.leaving && !self.is_cut(own.device, other.device)
+    }
+
+    pub(crate) fn message(&mut self, conn: usize, to: usize, message: Message) -> Result<(), Violation> {
+        if !self.arrives(conn, to) {
+            return Ok(());
+        }
+        let end = &mut self.conns[conn].ends[to];
+        end.hears(&message);
+        let (at, life, source) = (end.device, end.life, end.source);
+        self.lie_heard(conn, to, &message);
+        self.tell(at, life, Event::Message { source, message })
+    }
+
+    pub(crate) fn data(
+        &mut self,
+        conn: usize,
+        to: usize,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        wrong: bool,
+    ) -> Result<(), Violation> {
+        self.landed += u64::from(len);
+        if !self.arrives(conn, to) {
+            return Ok(());
+        }
+        let blocks = BlockSet::covered(offset, len, self.layout.piece_len(piece));
+        let end = &mut self.conns[conn].ends[to];
+        end.receives(piece, blocks);
+        let (at, source) = (end.device, end.source);
+        self.store(at, source, piece, offset, len, wrong)
+    }
+
+    /// The device at `end` closes: it learns that it has ended at once, the other side after all that was sent before.
+    pub(crate) fn hang_up(&mut self, conn: usize, end: usize) {
+        let now = self.now();
+        self.queue.push(now, What::Left(conn, end));
+        let earliest = now + self.conns[conn].latency;
+        let arrival = self.conns[conn].arrival(1 - end, earliest);
+        self.queue.push(arrival, What::Left(conn, 1 - end));
+    }
+
+    /// The device at `end` learns nothing more from the other, and notices that in the end.
+    pub(crate) fn fall_silent(&mut self, conn: usize, end: usize) {
+        self.queue.push(self.now() + IDLE_TIMEOUT, What::Left(conn, end));
+    }
+
+    pub(crate) fn left(&mut self, conn: usize, end: usize) -> Result<(), Violation> {
+        let end = &mut self.conns[conn].ends[end];
+        if !std::mem::replace(&mut end.open, false) {
+            return Ok(());
+        }
+        let (at, life, source) = (end.device, end.life, end.source);
+        if self.devices[at].life != life {
+            return Ok(());
+        }
+        self.devices[at].sources.remove(&source);
+        self.tell(at, life, Event::PeerLeft { source })
+    }
+
+    // === HTTP sources ===
+
+    pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
+        let error = match self.servers[server].health {
+            Health::Fine | Health::Silent => {
+                self.servers[server].ask(key, start, end);
+                self.serve(server);
+                return;
+            }
+            Health::Busy(wish) => FetchError::Retry(wish),
+            Health::Gone => FetchError::Unusable,
+        };
+        let back = self.now() + self.servers[server].latency;
+        self.queue.push(back, What::Failed(key, error));
+    }
+
+    pub(crate) fn serve(&mut self, server: usize) {
+        let now = self.now();
+        let Some(quantum) = self.servers[server].send_next(now) else { return };
+        let latency = self.servers[server].latency;
+        let (first, last) = quantum.leaves;
+        self.queue.push(last, What::Served(server));
+        let down = self.devices.get_mut(quantum.key.device);
+        let down = down.map_or(last, |device| device.down.take(u64::from(quantum.len), first + latency).1);
+        self.left += u64::from(quantum.len);
+        let (key, at, len) = (quantum.key, quantum.at, quantum.len);
+        self.queue.push(down.max(last + latency), What::Bytes { server, key, at, len });
+    }
+
+    pub(crate) fn bytes(&mut self, server: usize, key: Key, at: u64, len: u32) -> Result<(), Violation> {
+        self.landed += u64::from(len);
+        self.servers[server].landed(key, len);
+        self.serve(server);
+        let device = &mut self.devices[key.device];
+        let Some(fetch) = device.fetches.get_mut(&key.fetch).filter(|_| device.life == key.life) else {
+            return Ok(());
+        };
+        fetch.at += u64::from(len);
+        let (source, done) = (fetch.source, fetch.at == fetch.end);
+        if done {
+            device.fetches.remove(&key.fetch);
+        }
+        let (piece, offset) = self.place(at);
+        self.store(key.device, source, piece, offset, len, false)?;
+        if done {
+            self.tell(key.device, key.life, Event::FetchDone { fetch: key.fetch })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn failed(&mut self, key: Key, error: FetchError) -> Result<(), Violation> {
+        let device = &mut self.devices[key.device];
+        if device.life != key.life || device.fetches.remove(&key.fetch).is_none() {
+            return Ok(());
+        }
+        self.tell(key.device, key.life, Event::FetchFailed { fetch: key.fetch, error })
+    }
+
+    /// When somebody who asks now would have an answer.
+    pub(crate) fn after(&self, span: Duration) -> Time {
+        self.now() + span
+    }
+}

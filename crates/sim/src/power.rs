@@ -1,0 +1,182 @@
+//! Devices come and go, the coordinator answers, and faults strike.
+
+use std::time::Duration;
+
+use peerage_content::PieceIndex;
+use peerage_swarm::{Candidate, Event, FetchError, SourceId};
+
+use crate::run::{Run, What};
+use crate::world::Begin;
+use crate::{Fault, Health, Violation};
+
+/// Peers in one answer.
+const MAX_CANDIDATES: usize = 50;
+/// Time between two announces.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+/// … when the last was not answered.
+const ANNOUNCE_RETRY: Duration = Duration::from_secs(5);
+/// The driver gives a request up that is not answered for this long.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Run {
+    pub(crate) fn switch_on(&mut self, at: usize) -> Result<(), Violation> {
+        let (now, layout, seed) = (self.now(), self.layout, self.rng.next_u64());
+        if self.devices[at].on {
+            return Ok(());
+        }
+        self.devices[at].switch_on(layout, seed, now);
+        let life = self.devices[at].life;
+        self.announce(at, life);
+        if self.devices[at].engine.is_none() {
+            self.queue.push(now, What::Lie(at, life));
+            return Ok(());
+        }
+        for server in 0..self.servers.len() {
+            let (source, kind) = (SourceId(server as u32), self.servers[server].kind);
+            let known_rate = self.devices[at].setup.known_rate;
+            self.tell(at, life, Event::HttpJoined { source, kind, known_rate })?;
+        }
+        self.settle(at)
+    }
+
+    /// A device goes, with or without a word.
+    fn switch_off(&mut self, at: usize, with_a_word: bool) {
+        let now = self.now();
+        for (conn, end) in self.devices[at].sources.values().copied().collect::<Vec<_>>() {
+            self.conns[conn].ends[end].open = false;
+            if with_a_word {
+                self.hang_up(conn, end);
+            } else {
+                self.fall_silent(conn, 1 - end);
+            }
+        }
+        let life = self.devices[at].life;
+        for (fetch, gone) in std::mem::take(&mut self.devices[at].fetches) {
+            self.servers[gone.server].close(What::key(at, life, fetch));
+        }
+        self.devices[at].switch_off(now);
+    }
+
+    /// Whoever waits for a device to be complete begins now.
+    pub(crate) fn begin_next(&mut self, at: usize) {
+        let next = self.devices.get(at + 1);
+        if next.is_some_and(|next| next.setup.begin == Begin::AfterPrevious && next.began.is_none()) {
+            self.queue.push(self.now(), What::SwitchOn(at + 1));
+        }
+    }
+
+    // === The coordinator ===
+
+    /// Sends an announce. Devices that begin at once do not reach the coordinator at once.
+    pub(crate) fn announce(&mut self, at: usize, life: u32) {
+        if self.devices[at].life != life || !self.devices[at].on {
+            return;
+        }
+        let way = self.world.announce_time.as_micros() as u32 / 2;
+        let jitter = Duration::from_micros(u64::from(self.rng.below(way / 4 + 1)));
+        self.queue.push(self.after(self.world.announce_time / 2 + jitter), What::Announce(at, life));
+    }
+
+    pub(crate) fn announced(&mut self, at: usize, life: u32) -> Result<(), Violation> {
+        if self.devices[at].life != life || !self.devices[at].on {
+            return Ok(());
+        }
+        if !self.coordinator {
+            self.queue.push(self.after(ANNOUNCE_RETRY), What::AnnounceAgain(at, life));
+            return Ok(());
+        }
+        self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, life));
+        if self.devices[at].ordinal.is_none() {
+            self.devices[at].ordinal = Some(self.ordinals);
+            self.ordinals += 1;
+        }
+        let mut others: Vec<usize> = (0..self.devices.len())
+            .filter(|other| *other != at && self.devices[*other].on && self.devices[*other].ordinal.is_some())
+            .collect();
+        let is_seed = |run: &Self, other: usize| {
+            let device = &run.devices[other];
+            device.disk.have().is_full() || device.setup.manner.claims_all()
+        };
+        let downloaders = others.iter().filter(|other| !is_seed(self, **other)).count() as u32;
+        // Everyone in the site first, in an order of this device's own.
+        for last in (1..others.len()).rev() {
+            others.swap(last, self.rng.below(last as u32 + 1) as usize);
+        }
+        others.sort_by_key(|other| self.kind(at, *other));
+        others.truncate(MAX_CANDIDATES);
+        let candidates = others.into_iter().map(|other| Candidate {
+            peer: self.devices[other].id,
+            kind: self.kind(at, other),
+            seed: is_seed(self, other),
+        });
+        let candidates = candidates.collect();
+        let event = Event::Discovered { candidates, ordinal: self.devices[at].ordinal, downloaders };
+        self.queue.push(self.after(self.world.announce_time / 2), What::Tell(at, life, event));
+        Ok(())
+    }
+
+    // === Faults ===
+
+    pub(crate) fn fault(&mut self, number: usize) -> Result<(), Violation> {
+        let Some((_, fault)) = self.world.faults.get(number).cloned() else { return Ok(()) };
+        match fault {
+            Fault::PowerCut(at) => self.switch_off(at, false),
+            Fault::ShutDown(at) => self.switch_off(at, true),
+            Fault::Return(at) => self.switch_on(at)?,
+            Fault::Origin(health) => self.server_health(peerage_swarm::SourceKind::Cdn, health),
+            Fault::Cache(health) => self.server_health(peerage_swarm::SourceKind::CacheServer, health),
+            Fault::OriginMbit(rate) => {
+                if let Some(origin) = self.servers.first_mut() {
+                    origin.link.rate = crate::link::mbit(rate);
+                }
+            }
+            Fault::Link(at, down, up) => {
+                let device = &mut self.devices[at];
+                (device.down.rate, device.up.rate) = (crate::link::mbit(down), crate::link::mbit(up));
+            }
+            Fault::Coordinator(up) => self.coordinator = up,
+            Fault::Partition(at) => {
+                self.partition = Some(at);
+                for conn in 0..self.conns.len() {
+                    let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
+                    if self.is_cut(a, b) {
+                        (0..2).for_each(|end| self.fall_silent(conn, end));
+                    }
+                }
+            }
+            Fault::Heal => self.partition = None,
+            Fault::Pause(at, paused) => {
+                self.devices[at].paused = paused;
+                let life = self.devices[at].life;
+                // The engine answers to a pause by taking everything back, so it may not ask from here on.
+                return self.tell(at, life, Event::Pause(paused));
+            }
+            Fault::Limits(at, limits) => {
+                self.devices[at].setup.limits = limits;
+                let life = self.devices[at].life;
+                return self.tell(at, life, Event::Limits(limits));
+            }
+            Fault::Damage(at, piece) => {
+                let (piece, life) = (PieceIndex(piece), self.devices[at].life);
+                if self.devices[at].disk.lose(piece) {
+                    return self.tell(at, life, Event::Lost { piece });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn server_health(&mut self, kind: peerage_swarm::SourceKind, health: Health) {
+        let Some(server) = self.servers.iter().position(|server| server.kind == kind) else { return };
+        self.servers[server].health = health;
+        let (span, error) = match health {
+            Health::Fine => return self.serve(server),
+            Health::Busy(wish) => (Duration::ZERO, FetchError::Retry(wish)),
+            Health::Gone => (Duration::ZERO, FetchError::Unusable),
+            Health::Silent => (HTTP_TIMEOUT, FetchError::Retry(None)),
+        };
+        for key in self.servers[server].break_off() {
+            self.queue.push(self.after(span), What::Failed(key, error));
+        }
+    }
+}

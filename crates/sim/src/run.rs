@@ -1,0 +1,322 @@
+//! A run: the devices of a world, what is on its way between them, and the loop that lets time pass.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use peerage_content::{Layout, PeerId, PieceIndex};
+use peerage_swarm::{Event, FetchError, FetchId, Rng, SourceId, SourceKind, Time};
+use peerage_wire::Message;
+
+use crate::conn::Conn;
+use crate::device::Device;
+use crate::queue::Queue;
+use crate::server::{Key, Server};
+use crate::world::{Begin, World};
+use crate::{DeviceReport, Report, Violation};
+
+/// A run that needs more events than this goes round in circles.
+const MAX_EVENTS: u64 = 100_000_000;
+/// Lines of the diary that a report or a violation shows.
+const DIARY: usize = 20_000;
+const DIARY_SHOWN: usize = 80;
+/// Time after the last completion in which nothing may go wrong either.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// A device appears, or comes back.
+    SwitchOn(usize),
+    /// A device's time-out.
+    Wake(usize),
+    /// The engine is told something.
+    Tell(usize, u32, Event),
+    /// An announce reaches the coordinator.
+    Announce(usize, u32),
+    /// It is time for the next announce.
+    AnnounceAgain(usize, u32),
+    /// A dial comes to its end.
+    Dialled(usize),
+    /// A message arrives at an end of a connection.
+    Message(usize, usize, Message),
+    /// Bytes of a piece do; wrong ones if so marked.
+    Data { conn: usize, to: usize, piece: PieceIndex, offset: u32, len: u32, wrong: bool },
+    /// An end of a connection learns that it has ended.
+    Left(usize, usize),
+    /// A request reaches an HTTP source.
+    Ask { server: usize, key: Key, start: u64, end: u64 },
+    /// The end of a request does.
+    Close(usize, Key),
+    /// A block has left an HTTP source.
+    Served(usize),
+    /// A block from an HTTP source arrives.
+    Bytes { server: usize, key: Key, at: u64, len: u32 },
+    /// A range has failed.
+    Failed(Key, FetchError),
+    /// A liar's time-out.
+    Lie(usize, u32),
+    /// The fault of this number.
+    Fault(usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) world: World,
+    pub(crate) seed: u64,
+    pub(crate) layout: Layout,
+    pub(crate) rng: Rng,
+    pub(crate) queue: Queue<What>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) by_id: BTreeMap<PeerId, usize>,
+    pub(crate) conns: Vec<Conn>,
+    /// The origin first, then the cache.
+    pub(crate) servers: Vec<Server>,
+    pub(crate) coordinator: bool,
+    pub(crate) ordinals: u32,
+    pub(crate) partition: Option<usize>,
+    /// Devices and faults that are still to come.
+    pub(crate) to_come: usize,
+    /// Bytes that left a sender, and those that arrived or were lost on the way.
+    pub(crate) left: u64,
+    pub(crate) landed: u64,
+    diary: VecDeque<(usize, String)>,
+    ended: Option<Time>,
+    events: u64,
+}
+
+impl Run {
+    pub(crate) fn new(world: World, seed: u64) -> Result<Self, Violation> {
+        let mut rng = Rng::new(seed);
+        let layout = Layout::new(world.size).map_err(|error| Violation {
+            seed,
+            at: Duration::ZERO,
+            device: 0,
+            what: error.to_string(),
+            diary: Vec::new(),
+        })?;
+        let devices: Vec<_> =
+            world.devices.iter().map(|setup| Device::new(setup.clone(), layout, &mut rng)).collect();
+        let sources = [(world.origin, SourceKind::Cdn), (world.cache, SourceKind::CacheServer)];
+        let servers = sources.into_iter().filter_map(|(setup, kind)| {
+            setup.map(|setup| Server::new(kind, setup.rate, setup.latency))
+        });
+        let mut run = Self {
+            seed,
+            layout,
+            rng,
+            queue: Queue::new(),
+            by_id: devices.iter().enumerate().map(|(at, device)| (device.id, at)).collect(),
+            devices,
+            conns: Vec::new(),
+            servers: servers.collect(),
+            coordinator: true,
+            ordinals: 0,
+            partition: None,
+            to_come: 0,
+            left: 0,
+            landed: 0,
+            diary: VecDeque::new(),
+            ended: None,
+            events: 0,
+            world,
+        };
+        for at in 0..run.devices.len() {
+            if let Begin::At(begin) = run.devices[at].setup.begin {
+                run.queue.push(Time::ZERO + begin, What::SwitchOn(at));
+            }
+        }
+        for (number, (at, _)) in run.world.faults.iter().enumerate() {
+            run.queue.push(Time::ZERO + *at, What::Fault(number));
+        }
+        run.to_come = run.devices.len() + run.world.faults.len();
+        Ok(run)
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.queue.now()
+    }
+
+    pub(crate) fn run(mut self) -> Result<Report, Violation> {
+        let limit = Time::ZERO + self.world.time_limit;
+        while let Some(what) = self.queue.pop() {
+            self.events += 1;
+            if self.ended.is_some_and(|ended| self.now() > ended + AFTERMATH) {
+                break;
+            }
+            if self.events > MAX_EVENTS || self.now() > limit {
+                return Err(self.unfinished("does not come to an end"));
+            }
+            self.happen(what)?;
+            if self.ended.is_none() && self.to_come == 0 && !self.devices.iter().any(Device::is_busy) {
+                self.ended = Some(self.now());
+            }
+        }
+        if self.ended.is_none() {
+            return Err(self.unfinished("waits for nothing"));
+        }
+        self.check_end()?;
+        Ok(self.report())
+    }
+
+    fn happen(&mut self, what: What) -> Result<(), Violation> {
+        match what {
+            What::SwitchOn(at) => {
+                self.to_come -= 1;
+                self.switch_on(at)
+            }
+            What::Wake(at) => self.wake(at),
+            What::Tell(at, life, event) => self.tell(at, life, event),
+            What::Announce(at, life) => self.announced(at, life),
+            What::AnnounceAgain(at, life) => {
+                self.announce(at, life);
+                Ok(())
+            }
+            What::Dialled(conn) => self.dialled(conn),
+            What::Message(conn, to, message) => self.message(conn, to, message),
+            What::Data { conn, to, piece, offset, len, wrong } => self.data(conn, to, piece, offset, len, wrong),
+            What::Left(conn, end) => self.left(conn, end),
+            What::Ask { server, key, start, end } => {
+                self.asked(server, key, start, end);
+                Ok(())
+            }
+            What::Close(server, key) => {
+                self.servers[server].close(key);
+                Ok(())
+            }
+            What::Served(server) => {
+                self.servers[server].sent();
+                self.serve(server);
+                Ok(())
+            }
+            What::Bytes { server, key, at, len } => self.bytes(server, key, at, len),
+            What::Failed(key, error) => self.failed(key, error),
+            What::Lie(at, life) => {
+                self.lie(at, life);
+                Ok(())
+            }
+            What::Fault(number) => {
+                self.to_come -= 1;
+                self.fault(number)
+            }
+        }
+    }
+
+    /// Tells the engine of device `at` something and does what it answers.
+    pub(crate) fn tell(&mut self, at: usize, life: u32, event: Event) -> Result<(), Violation> {
+        if self.devices[at].life != life {
+            return Ok(());
+        }
+        self.note(at, || format!("<- {event:?}"));
+        let now = self.now();
+        if let Some(engine) = &mut self.devices[at].engine {
+            engine.handle(event, now);
+        }
+        self.settle(at)
+    }
+
+    fn wake(&mut self, at: usize) -> Result<(), Violation> {
+        let now = self.now();
+        let device = &mut self.devices[at];
+        if device.wake_at != Some(now) {
+            return Ok(());
+        }
+        device.wake_at = None;
+        if let Some(engine) = &mut device.engine {
+            engine.handle_timeout(now);
+        }
+        self.settle(at)
+    }
+
+    /// A device's name for a source, made for a new connection.
+    pub(crate) fn new_source(&mut self, at: usize) -> SourceId {
+        let device = &mut self.devices[at];
+        device.next_source += 1;
+        SourceId(device.next_source)
+    }
+
+    // === What went wrong, what came out ===
+
+    pub(crate) fn note(&mut self, at: usize, line: impl FnOnce() -> String) {
+        if self.world.diary {
+            if self.diary.len() >= DIARY {
+                self.diary.pop_front();
+            }
+            let now = self.now().micros() as f64 / 1e6;
+            self.diary.push_back((at, format!("{now:.6} {at} {}", line())));
+        }
+    }
+
+    pub(crate) fn violation(&self, device: usize, what: impl Into<String>) -> Violation {
+        let own = self.diary.iter().filter(|(at, _)| *at == device).map(|(_, line)| line.clone());
+        let own: Vec<String> = own.collect();
+        Violation {
+            seed: self.seed,
+            at: self.now().since(Time::ZERO),
+            device,
+            what: what.into(),
+            diary: own[own.len().saturating_sub(DIARY_SHOWN)..].to_vec(),
+        }
+    }
+
+    fn unfinished(&self, what: &str) -> Violation {
+        let busy: Vec<usize> =
+            self.devices.iter().enumerate().filter(|(_, device)| device.is_busy()).map(|(at, _)| at).collect();
+        let first = busy.first().copied().unwrap_or_default();
+        let missing = self.devices.get(first).map_or(0, |device| device.disk.have().missing().count());
+        self.violation(first, format!("{what}: {busy:?} are not complete, the first lacks {missing} pieces"))
+    }
+
+    /// What must hold when all has come to rest.
+    fn check_end(&self) -> Result<(), Violation> {
+        let now = self.now();
+        for (at, device) in self.devices.iter().enumerate().filter(|(_, device)| device.setup.manner.is_honest()) {
+            if !device.fetches.is_empty() {
+                return Err(self.violation(at, "is complete and still fetches"));
+            }
+            device.accounts(now).map_err(|what| self.violation(at, what))?;
+        }
+        if self.left < self.landed {
+            return Err(self.violation(0, format!("{} bytes left, {} landed", self.left, self.landed)));
+        }
+        Ok(())
+    }
+
+    fn report(self) -> Report {
+        let now = self.now();
+        let devices = self.devices.iter().map(|device| {
+            let stats = device.stats(now);
+            DeviceReport {
+                honest: device.setup.manner.is_honest(),
+                began: device.began.map_or(Duration::ZERO, |began| began.since(Time::ZERO)),
+                took: device.took.map(|took| took.since(device.began.unwrap_or(Time::ZERO))),
+                received: stats.received,
+                sent: stats.sent,
+                wasted: stats.wasted,
+                banned_by: device.banned_by.iter().copied().collect(),
+            }
+        });
+        let bytes = |kind| {
+            self.servers.iter().filter(|server| server.kind == kind).map(|server| server.sent).sum()
+        };
+        let ended = self.devices.iter().filter(|device| device.setup.manner.is_honest());
+        let ended = ended.filter_map(|device| device.took).max().unwrap_or(Time::ZERO);
+        Report {
+            seed: self.seed,
+            size: self.layout.size(),
+            origin_bytes: bytes(SourceKind::Cdn),
+            cache_bytes: bytes(SourceKind::CacheServer),
+            devices: devices.collect(),
+            end: ended.since(Time::ZERO),
+            bound: self.world.bound(),
+            events: self.events,
+            diary: self.diary.iter().map(|(_, line)| line.clone()).collect(),
+        }
+    }
+}
+
+impl What {
+    /// Names the range that a device knows as `fetch`.
+    pub(crate) const fn key(device: usize, life: u32, fetch: FetchId) -> Key {
+        Key { device, life, fetch }
+    }
+}

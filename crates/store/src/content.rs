@@ -1,0 +1,220 @@
+//! The handle to one content: what is here of it, and reading.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::sync::Arc;
+
+use peerage_content::{Bitmap, BlockSet, ContentId, Layout, PieceIndex, PieceMap};
+
+use crate::dir::Access;
+use crate::error::StoreError;
+use crate::files::Session;
+use crate::info::ContentInfo;
+use crate::item::{DATA, Item};
+use crate::ledger::Durable;
+use crate::meta::{Notes, Stamp, check_notes};
+
+/// A use is written to disk when it is this much later than the last one written, in seconds.
+const TOUCH_EVERY: u64 = 3600;
+
+/// One content of the store. Cheap to clone; files are open while there is a handle. All methods may block on the disk.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pub(crate) item: Arc<Item>,
+    pub(crate) session: Arc<Session>,
+}
+
+/// Keeps a content from being evicted while it lives.
+#[derive(Debug)]
+pub struct Busy {
+    item: Arc<Item>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.item.state.lock();
+        state.busy = state.busy.saturating_sub(1);
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// A handle whose doubtful pieces have been hashed again.
+    pub(crate) fn open(item: Arc<Item>) -> Result<Self, StoreError> {
+        let session = item.session();
+        let content = Self { item, session };
+        content.settle()?;
+        Ok(content)
+    }
+
+    /// The content's name.
+    pub fn id(&self) -> ContentId {
+        self.item.id()
+    }
+
+    /// How it is cut.
+    pub fn layout(&self) -> Layout {
+        self.item.layout()
+    }
+
+    /// The piece map, if it is known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn map(&self) -> Result<Option<PieceMap>, StoreError> {
+        self.session.map(&self.item)
+    }
+
+    /// The verified pieces.
+    pub fn have(&self) -> Bitmap {
+        self.item.state.lock().verified.clone()
+    }
+
+    /// The blocks that are here of a piece not verified yet; all of them while the piece waits for its map.
+    pub fn partial(&self, piece: PieceIndex) -> BlockSet {
+        self.item.state.lock().partial.get(&piece).map_or(BlockSet::default(), |slot| slot.have())
+    }
+
+    /// All pieces that are here in part, ascending.
+    pub fn partials(&self) -> Vec<(PieceIndex, BlockSet)> {
+        let mut all: Vec<_> =
+            self.item.state.lock().partial.iter().map(|(piece, slot)| (*piece, slot.have())).collect();
+        all.retain(|(_, blocks)| !blocks.is_empty());
+        all.sort_unstable_by_key(|(piece, _)| *piece);
+        all
+    }
+
+    /// Whether all pieces are verified.
+    pub fn is_complete(&self) -> bool {
+        self.item.state.lock().verified.is_full()
+    }
+
+    /// A summary.
+    pub fn info(&self) -> ContentInfo {
+        ContentInfo::of(&self.item)
+    }
+
+    /// The notes kept with it.
+    pub fn notes(&self) -> Notes {
+        self.item.meta.lock().notes.clone()
+    }
+
+    /// Replaces the notes.
+    ///
+    /// # Errors
+    /// They are larger than [`crate::MAX_NOTES_LEN`], or cannot be written; then the old ones stay.
+    pub fn set_notes(&self, notes: Notes) -> Result<(), StoreError> {
+        check_notes(&notes)?;
+        self.item.change_meta(Durable::No, |meta| meta.notes = notes)
+    }
+
+    /// Remembers that it was used (served, delivered) at `now`, unix seconds: eviction takes the longest unused first.
+    ///
+    /// # Errors
+    /// The state file is due and cannot be written. The use is remembered in memory nevertheless.
+    pub fn touch(&self, now: u64) -> Result<(), StoreError> {
+        self.item.touch(now);
+        let written = self.item.meta.lock().last_used;
+        if now.saturating_sub(written) < TOUCH_EVERY {
+            return Ok(());
+        }
+        self.item.change_meta(Durable::No, |_| {})
+    }
+
+    /// Marks it as in use until the result is dropped: not evicted, and removed by force only.
+    ///
+    /// # Errors
+    /// It was removed.
+    pub fn busy(&self) -> Result<Busy, StoreError> {
+        let mut state = self.item.state.lock();
+        if state.removed {
+            return Err(StoreError::Removed { id: self.id() });
+        }
+        state.busy += 1;
+        Ok(Busy { item: Arc::clone(&self.item) })
+    }
+
+    /// Fills `buf` from `offset` in a verified piece. Data that somebody changed since it was sealed is verified again first.
+    ///
+    /// # Errors
+    /// The piece is not verified, the range is not in it, or the disk fails.
+    pub fn read(&self, piece: PieceIndex, offset: u32, buf: &mut [u8]) -> Result<(), StoreError> {
+        let id = self.id();
+        let fits = u32::try_from(buf.len()).is_ok_and(|len| self.layout().fits(piece, offset, len));
+        if !fits {
+            return Err(StoreError::Misaligned { id, piece, offset, len: buf.len() });
+        }
+        let at = self.layout().offset(piece) + u64::from(offset);
+        for _ in 0..2 {
+            self.settle()?;
+            let data = self.session.reading(&self.item)?;
+            let stamp = {
+                let state = self.item.state.lock();
+                if state.removed {
+                    return Err(StoreError::Removed { id });
+                }
+                if !state.verified.contains(piece) {
+                    return Err(StoreError::NotVerified { id, piece });
+                }
+                state.stamp
+            };
+            let read = data.read_exact_at(buf, at);
+            // Looked at after the bytes were taken: a change before that is seen.
+            let untouched = self.is_untouched(&data, stamp)?;
+            match read {
+                Ok(()) if untouched => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Changed, cut short, replaced or unreadable: hash it all again, so that what is bad can be fetched anew.
+                Ok(()) | Err(_) => self.item.doubt(&self.session),
+            }
+        }
+        Err(StoreError::NotVerified { id, piece })
+    }
+
+    /// Opens the file of a complete content for reading, to deliver it or to send it as it is.
+    ///
+    /// # Errors
+    /// Pieces are missing, or the disk fails.
+    pub fn open_file(&self) -> Result<File, StoreError> {
+        for _ in 0..2 {
+            self.settle()?;
+            self.require_complete()?;
+            let file = self.item.dir()?.open(DATA, Access::Read);
+            let file = file.map_err(|error| self.item.failed("open", DATA, error))?;
+            let stamp = self.item.state.lock().stamp;
+            if self.is_untouched(&file, stamp)? {
+                return Ok(file);
+            }
+            self.item.doubt(&self.session);
+        }
+        Err(self.incomplete())
+    }
+
+    /// Whether the data is as it was sealed, or of full size if it was not.
+    fn is_untouched(&self, data: &File, stamp: Option<Stamp>) -> Result<bool, StoreError> {
+        let Some(stat) = self.stat(data)? else { return Ok(false) };
+        Ok(stamp.map_or(stat.len() == self.layout().size(), |stamp| stamp == Stamp::of(&stat)))
+    }
+
+    /// What is known of an open data file. `None` when it is no longer the content's file, because somebody deleted or
+    /// replaced it: then trust was taken back, and another try finds what is there now.
+    pub(crate) fn stat(&self, data: &File) -> Result<Option<Metadata>, StoreError> {
+        let stat = data.metadata().map_err(|error| self.item.failed("read", DATA, error))?;
+        if stat.nlink() > 0 {
+            return Ok(Some(stat));
+        }
+        self.item.doubt(&self.session);
+        Ok(None)
+    }
+
+    pub(crate) fn require_complete(&self) -> Result<(), StoreError> {
+        if self.is_complete() { Ok(()) } else { Err(self.incomplete()) }
+    }
+
+    pub(crate) fn incomplete(&self) -> StoreError {
+        let have = self.item.state.lock().verified.count();
+        StoreError::Incomplete { id: self.id(), have, pieces: self.layout().pieces() }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the cache really takes, and what its volume has.
+
+use crate::error::StoreError;
+use crate::info::ContentInfo;
+use crate::store::Store;
+
+/// Bytes, as the file system counts them (sparse files take what was written).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Contents that are not pinned.
+    pub content_bytes: u64,
+    /// Pinned contents.
+    pub pinned_bytes: u64,
+    /// Staging areas.
+    pub staging_bytes: u64,
+    /// Size of the volume.
+    pub volume_total: u64,
+    /// What this user can still write to the volume.
+    pub volume_free: u64,
+}
+
+impl Usage {
+    /// All that the cache takes.
+    pub const fn cache_bytes(&self) -> u64 {
+        self.content_bytes + self.pinned_bytes + self.staging_bytes
+    }
+}
+
+impl Store {
+    /// Adds up what the cache takes.
+    ///
+    /// # Errors
+    /// The volume cannot be asked.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        let root = self.root();
+        let volume = root.dir().volume().map_err(|error| StoreError::inside("read", root.path(), error))?;
+        let sum = |contents: &[ContentInfo], pinned| {
+            contents.iter().filter(|content| content.pinned == pinned).map(|content| content.allocated).sum()
+        };
+        let contents = self.contents();
+        Ok(Usage {
+            content_bytes: sum(&contents, false),
+            pinned_bytes: sum(&contents, true),
+            staging_bytes: self.staged().iter().map(|staging| staging.allocated).sum(),
+            volume_total: volume.f_blocks.saturating_mul(volume.f_frsize),
+            volume_free: volume.f_bavail.saturating_mul(volume.f_frsize),
+        })
+    }
+}

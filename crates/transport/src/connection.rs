@@ -1,0 +1,174 @@
+//! A connection between two peers, from the end of its handshake.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use peerage_content::PeerId;
+use tokio::net::TcpStream;
+
+use crate::buffer::BufferPool;
+use crate::handshake::Agreed;
+use crate::inbox::Inbox;
+use crate::outbox::Outbox;
+use crate::record::{Opener, Sealer};
+use crate::sockopt::{self, PathInfo};
+use crate::{Counters, FrameReader, FrameWriter, TransportError};
+
+/// A connection whose two ends have proved their keys to each other.
+#[derive(Debug)]
+pub struct Connection {
+    peer: PeerId,
+    remote: SocketAddr,
+    local: SocketAddr,
+    encrypted: bool,
+    binding: [u8; 32],
+    stream: Arc<TcpStream>,
+    counters: Arc<Counters>,
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Connection {
+    pub(crate) fn new(tcp: TcpStream, agreed: Agreed, pool: &BufferPool) -> Result<Self, TransportError> {
+        let remote = tcp.peer_addr().map_err(|source| TransportError::Option { name: "peer name", source })?;
+        let local = tcp.local_addr().map_err(|source| TransportError::Option { name: "name", source })?;
+        let (stream, counters) = (Arc::new(tcp), Arc::new(Counters::default()));
+        counters.add_wire_in(agreed.wire.0);
+        counters.add_wire_out(agreed.wire.1);
+        let encrypted = agreed.secrets.is_some();
+        let (opener, sealer) = match agreed.secrets {
+            Some(secrets) => (Some(Opener::new(secrets.rx)?), Some(Sealer::new(secrets.tx)?)),
+            None => (None, None),
+        };
+        let inbox = Inbox::new(stream.clone(), opener, pool.clone(), counters.clone(), &agreed.early);
+        let outbox = Outbox::new(stream.clone(), sealer, pool.clone(), counters.clone());
+        Ok(Self {
+            peer: agreed.peer,
+            remote,
+            local,
+            encrypted,
+            binding: agreed.binding,
+            reader: FrameReader::new(inbox, counters.clone()),
+            writer: FrameWriter::new(outbox, stream.clone(), counters.clone()),
+            stream,
+            counters,
+        })
+    }
+
+    /// Who the other side has proved to be. On the accepting side: after the other side's signature was checked.
+    pub const fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The other side's address.
+    pub fn remote(&self) -> SocketAddr {
+        canonical(self.remote)
+    }
+
+    /// This side's address.
+    pub fn local(&self) -> SocketAddr {
+        canonical(self.local)
+    }
+
+    /// Whether frames are encrypted. See [`crate::Encryption`] for what holds if not.
+    pub const fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// A secret of this very connection that both ends know and nobody else (TLS exporter, RFC 8446 §7.5): what is
+    /// proved together with it cannot be carried over to another connection.
+    pub const fn binding(&self) -> &[u8; 32] {
+        &self.binding
+    }
+
+    /// What the connection has moved.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// What the kernel knows of the path. See [`Connection::path`] for asking after [`Connection::split`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn path_info(&self) -> Result<PathInfo, TransportError> {
+        sockopt::path_info(&self.stream)
+    }
+
+    /// Limits the rate of sending, in bytes/s; `None` lifts the limit.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_pacing(&self, rate: Option<u64>) -> Result<(), TransportError> {
+        sockopt::set_pacing(&self.stream, rate)
+    }
+
+    /// A handle for whoever governs the rate of sending.
+    pub fn path(&self) -> Path {
+        Path { stream: Arc::downgrade(&self.stream), local: self.local }
+    }
+
+    /// The two directions, for two tasks at once. The connection ends when both have been dropped.
+    pub fn split(self) -> (FrameReader, FrameWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+/// An IPv4 address as such, also on a socket for both families.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// The way to the other side, as the kernel sees it and lets it be governed. Cheap to clone, usable from any task, and
+/// does not keep the connection open: after its end all calls fail with [`TransportError::Ended`].
+#[derive(Debug, Clone)]
+pub struct Path {
+    stream: Weak<TcpStream>,
+    /// Not canonical: what counts for options is the family of the socket.
+    local: SocketAddr,
+}
+
+impl Path {
+    /// What the kernel knows of the path.
+    ///
+    /// # Errors
+    /// The connection has ended, or the kernel refuses; so for all calls.
+    pub fn info(&self) -> Result<PathInfo, TransportError> {
+        sockopt::path_info(&self.stream()?)
+    }
+
+    /// Limits the rate of sending, in bytes/s; `None` lifts the limit.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_pacing(&self, rate: Option<u64>) -> Result<(), TransportError> {
+        sockopt::set_pacing(&self.stream()?, rate)
+    }
+
+    /// The limit in force.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn pacing(&self) -> Result<Option<u64>, TransportError> {
+        sockopt::pacing(&self.stream()?)
+    }
+
+    /// Marks what is sent as lower effort (DSCP LE, RFC 8622), or as ordinary.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_lower_effort(&self, on: bool) -> Result<(), TransportError> {
+        sockopt::set_lower_effort(&self.stream()?, self.local, on)
+    }
+
+    /// Whether what is sent is marked as lower effort.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn lower_effort(&self) -> Result<bool, TransportError> {
+        sockopt::lower_effort(&self.stream()?, self.local)
+    }
+
+    fn stream(&self) -> Result<Arc<TcpStream>, TransportError> {
+        self.stream.upgrade().ok_or(TransportError::Ended)
+    }
+}
