@@ -170,7 +170,11 @@ async fn announce(
     items: Vec<AnnounceItem>,
     poked: &BTreeSet<ContentId>,
 ) -> Option<Duration> {
-    if items.is_empty() || !shared.decide_device().allowed.coordinator {
+    if !shared.decide_device().allowed.coordinator {
+        return None;
+    }
+    if items.is_empty() {
+        shared.coordinator.warm().await;
         return None;
     }
     let mut interval = None;

@@ -1,6 +1,6 @@
 //! Putting the agent together: [`Config`] → [`build`] binds → [`Agent`] → [`Agent::spawn`] → [`Running`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,10 +62,8 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
     let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
-    let listen = config.listen.ip();
-    let local = (!listen.is_unspecified()).then_some(listen);
-    let coordinator = Coordinator::new(key, state.clone(), local);
-    enrol(&config, &coordinator).await?;
+    let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
+    enrol_if_told(&config, &coordinator).await?;
     let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
     let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir)).await?;
     let (views, policy) = watch::channel(watcher.view());
@@ -89,8 +87,24 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     Ok(Agent { shared, sockets, port, pokes, watcher, views })
 }
 
+/// The address to connect from, when the agent is bound to one.
+fn local_address(config: &Config) -> Option<IpAddr> {
+    Some(config.listen.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+/// Joins the coordinator at `url` while no agent runs: the enrolment waits in the data directory for its next start.
+///
+/// # Errors
+/// The state cannot be opened or written; an [`ApiError`](peerage_api::ApiError) when the coordinator refuses or cannot
+/// be reached.
+pub async fn enrol(config: &Config, url: &str, token: &EnrolToken) -> anyhow::Result<()> {
+    let state = StateDir::open(&config.data_dir)?;
+    let coordinator = Coordinator::new(state.device_key()?, state, local_address(config));
+    Ok(coordinator.enrol(url, token).await?)
+}
+
 /// Joins the coordinator that the configuration names, unless that was done before.
-async fn enrol(config: &Config, coordinator: &Coordinator) -> anyhow::Result<()> {
+async fn enrol_if_told(config: &Config, coordinator: &Coordinator) -> anyhow::Result<()> {
     let Some(url) = &config.coordinator else { return Ok(()) };
     if coordinator.url().as_deref() == Some(url.as_str()) {
         return Ok(());

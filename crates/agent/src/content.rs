@@ -28,7 +28,7 @@ pub(crate) use status::{ContentStatus, Trouble};
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A download wants the content.
-    Join(Want),
+    Join(Box<Want>),
     /// A download no longer wants it.
     Leave {
         /// As given in [`Want::id`].

@@ -105,6 +105,13 @@ impl Coordinator {
         self.enrolled.read().as_ref().map(|enrolled| enrolled.keys.clone()).unwrap_or_default()
     }
 
+    /// Opens the session, so that the first download need not wait for it.
+    pub(crate) async fn warm(&self) {
+        if let Ok(enrolled) = self.open() {
+            let _ = self.judge(enrolled.client.session(false).await);
+        }
+    }
+
     pub(crate) async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveResponse, ApiError> {
         let client = self.open()?;
         self.judge(client.client.resolve(request).await)

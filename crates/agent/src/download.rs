@@ -28,7 +28,7 @@ use crate::simple::{Simple, SimpleState};
 
 /// How long the origin waits for the coordinator's word before bytes flow without it. A coordinator of the site answers
 /// in a few milliseconds; with its answer the first bytes asked for are the right ones.
-const RECORD_GRACE: Duration = Duration::from_millis(100);
+const RECORD_GRACE: Duration = Duration::from_millis(200);
 /// DO reference §2.4: no-progress time-out, default and least.
 const NO_PROGRESS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(60));
 /// An origin that takes longer to say whether the record is fresh is treated as away.
@@ -151,11 +151,10 @@ impl Download {
                 Err(why) => Err(ApiError::new(Code::NotFound, why)),
             };
         }
-        if resolver.may_hope() {
-            match timeout(RECORD_GRACE, resolver.resolve()).await {
-                Ok(Ok(resolution)) => return Ok(Phase::Resolved(Box::new(resolution))),
-                Ok(Err(_)) | Err(_) => {}
-            }
+        if resolver.may_hope()
+            && let Ok(Ok(resolution)) = timeout(RECORD_GRACE, resolver.resolve()).await
+        {
+            return Ok(Phase::Resolved(Box::new(resolution)));
         }
         self.simple(resolver).await
     }
@@ -296,7 +295,7 @@ impl Download {
             origin: origin.map(|url| (url, known)),
             record: Some(record.clone()),
         };
-        if handle.tell(Command::Join(want)).await {
+        if handle.tell(Command::Join(Box::new(want))).await {
             Ok(())
         } else {
             Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"))
@@ -318,7 +317,7 @@ impl Download {
         loop {
             let now = Arc::clone(&status.borrow_and_update());
             self.show_content(handle, &now);
-            if now.complete && now.sealed && is_fresh {
+            if now.complete && is_fresh {
                 self.show_content(handle, &now);
                 return self.deliverable(handle).await.map(|content| Phase::Done(Finished::Content(content)));
             }

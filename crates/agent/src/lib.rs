@@ -35,7 +35,8 @@ mod simple;
 mod state_dir;
 mod tickets;
 
-pub use app::{Agent, Running, build, read_token};
+pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};
-pub use peerage_store::{DeliverMethod, DeliverOptions, Delivered, deliver};
+pub use peerage_origin::{OriginClient, OriginConfig, SourceUrl};
+pub use peerage_store::{DeliverMethod, DeliverOptions, Delivered, StoreError, deliver};
 pub use state_dir::StateError;

@@ -112,7 +112,7 @@ impl Simple {
                             self.begin_anew()?;
                             Duration::ZERO
                         }
-                        ErrorKind::Protocol if self.staging.len() > 0 => {
+                        ErrorKind::Protocol if !self.staging.is_empty() => {
                             // A server without ranges, or one that forgot the file's size: only from the start.
                             self.begin_anew()?;
                             FIRST_BACK_OFF

@@ -1,2 +1,46 @@
-//! The `peerage` command.
-fn main() {}
+//! The binary `peerage`: arguments, tables, progress, exit codes. No logic of its own.
+
+mod admin;
+mod agent;
+mod command;
+mod completions;
+mod config;
+mod coordinator;
+mod daemon;
+mod destination;
+mod engine;
+mod enroll;
+mod exit;
+mod files;
+mod get;
+mod human;
+mod logging;
+mod output;
+mod progress;
+mod publish;
+mod shares;
+mod socket;
+mod status;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::command::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log.as_deref(), cli.command.is_daemon());
+    exit::finish(run(cli))
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // The agent's blocking sections need a second worker to go on beside them, even on one core.
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let result = runtime.block_on(cli.command.run());
+    // Work that nobody waits for any more (hashing, copying) must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

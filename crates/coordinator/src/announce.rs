@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
-use peerage_api::coordinator::{AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, PeerInfo, SwarmItem};
 use peerage_api::Code;
+use peerage_api::coordinator::{
+    AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, PeerInfo, SwarmItem,
+};
 use peerage_content::{ContentId, PeerId, ScopeSet};
 use peerage_swarm::matching::{GroupKey, is_private};
 

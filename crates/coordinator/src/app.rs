@@ -128,13 +128,8 @@ impl Config {
 
         let maps = Maps::new(dir.path("maps"));
         let catalog_key = identity.catalog.public();
-        let records = Records::new(
-            Arc::new(store.clone()),
-            maps,
-            identity.catalog.clone(),
-            self.record_valid_s,
-            clock,
-        );
+        let records =
+            Records::new(Arc::new(store.clone()), maps, identity.catalog.clone(), self.record_valid_s, clock);
         let records = Arc::new(records);
         let origin = OriginClient::new(OriginConfig {
             proxy: self.ingest_proxy.clone().map_or(ProxyMode::Direct, ProxyMode::Url),

@@ -76,7 +76,8 @@ impl DataDir {
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         let fail = |source| DataDirError::Open { path: root.to_owned(), source };
         make_private_dir(root).map_err(fail)?;
-        let (found, expected) = (fs::metadata(root).map_err(fail)?.uid(), rustix::process::geteuid().as_raw());
+        let (found, expected) =
+            (fs::metadata(root).map_err(fail)?.uid(), rustix::process::geteuid().as_raw());
         if found != expected {
             return Err(DataDirError::Owner { path: root.to_owned(), found, expected });
         }

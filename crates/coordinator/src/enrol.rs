@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peerage_api::Code;
 use peerage_api::coordinator::{
-    Device, EnrollRequest, EnrollResponse, NewTokenRequest, NewTokenResponse, SessionRequest, SessionResponse,
-    enroll_proof, session_proof,
+    Device, EnrollRequest, EnrollResponse, NewTokenRequest, NewTokenResponse, SessionRequest,
+    SessionResponse, enroll_proof, session_proof,
 };
 use peerage_content::{EnrolToken, PeerId, Signature};
 use tokio::time::Instant;
@@ -26,7 +26,11 @@ const FAILURE_COST: f64 = 200.0;
 
 impl Parts {
     /// Lets a device in that shows a good token and holds the key that it names.
-    pub(crate) async fn enrol(&self, seen: IpAddr, request: &EnrollRequest) -> Result<EnrollResponse, Failure> {
+    pub(crate) async fn enrol(
+        &self,
+        seen: IpAddr,
+        request: &EnrollRequest,
+    ) -> Result<EnrollResponse, Failure> {
         let answer = self.try_enrol(request).await;
         self.charge(seen, "enrolment", &answer);
         answer
@@ -38,7 +42,8 @@ impl Parts {
             return Err(Failure::bad(format!("name is not one line of at most {MAX_NAME} bytes")));
         }
         prove(peer, &enroll_proof(peer, secret), proof)?;
-        let denied = || Failure::new(Code::Unauthorized, "the enrolment token is unknown, used up or expired");
+        let denied =
+            || Failure::new(Code::Unauthorized, "the enrolment token is unknown, used up or expired");
         let secret: [u8; 16] =
             URL_SAFE_NO_PAD.decode(secret).ok().and_then(|raw| raw.try_into().ok()).ok_or_else(denied)?;
         let applicant = Applicant { peer: *peer, name, token: token_hash(&secret) };
@@ -56,7 +61,11 @@ impl Parts {
     }
 
     /// Opens a session of an enrolled device.
-    pub(crate) fn open_session(&self, seen: IpAddr, request: &SessionRequest) -> Result<SessionResponse, Failure> {
+    pub(crate) fn open_session(
+        &self,
+        seen: IpAddr,
+        request: &SessionRequest,
+    ) -> Result<SessionResponse, Failure> {
         let answer = self.try_open_session(seen, request);
         self.charge(seen, "session", &answer);
         answer
@@ -66,7 +75,8 @@ impl Parts {
         let SessionRequest { peer, time, proof } = request;
         let now = self.clock.unix();
         if time.abs_diff(now) > MAX_CLOCK_SKEW_S {
-            let why = format!("the device's clock says {time}, the coordinator's {now}; allowed is an hour apart");
+            let why =
+                format!("the device's clock says {time}, the coordinator's {now}; allowed is an hour apart");
             return Err(Failure::new(Code::Unauthorized, why));
         }
         prove(peer, &session_proof(peer, *time, &self.pin), proof)?;

@@ -80,9 +80,7 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(certificate), Some(key)) => {
-                let read = |path: &Path| {
-                    std::fs::read(path).map_err(|error| own(path, &error.to_string()))
-                };
+                let read = |path: &Path| std::fs::read(path).map_err(|error| own(path, &error.to_string()));
                 certified(certificate, &read(certificate)?, key, &read(key)?, provider)?
             }
             _ => self_signed(dir, config.listen.ip(), provider)?,
@@ -119,7 +117,11 @@ fn certified(
     })
 }
 
-fn self_signed(dir: &DataDir, listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey, IdentityError> {
+fn self_signed(
+    dir: &DataDir,
+    listen: IpAddr,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, IdentityError> {
     let key = match dir.read(TLS_KEY)? {
         Some(pem) => {
             let pem = String::from_utf8(pem).map_err(|_| dir.damaged(TLS_KEY, "not text"))?;
@@ -132,7 +134,8 @@ fn self_signed(dir: &DataDir, listen: IpAddr, provider: &CryptoProvider) -> Resu
         }
     };
     let path = dir.path(TLS_CERT);
-    let load = |pem: &[u8]| certified(&path, pem, &dir.path(TLS_KEY), key.serialize_pem().as_bytes(), provider);
+    let load =
+        |pem: &[u8]| certified(&path, pem, &dir.path(TLS_KEY), key.serialize_pem().as_bytes(), provider);
     // Kept while it fits the key: somebody may trust this very certificate.
     if let Some(tls) = dir.read(TLS_CERT)?.and_then(|pem| load(&pem).ok()) {
         return Ok(tls);

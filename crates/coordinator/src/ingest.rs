@@ -24,8 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::records::{Record, Records};
 use job::Job;
-pub(crate) use refusals::Refused;
 use refusals::Refusals;
+pub(crate) use refusals::Refused;
 
 /// Jobs at once, waiting ones included.
 const MAX_JOBS: usize = 1000;
@@ -35,6 +35,8 @@ const RECHECK: Duration = Duration::from_secs(60);
 const REFETCH: Duration = Duration::from_secs(600);
 /// URLs whose last check is remembered.
 const MAX_CHECKS: usize = 10_000;
+
+const ENDING: &str = "the coordinator is shutting down";
 
 /// How far a job is.
 #[derive(Debug, Clone)]
@@ -102,7 +104,7 @@ impl Ingester {
 
     /// The job under way for a URL.
     pub(crate) fn running(&self, url: &SourceUrl) -> Option<watch::Receiver<Stage>> {
-        self.shared.jobs.lock().get(url).cloned()
+        self.shared.jobs.lock().get(url).filter(|job| is_alive(job)).cloned()
     }
 
     /// Why a URL was refused lately.
@@ -118,12 +120,14 @@ impl Ingester {
     /// The job for a URL: the one under way, or a new one.
     pub(crate) fn start(&self, url: &SourceUrl, cause: Cause) -> watch::Receiver<Stage> {
         let mut jobs = self.shared.jobs.lock();
-        if let Some(running) = jobs.get(url) {
+        if let Some(running) = jobs.get(url).filter(|job| is_alive(job)) {
             return running.clone();
         }
-        if jobs.len() >= MAX_JOBS || self.shared.stop.is_cancelled() {
-            let busy = Refused::busy(format!("{} files are being fetched already", jobs.len()));
-            return watch::channel(Stage::Refused(busy)).1;
+        let ending = self.shared.stop.is_cancelled();
+        if ending || jobs.len() >= MAX_JOBS {
+            let why =
+                if ending { ENDING.to_owned() } else { format!("{MAX_JOBS} urls are being fetched already") };
+            return watch::channel(Stage::Refused(Refused::busy(why))).1;
         }
         let (sender, receiver) = watch::channel(Stage::Working { fetched: 0, size: None });
         jobs.insert(url.clone(), receiver.clone());
@@ -138,7 +142,7 @@ impl Ingester {
         let job = Job { shared, url: &url, cause, stage: &stage };
         let result = tokio::select! {
             result = job.run() => result,
-            () = shared.stop.cancelled() => Err(Refused::busy("the coordinator is shutting down".into())),
+            () = shared.stop.cancelled() => Err(Refused::busy(ENDING.to_owned())),
         };
         let last = match result {
             Ok(record) => {
@@ -169,8 +173,17 @@ impl Shared {
     }
 }
 
+/// Jobs leave the table before they end, so one that stands there without a task has panicked.
+fn is_alive(job: &watch::Receiver<Stage>) -> bool {
+    job.has_changed().is_ok()
+}
+
 /// Waits until a job ends, at most until `deadline`; returns how far it is then.
-pub(crate) async fn wait(mut job: watch::Receiver<Stage>, deadline: Instant, stop: &CancellationToken) -> Stage {
+pub(crate) async fn wait(
+    mut job: watch::Receiver<Stage>,
+    deadline: Instant,
+    stop: &CancellationToken,
+) -> Stage {
     let ended = job.wait_for(|stage| !matches!(stage, Stage::Working { .. }));
     let ended = tokio::select! {
         ended = tokio::time::timeout_at(deadline, ended) => matches!(ended, Ok(Ok(_))),

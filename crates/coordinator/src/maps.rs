@@ -19,7 +19,7 @@ const RECENT_BYTES: usize = 64 << 20;
 
 /// A map cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
-pub enum MapError {
+pub(crate) enum MapError {
     /// The file cannot be written.
     #[error("could not store the piece map of {id}")]
     Store {

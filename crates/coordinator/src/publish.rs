@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use peerage_api::coordinator::{IngestRequest, PublishRequest, PublishResponse, ResolveResponse};
 use peerage_api::Code;
+use peerage_api::coordinator::{IngestRequest, PublishRequest, PublishResponse, ResolveResponse};
 use peerage_content::PieceMap;
 use tokio::time::Instant;
 

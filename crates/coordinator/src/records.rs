@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use peerage_content::{
-    ContentId, ContentRecord, PieceMap, PublicKey, ScopeSet, SecretKey, Sha256, Signed, SignedError, Validators,
+    ContentId, ContentRecord, PieceMap, PublicKey, ScopeSet, SecretKey, Sha256, Signed, SignedError,
+    Validators,
 };
 
 use crate::clock::Clock;

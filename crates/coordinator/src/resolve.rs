@@ -119,6 +119,8 @@ impl Parts {
 fn known_or(what: &str, found: Option<Record>) -> Stage {
     match found {
         Some(record) => Stage::Done(record),
-        None => Stage::Refused(Refused::unknown(format!("no record of this {what} holds; publish it or ask by url"))),
+        None => Stage::Refused(Refused::unknown(format!(
+            "no record of this {what} holds; publish it or ask by url"
+        ))),
     }
 }

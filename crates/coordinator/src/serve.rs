@@ -22,8 +22,7 @@ use tower::Service;
 use crate::http::Remote;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For a request's head, and so for an idle HTTP/1.1 connection: longer than the longest announce interval would keep
-/// every device's connection; a minute keeps those that are busy.
+/// For a request's head, and so for an idle HTTP/1.1 connection: somewhat longer than the usual announce interval.
 const HEAD: Duration = Duration::from_secs(90);
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

@@ -47,7 +47,9 @@ pub(crate) enum NotPublic {
     Url(#[from] UrlError),
     #[error("the url carries credentials; such a url is never ingested and never shared")]
     Credentials,
-    #[error("the url's query carries {name:?}, as signed or private urls do; it is never ingested and never shared")]
+    #[error(
+        "the url's query carries {name:?}, as signed or private urls do; it is never ingested and never shared"
+    )]
     Secret { name: &'static str },
 }
 
@@ -73,7 +75,8 @@ mod tests {
 
     #[test]
     fn private_urls_are_told_apart() {
-        for good in ["http://h/f", "https://h/f?v=3&arch=amd64", "https://h/token/sig", "https://h/?tokens=1"] {
+        for good in ["http://h/f", "https://h/f?v=3&arch=amd64", "https://h/token/sig", "https://h/?tokens=1"]
+        {
             assert!(public_url(good).is_ok(), "{good}");
         }
         for (bad, name) in [

@@ -58,8 +58,7 @@ impl Tickets {
         now: u64,
     ) -> Result<Stub, ShortInput> {
         let ends = u32::try_from(now.saturating_add(MAX_TICKET_LIFE_S)).unwrap_or(u32::MAX);
-        let signed =
-            Signed::new(SwarmTicket { content, scope, peer, not_after: u64::from(ends) }, &self.key);
+        let signed = Signed::new(SwarmTicket { content, scope, peer, not_after: u64::from(ends) }, &self.key);
         let mut reader = Reader::new(signed.as_bytes());
         reader.take(1 + 32, "version and signer")?;
         Ok(Stub { signature: reader.array("signature")?, not_after: ends, scope })

@@ -1,18 +1,33 @@
 //! One connection: what either end was told and has asked, to hold the engine to it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use peerage_content::{BLOCK_SIZE, Bitmap, BlockSet, Layout, PieceIndex};
 use peerage_swarm::{SourceId, Time};
 use peerage_wire::{MAX_REQUESTS, Message, RejectCode};
 
-/// A request that is neither answered nor taken back.
+/// Requests taken back that are remembered, as a driver does, to know what still arrives for them.
+const MAX_CANCELLED: usize = 256;
+
+/// A request whose bytes may still arrive.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     piece: PieceIndex,
     offset: u32,
     len: u32,
     left: BlockSet,
+}
+
+/// What to do with bytes that arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Store them.
+    Take,
+    /// They were asked for and then taken back: forget them.
+    Skip,
+    /// Nobody asked for them.
+    Refuse,
 }
 
 /// What one end has been told and has asked.
@@ -25,12 +40,14 @@ pub(crate) struct End {
     pub(crate) open: bool,
     /// It has said goodbye.
     pub(crate) leaving: bool,
-    /// When the last thing sent to this end arrives: nothing overtakes.
+    /// When the last thing that left for this end arrives. Nothing overtakes it; but messages overtake bulk data that
+    /// still waits for the uplink, as they do in a driver.
     pub(crate) last_arrival: Time,
     /// What the other end has, as far as this one has been told.
     pub(crate) knows: Bitmap,
     choked: bool,
     asked: Vec<Asked>,
+    cancelled: VecDeque<Asked>,
 }
 
 #[derive(Debug)]
@@ -52,16 +69,20 @@ impl End {
             knows,
             choked: true,
             asked: Vec::new(),
+            cancelled: VecDeque::new(),
         }
     }
 
-    /// This end sends `message`; `had` are the blocks that it has of the piece. Says which rule that breaks, if any.
+    /// This end sends `message`; `stored` are the blocks that it has of a piece.
+    ///
+    /// # Errors
+    /// The rule that this breaks.
     pub(crate) fn sends(
         &mut self,
         message: &Message,
         layout: Layout,
         have: &Bitmap,
-        had: impl Fn(PieceIndex) -> BlockSet,
+        stored: impl Fn(PieceIndex) -> BlockSet,
     ) -> Result<(), String> {
         match *message {
             Message::Have(ref pieces) => match pieces.iter().find(|piece| !have.contains(**piece)) {
@@ -74,30 +95,42 @@ impl End {
                     None => Ok(()),
                 }
             }
-            Message::Request { piece, offset, len } => {
-                let left = BlockSet::covered(offset, len, layout.piece_len(piece));
-                if self.choked {
-                    Err(format!("asks a peer that chokes it for piece {piece}"))
-                } else if !layout.fits(piece, offset, len) || offset % BLOCK_SIZE != 0 {
-                    Err(format!("asks for [{offset}, +{len}) of piece {piece}, which is not whole blocks of it"))
-                } else if !self.knows.contains(piece) {
-                    Err(format!("asks for piece {piece} of a peer that does not have it"))
-                } else if left.minus(had(piece)) != left {
-                    Err(format!("asks for [{offset}, +{len}) of piece {piece}, which it has in part"))
-                } else if self.asked.iter().any(|asked| asked.piece == piece && asked.left.minus(left) != asked.left) {
-                    Err(format!("asks one peer twice for a part of piece {piece}"))
-                } else if self.asked.len() >= MAX_REQUESTS {
-                    Err(format!("has more than {MAX_REQUESTS} requests outstanding"))
-                } else {
-                    self.asked.push(Asked { piece, offset, len, left });
-                    Ok(())
-                }
-            }
+            Message::Request { piece, offset, len } => self
+                .asks(piece, offset, len, layout, stored(piece))
+                .map_err(|rule| format!("asks for [{offset}, +{len}) of piece {piece}, {rule}")),
             Message::Cancel { piece, offset, len } => {
                 self.forget(piece, Some((offset, len)));
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn asks(
+        &mut self,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        layout: Layout,
+        stored: BlockSet,
+    ) -> Result<(), &'static str> {
+        let left = BlockSet::covered(offset, len, layout.piece_len(piece));
+        let overlaps = |asked: &Asked| asked.piece == piece && asked.left.minus(left) != asked.left;
+        if self.choked {
+            Err("of a peer that chokes it")
+        } else if !layout.fits(piece, offset, len) || offset % BLOCK_SIZE != 0 {
+            Err("which is not whole blocks of it")
+        } else if !self.knows.contains(piece) {
+            Err("of a peer that does not have it")
+        } else if left.minus(stored) != left {
+            Err("which it has in part")
+        } else if self.asked.iter().any(overlaps) {
+            Err("of a peer that it has asked for a part of that")
+        } else if self.asked.len() >= MAX_REQUESTS {
+            Err("with 64 requests outstanding")
+        } else {
+            self.asked.push(Asked { piece, offset, len, left });
+            Ok(())
         }
     }
 
@@ -108,8 +141,10 @@ impl End {
                 self.knows.insert(*piece);
             }),
             Message::Choke => {
+                // Bytes may not follow a `Choke` (wire §4): what they were asked with is forgotten.
                 self.choked = true;
                 self.asked.clear();
+                self.cancelled.clear();
             }
             Message::Unchoke => self.choked = false,
             Message::Reject { code, piece, offset, len } => {
@@ -124,22 +159,34 @@ impl End {
     }
 
     /// Bytes arrive at this end.
-    pub(crate) fn receives(&mut self, piece: PieceIndex, blocks: BlockSet) {
-        for asked in self.asked.iter_mut().filter(|asked| asked.piece == piece) {
-            asked.left = asked.left.minus(blocks);
+    pub(crate) fn receives(&mut self, piece: PieceIndex, blocks: BlockSet) -> Verdict {
+        let covers = |asked: &Asked| asked.piece == piece && blocks.minus(asked.left).is_empty();
+        if let Some(at) = self.asked.iter().position(covers) {
+            self.asked[at].left = self.asked[at].left.minus(blocks);
+            if self.asked[at].left.is_empty() {
+                self.asked.remove(at);
+            }
+            Verdict::Take
+        } else if self.cancelled.iter().any(covers) {
+            Verdict::Skip
+        } else {
+            Verdict::Refuse
         }
-        self.asked.retain(|asked| !asked.left.is_empty());
     }
 
     fn forget(&mut self, piece: PieceIndex, part: Option<(u32, u32)>) {
-        self.asked.retain(|asked| {
-            asked.piece != piece || part.is_some_and(|part| part != (asked.offset, asked.len))
+        let gone = self.asked.extract_if(.., |asked| {
+            asked.piece == piece && part.is_none_or(|part| part == (asked.offset, asked.len))
         });
+        self.cancelled.extend(gone);
+        while self.cancelled.len() > MAX_CANCELLED {
+            self.cancelled.pop_front();
+        }
     }
 }
 
 impl Conn {
-    /// When something sent to end `to` now arrives, given that it cannot arrive before `earliest`.
+    /// When something that leaves for end `to` arrives, given that it cannot arrive before `earliest`.
     pub(crate) fn arrival(&mut self, to: usize, earliest: Time) -> Time {
         let end = &mut self.ends[to];
         end.last_arrival = end.last_arrival.max(earliest);

@@ -7,6 +7,7 @@ use peerage_swarm::{Bans, ByKind, FetchId, Rng, SourceId, Start, Stats, Time, Tr
 
 use crate::disk::Disk;
 use crate::link::Link;
+use crate::uplink::Uplink;
 use crate::world::DeviceSetup;
 
 /// An HTTP range under way.
@@ -23,7 +24,8 @@ pub(crate) struct Fetch {
 pub(crate) struct Device {
     pub(crate) setup: DeviceSetup,
     pub(crate) id: PeerId,
-    pub(crate) up: Link,
+    /// A flow is an end of a connection.
+    pub(crate) up: Uplink<(usize, usize)>,
     pub(crate) down: Link,
     pub(crate) disk: Disk,
     pub(crate) bans: Bans,
@@ -45,6 +47,10 @@ pub(crate) struct Device {
     pub(crate) stored: u64,
     pub(crate) duplicate: u64,
     pub(crate) corrupt: u64,
+    /// Bytes that arrived for requests taken back.
+    pub(crate) skipped: u64,
+    /// Alarms at one moment.
+    pub(crate) alarms: (Time, u32),
     /// Bytes that a staller has sent.
     pub(crate) uploaded: u64,
     pub(crate) banned_by: BTreeSet<usize>,
@@ -60,10 +66,11 @@ impl Device {
             }
         }
         let mut id = [0; 32];
-        id.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_be_bytes()[..chunk.len()]));
+        id.chunks_mut(8)
+            .for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_be_bytes()[..chunk.len()]));
         Self {
             id: PeerId::from_bytes(id),
-            up: Link::new(setup.up),
+            up: Uplink::new(setup.up),
             down: Link::new(setup.down),
             disk: Disk::new(layout, have),
             setup,
@@ -82,6 +89,8 @@ impl Device {
             stored: 0,
             duplicate: 0,
             corrupt: 0,
+            skipped: 0,
+            alarms: (Time::ZERO, 0),
             uploaded: 0,
             banned_by: BTreeSet::new(),
             past: Stats::default(),
@@ -95,6 +104,7 @@ impl Device {
         self.began.get_or_insert(now);
         if self.setup.manner.runs_engine() {
             self.engine = Some(Transfer::new(Start {
+                me: self.id,
                 layout,
                 have: self.disk.have().clone(),
                 partial: self.disk.partial(),
@@ -111,6 +121,7 @@ impl Device {
         (self.stored, self.duplicate, self.corrupt) = (0, 0, 0);
         self.sources.clear();
         self.fetches.clear();
+        self.up.close_all();
     }
 
     /// Whether its download is still to come to an end.
@@ -136,7 +147,10 @@ impl Device {
         let stats = engine.stats(now);
         let received = stats.received.total();
         if received + self.duplicate != self.stored {
-            return Err(format!("counts {received} bytes received of {} stored, {} twice", self.stored, self.duplicate));
+            return Err(format!(
+                "counts {received} bytes received of {} stored, {} twice",
+                self.stored, self.duplicate
+            ));
         }
         if stats.wasted != self.duplicate + self.corrupt {
             let (twice, wrong) = (self.duplicate, self.corrupt);

@@ -6,6 +6,7 @@ use peerage_wire::Message;
 
 use crate::device::Fetch;
 use crate::run::{Run, What};
+use crate::uplink::Job;
 use crate::{Manner, Violation};
 
 /// An engine that does more than this about one event goes round in circles.
@@ -18,10 +19,7 @@ impl Run {
         for _ in 0..MAX_ACTIONS {
             let Some(engine) = &mut self.devices[at].engine else { return Ok(()) };
             let Some(action) = engine.poll_action(now) else {
-                let due = engine.poll_timeout();
-                if due.is_some_and(|due| due <= now) {
-                    return Err(self.violation(at, "wants to be woken up at once"));
-                }
+                let due = engine.poll_timeout().map(|due| due.max(now));
                 if let Some(due) = due.filter(|due| self.devices[at].wake_at != Some(*due)) {
                     self.devices[at].wake_at = Some(due);
                     self.queue.push(due, What::Wake(at));
@@ -58,7 +56,9 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::HttpCorrupt { .. } => Err(self.violation(at, "blames an HTTP source, none of which lies")),
+            Action::HttpCorrupt { .. } => {
+                Err(self.violation(at, "blames an HTTP source, none of which lies"))
+            }
             Action::NeedPeers => {
                 self.announce(at, life);
                 Ok(())
@@ -121,7 +121,10 @@ impl Run {
             return Ok(());
         }
         let wrong = device.setup.manner == Manner::Corrupts;
-        self.send_data(conn, end, piece, offset, len, wrong);
+        let start = self.layout.offset(piece) + u64::from(offset);
+        let job = Job { at: start, end: start + u64::from(len), wrong };
+        self.devices[at].up.push((conn, end), job);
+        self.send_on(at);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod queue;
 mod report;
 mod run;
 mod server;
+mod uplink;
 mod violation;
 mod world;
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use peerage_content::{Bitmap, BlockSet, PeerId, PieceIndex};
+use peerage_content::{Bitmap, BlockSet, PeerId};
 use peerage_swarm::{Event, FetchError, Time};
 use peerage_wire::{IDLE_TIMEOUT, Message};
 
-use crate::conn::{Conn, End};
+use crate::conn::{Conn, End, Verdict};
 use crate::run::{Run, What};
 use crate::server::Key;
+use crate::uplink::Job;
 use crate::{Health, Violation};
 
 /// TCP, TLS 1.3 and both hellos, in one-way latencies.
@@ -66,7 +67,11 @@ impl Run {
             device.on && device.sources.len() < device.setup.limits.max_peers
         };
         let banned = |at: usize, by: usize| self.devices[by].bans.is_banned(&self.devices[at].id, now);
-        if !room(a) || !room(b) || self.is_cut(a, b) || banned(a, b) || banned(b, a)
+        if !room(a)
+            || !room(b)
+            || self.is_cut(a, b)
+            || banned(a, b)
+            || banned(b, a)
             || self.devices[b].life != other_life
         {
             let peer = self.devices[b].id;
@@ -106,35 +111,30 @@ impl Run {
 
     /// Sends a message from `end`.
     pub(crate) fn send(&mut self, conn: usize, end: usize, message: Message) {
-        let earliest = self.now() + self.conns[conn].latency;
+        let now = self.now();
+        let earliest = now + self.conns[conn].latency;
         let arrival = self.conns[conn].arrival(1 - end, earliest);
         self.queue.push(arrival, What::Message(conn, 1 - end, message));
     }
 
-    /// Sends bytes of a piece from `end`: through its uplink and the other's downlink, which overlap in time.
-    pub(crate) fn send_data(
-        &mut self,
-        conn: usize,
-        end: usize,
-        piece: PieceIndex,
-        offset: u32,
-        len: u32,
-        wrong: bool,
-    ) {
-        let (now, latency) = (self.now(), self.conns[conn].latency);
-        let [(from, life), (to, _)] = [end, 1 - end].map(|end| {
-            let end = &self.conns[conn].ends[end];
-            (end.device, end.life)
-        });
-        let (first, last) = self.devices[from].up.take(u64::from(len), now);
-        let (_, down) = self.devices[to].down.take(u64::from(len), first + latency);
-        let arrival = self.conns[conn].arrival(1 - end, down.max(last + latency));
+    /// Puts the next bytes on the uplink of device `at`, if it is free and bytes wait.
+    pub(crate) fn send_on(&mut self, at: usize) {
+        let now = self.now();
+        let Some(quantum) = self.devices[at].up.send_next(now) else { return };
+        let (first, last) = quantum.leaves;
+        self.queue.push(last, What::Free(at));
+        let (conn, end) = quantum.flow;
+        let (latency, ends) = (self.conns[conn].latency, &self.conns[conn].ends);
+        let (life, source, to) = (ends[end].life, ends[end].source, ends[1 - end].device);
+        // The receiver's downlink takes the bytes in while they leave here.
+        let (_, down) = self.devices[to].down.take(u64::from(quantum.len), first + latency);
+        let (at_byte, len, wrong) = (quantum.at, quantum.len, quantum.wrong);
         self.left += u64::from(len);
-        self.queue.push(arrival, What::Data { conn, to: 1 - end, piece, offset, len, wrong });
-        // A receiver slower than the sender holds the sender back: TCP's window.
-        let sent = last.max(arrival - latency);
-        let source = self.conns[conn].ends[end].source;
-        self.queue.push(sent, What::Tell(from, life, Event::Sent { source, len }));
+        let arrival = self.conns[conn].arrival(1 - end, down.max(last + latency));
+        self.queue.push(arrival, What::Data { conn, to: 1 - end, at: at_byte, len, wrong });
+        if let Some(len) = quantum.ends {
+            self.queue.push(last, What::Tell(at, life, Event::Sent { source, len }));
+        }
     }
 
     /// Whether what is sent to `to` still gets there.
@@ -158,20 +158,34 @@ impl Run {
         &mut self,
         conn: usize,
         to: usize,
-        piece: PieceIndex,
-        offset: u32,
+        at: u64,
         len: u32,
         wrong: bool,
     ) -> Result<(), Violation> {
         self.landed += u64::from(len);
+        let from = self.conns[conn].ends[1 - to].device;
+        self.devices[from].up.landed((conn, 1 - to), len);
+        self.send_on(from);
         if !self.arrives(conn, to) {
             return Ok(());
         }
+        let (piece, offset) = self.place(at);
         let blocks = BlockSet::covered(offset, len, self.layout.piece_len(piece));
         let end = &mut self.conns[conn].ends[to];
-        end.receives(piece, blocks);
-        let (at, source) = (end.device, end.source);
-        self.store(at, source, piece, offset, len, wrong)
+        let (device, source) = (end.device, end.source);
+        if !self.devices[device].setup.manner.runs_engine() {
+            return Ok(());
+        }
+        match end.receives(piece, blocks) {
+            Verdict::Take => self.store(device, source, piece, offset, len, wrong),
+            Verdict::Skip => {
+                self.devices[device].skipped += u64::from(len);
+                Ok(())
+            }
+            Verdict::Refuse => {
+                Err(self.violation(from, format!("sends bytes of piece {piece} that nobody asked for")))
+            }
+        }
     }
 
     /// The device at `end` closes: it learns that it has ended at once, the other side after all that was sent before.
@@ -189,15 +203,17 @@ impl Run {
     }
 
     pub(crate) fn left(&mut self, conn: usize, end: usize) -> Result<(), Violation> {
-        let end = &mut self.conns[conn].ends[end];
-        if !std::mem::replace(&mut end.open, false) {
+        let known = &mut self.conns[conn].ends[end];
+        if !std::mem::replace(&mut known.open, false) {
             return Ok(());
         }
-        let (at, life, source) = (end.device, end.life, end.source);
+        let (at, life, source) = (known.device, known.life, known.source);
         if self.devices[at].life != life {
             return Ok(());
         }
-        self.devices[at].sources.remove(&source);
+        let device = &mut self.devices[at];
+        device.sources.remove(&source);
+        device.up.close((conn, end));
         self.tell(at, life, Event::PeerLeft { source })
     }
 
@@ -206,7 +222,7 @@ impl Run {
     pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
         let error = match self.servers[server].health {
             Health::Fine | Health::Silent => {
-                self.servers[server].ask(key, start, end);
+                self.servers[server].uplink.push(key, Job { at: start, end, wrong: false });
                 self.serve(server);
                 return;
             }
@@ -219,20 +235,19 @@ impl Run {
 
     pub(crate) fn serve(&mut self, server: usize) {
         let now = self.now();
-        let Some(quantum) = self.servers[server].send_next(now) else { return };
+        let Some(quantum) = self.servers[server].uplink.send_next(now) else { return };
         let latency = self.servers[server].latency;
         let (first, last) = quantum.leaves;
         self.queue.push(last, What::Served(server));
-        let down = self.devices.get_mut(quantum.key.device);
-        let down = down.map_or(last, |device| device.down.take(u64::from(quantum.len), first + latency).1);
-        self.left += u64::from(quantum.len);
-        let (key, at, len) = (quantum.key, quantum.at, quantum.len);
+        let (key, at, len) = (quantum.flow, quantum.at, quantum.len);
+        let (_, down) = self.devices[key.device].down.take(u64::from(len), first + latency);
+        self.left += u64::from(len);
         self.queue.push(down.max(last + latency), What::Bytes { server, key, at, len });
     }
 
     pub(crate) fn bytes(&mut self, server: usize, key: Key, at: u64, len: u32) -> Result<(), Violation> {
         self.landed += u64::from(len);
-        self.servers[server].landed(key, len);
+        self.servers[server].uplink.landed(key, len);
         self.serve(server);
         let device = &mut self.devices[key.device];
         let Some(fetch) = device.fetches.get_mut(&key.fetch).filter(|_| device.life == key.life) else {

@@ -52,7 +52,7 @@ impl Run {
         }
         let life = self.devices[at].life;
         for (fetch, gone) in std::mem::take(&mut self.devices[at].fetches) {
-            self.servers[gone.server].close(What::key(at, life, fetch));
+            self.servers[gone.server].uplink.close(What::key(at, life, fetch));
         }
         self.devices[at].switch_off(now);
     }
@@ -127,12 +127,12 @@ impl Run {
             Fault::Cache(health) => self.server_health(peerage_swarm::SourceKind::CacheServer, health),
             Fault::OriginMbit(rate) => {
                 if let Some(origin) = self.servers.first_mut() {
-                    origin.link.rate = crate::link::mbit(rate);
+                    origin.uplink.link.rate = crate::link::mbit(rate);
                 }
             }
             Fault::Link(at, down, up) => {
                 let device = &mut self.devices[at];
-                (device.down.rate, device.up.rate) = (crate::link::mbit(down), crate::link::mbit(up));
+                (device.down.rate, device.up.link.rate) = (crate::link::mbit(down), crate::link::mbit(up));
             }
             Fault::Coordinator(up) => self.coordinator = up,
             Fault::Partition(at) => {
@@ -169,13 +169,14 @@ impl Run {
     fn server_health(&mut self, kind: peerage_swarm::SourceKind, health: Health) {
         let Some(server) = self.servers.iter().position(|server| server.kind == kind) else { return };
         self.servers[server].health = health;
+        self.servers[server].uplink.stopped = health == Health::Silent;
         let (span, error) = match health {
             Health::Fine => return self.serve(server),
             Health::Busy(wish) => (Duration::ZERO, FetchError::Retry(wish)),
             Health::Gone => (Duration::ZERO, FetchError::Unusable),
             Health::Silent => (HTTP_TIMEOUT, FetchError::Retry(None)),
         };
-        for key in self.servers[server].break_off() {
+        for key in self.servers[server].uplink.close_all() {
             self.queue.push(self.after(span), What::Failed(key, error));
         }
     }

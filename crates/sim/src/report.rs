@@ -71,6 +71,11 @@ impl Report {
 
     /// How long the slowest honest device took, from its own beginning.
     pub fn slowest(&self) -> Duration {
-        self.devices.iter().filter(|device| device.honest).filter_map(|device| device.took).max().unwrap_or_default()
+        self.devices
+            .iter()
+            .filter(|device| device.honest)
+            .filter_map(|device| device.took)
+            .max()
+            .unwrap_or_default()
     }
 }

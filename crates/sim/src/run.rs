@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use peerage_content::{Layout, PeerId, PieceIndex};
+use peerage_content::{Layout, PeerId};
 use peerage_swarm::{Event, FetchError, FetchId, Rng, SourceId, SourceKind, Time};
 use peerage_wire::Message;
 
@@ -16,8 +16,10 @@ use crate::{DeviceReport, Report, Violation};
 
 /// A run that needs more events than this goes round in circles.
 const MAX_EVENTS: u64 = 100_000_000;
+/// Alarms of one device at one moment.
+const MAX_ALARMS: u32 = 100;
 /// Lines of the diary that a report or a violation shows.
-const DIARY: usize = 20_000;
+const DIARY: usize = 1_000_000;
 const DIARY_SHOWN: usize = 80;
 /// Time after the last completion in which nothing may go wrong either.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -39,17 +41,19 @@ pub(crate) enum What {
     Dialled(usize),
     /// A message arrives at an end of a connection.
     Message(usize, usize, Message),
-    /// Bytes of a piece do; wrong ones if so marked.
-    Data { conn: usize, to: usize, piece: PieceIndex, offset: u32, len: u32, wrong: bool },
+    /// Bytes do; wrong ones if so marked.
+    Data { conn: usize, to: usize, at: u64, len: u32, wrong: bool },
+    /// A device's uplink is free again.
+    Free(usize),
     /// An end of a connection learns that it has ended.
     Left(usize, usize),
     /// A request reaches an HTTP source.
     Ask { server: usize, key: Key, start: u64, end: u64 },
     /// The end of a request does.
     Close(usize, Key),
-    /// A block has left an HTTP source.
+    /// An HTTP source's uplink is free again.
     Served(usize),
-    /// A block from an HTTP source arrives.
+    /// Bytes from an HTTP source arrive.
     Bytes { server: usize, key: Key, at: u64, len: u32 },
     /// A range has failed.
     Failed(Key, FetchError),
@@ -97,9 +101,9 @@ impl Run {
         let devices: Vec<_> =
             world.devices.iter().map(|setup| Device::new(setup.clone(), layout, &mut rng)).collect();
         let sources = [(world.origin, SourceKind::Cdn), (world.cache, SourceKind::CacheServer)];
-        let servers = sources.into_iter().filter_map(|(setup, kind)| {
-            setup.map(|setup| Server::new(kind, setup.rate, setup.latency))
-        });
+        let servers = sources
+            .into_iter()
+            .filter_map(|(setup, kind)| setup.map(|setup| Server::new(kind, setup.rate, setup.latency)));
         let mut run = Self {
             seed,
             layout,
@@ -173,18 +177,23 @@ impl Run {
             }
             What::Dialled(conn) => self.dialled(conn),
             What::Message(conn, to, message) => self.message(conn, to, message),
-            What::Data { conn, to, piece, offset, len, wrong } => self.data(conn, to, piece, offset, len, wrong),
+            What::Data { conn, to, at, len, wrong } => self.data(conn, to, at, len, wrong),
+            What::Free(at) => {
+                self.devices[at].up.free();
+                self.send_on(at);
+                Ok(())
+            }
             What::Left(conn, end) => self.left(conn, end),
             What::Ask { server, key, start, end } => {
                 self.asked(server, key, start, end);
                 Ok(())
             }
             What::Close(server, key) => {
-                self.servers[server].close(key);
+                self.servers[server].uplink.close(key);
                 Ok(())
             }
             What::Served(server) => {
-                self.servers[server].sent();
+                self.servers[server].uplink.free();
                 self.serve(server);
                 Ok(())
             }
@@ -221,6 +230,11 @@ impl Run {
             return Ok(());
         }
         device.wake_at = None;
+        device.alarms = if device.alarms.0 == now { (now, device.alarms.1 + 1) } else { (now, 0) };
+        if device.alarms.1 > MAX_ALARMS {
+            return Err(self.violation(at, "wants to be woken up over and over"));
+        }
+        let device = &mut self.devices[at];
         if let Some(engine) = &mut device.engine {
             engine.handle_timeout(now);
         }
@@ -259,8 +273,13 @@ impl Run {
     }
 
     fn unfinished(&self, what: &str) -> Violation {
-        let busy: Vec<usize> =
-            self.devices.iter().enumerate().filter(|(_, device)| device.is_busy()).map(|(at, _)| at).collect();
+        let busy: Vec<usize> = self
+            .devices
+            .iter()
+            .enumerate()
+            .filter(|(_, device)| device.is_busy())
+            .map(|(at, _)| at)
+            .collect();
         let first = busy.first().copied().unwrap_or_default();
         let missing = self.devices.get(first).map_or(0, |device| device.disk.have().missing().count());
         self.violation(first, format!("{what}: {busy:?} are not complete, the first lacks {missing} pieces"))
@@ -269,7 +288,9 @@ impl Run {
     /// What must hold when all has come to rest.
     fn check_end(&self) -> Result<(), Violation> {
         let now = self.now();
-        for (at, device) in self.devices.iter().enumerate().filter(|(_, device)| device.setup.manner.is_honest()) {
+        for (at, device) in
+            self.devices.iter().enumerate().filter(|(_, device)| device.setup.manner.is_honest())
+        {
             if !device.fetches.is_empty() {
                 return Err(self.violation(at, "is complete and still fetches"));
             }
@@ -291,12 +312,12 @@ impl Run {
                 took: device.took.map(|took| took.since(device.began.unwrap_or(Time::ZERO))),
                 received: stats.received,
                 sent: stats.sent,
-                wasted: stats.wasted,
+                wasted: stats.wasted + device.skipped,
                 banned_by: device.banned_by.iter().copied().collect(),
             }
         });
         let bytes = |kind| {
-            self.servers.iter().filter(|server| server.kind == kind).map(|server| server.sent).sum()
+            self.servers.iter().filter(|server| server.kind == kind).map(|server| server.uplink.sent).sum()
         };
         let ended = self.devices.iter().filter(|device| device.setup.manner.is_honest());
         let ended = ended.filter_map(|device| device.took).max().unwrap_or(Time::ZERO);

@@ -5,6 +5,8 @@
 //! content stays until its expiry and is outside the quota (DO reference §4.5); low disk evicts whatever the limits say,
 //! but no pinned content; what is in use is never evicted. Among equals the longest unused goes first.
 
+use std::collections::HashSet;
+
 use peerage_content::ContentId;
 
 use crate::error::StoreError;
@@ -113,12 +115,12 @@ impl Store {
     /// The disk fails. What was evicted until then is gone.
     pub fn evict(&self, limits: Limits, now: u64) -> Result<Vec<Evicted>, StoreError> {
         let mut evicted = Vec::new();
-        for (id, reason) in plan_eviction(&self.contents(), limits, now) {
-            // A pinned content is planned only when its expiry has passed; it still must not be in use.
-            let removed = match reason {
-                EvictReason::Expired => self.remove_even(id, true, false),
-                _ => self.remove(id, false),
-            };
+        let contents = self.contents();
+        let pinned: HashSet<ContentId> =
+            contents.iter().filter(|content| content.pinned).map(|content| content.id).collect();
+        for (id, reason) in plan_eviction(&contents, limits, now) {
+            // A pinned content is planned only when its expiry has passed; one pinned since then is not removed.
+            let removed = self.remove_even(id, pinned.contains(&id), false);
             match removed {
                 Ok(freed) => evicted.push(Evicted { id, reason, freed }),
                 Err(StoreError::Busy { .. } | StoreError::Pinned { .. } | StoreError::Unknown { .. }) => {}

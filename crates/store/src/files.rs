@@ -26,7 +26,7 @@ pub(crate) struct Writing {
 #[derive(Debug, Default)]
 pub(crate) struct OpenFiles {
     reading: Option<Arc<File>>,
-    writing: Option<Arc<Writing>>,
+    pub(crate) writing: Option<Arc<Writing>>,
 }
 
 /// What lives as long as there are handles.

@@ -17,7 +17,6 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use peerage_content::{Bitmap, BlockSet, ContentId, Layout, PieceIndex};
-use rustix::fs::FallocateFlags;
 
 use crate::config::BootId;
 
@@ -77,12 +76,8 @@ impl Progress {
         boot: BootId,
         entries: impl Iterator<Item = (PieceIndex, Entry)>,
     ) -> io::Result<()> {
-        // Space for all entries now, so that a full disk later cannot keep a verified piece from being recorded.
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.len()) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(self.len())?,
-            Err(error) => return Err(error.into()),
-        }
+        // Empty entries are written, too, and not left as a hole: a disk that is full later must not keep a verified
+        // piece from being recorded.
         let mut body = vec![0; self.layout.pieces() as usize * ENTRY];
         for (piece, entry) in entries {
             let at = piece.0 as usize * ENTRY;

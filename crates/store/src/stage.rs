@@ -88,11 +88,17 @@ impl Store {
 
     fn stage_any(&self, name: &str) -> Result<Staging, StoreError> {
         let root = self.live_root()?;
-        let mut stages = self.stages().lock();
-        let stage = match stages.get(name).filter(|stage| stage.is_there()) {
-            Some(stage) if stage.inner.lock().closed => {
+        // Looked at without the lock of all areas: it may be in the middle of a write.
+        let known = self.stages().lock().get(name).map(Arc::clone);
+        if let Some(stage) = known.as_ref().filter(|stage| stage.is_there()) {
+            if stage.inner.lock().closed {
                 return Err(StoreError::StagingClosed { name: name.to_owned() });
             }
+            return Ok(Staging::new(self.clone(), Arc::clone(stage)));
+        }
+        let mut stages = self.stages().lock();
+        let since = stages.get(name).filter(|stage| !known.is_some_and(|known| Arc::ptr_eq(&known, stage)));
+        let stage = match since {
             Some(stage) => Arc::clone(stage),
             None => {
                 let made = Arc::new(Stage::make(root, name)?);
@@ -105,7 +111,8 @@ impl Store {
 
     /// All staging areas, in no order.
     pub fn staged(&self) -> Vec<StagingInfo> {
-        self.stages().lock().values().filter_map(|stage| stage.info()).collect()
+        let stages: Vec<Arc<Stage>> = self.stages().lock().values().map(Arc::clone).collect();
+        stages.iter().filter_map(|stage| stage.info()).collect()
     }
 
     pub(crate) fn read_stages(&self, root: &Arc<Root>) -> Result<(), StoreError> {

@@ -169,8 +169,11 @@ impl Staging {
         })?;
         let done = self.store.take_over(map, &file, len, now, |dir| {
             self.stage.dir()?.rename(DATA, dir, DATA)?;
-            // Not before: in a staging area the length says how much is here.
-            file.set_len(map.layout().size())
+            // Not before: in a staging area the length says how much is here. Should it fail, whole pieces still count.
+            if let Err(error) = file.set_len(map.layout().size()) {
+                tracing::debug!(name = self.name(), %error, "could not extend promoted data");
+            }
+            Ok(())
         });
         match done {
             Ok(done) => {

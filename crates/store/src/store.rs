@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use peerage_content::{BlockSet, ContentId, Layout, PieceIndex, PieceMap};
@@ -149,7 +150,7 @@ impl Store {
 
     /// Removes a content, even one that is pinned or in use if so asked.
     pub(crate) fn remove_even(&self, id: ContentId, pinned: bool, busy: bool) -> Result<u64, StoreError> {
-        let _making = self.inner.making.lock();
+        let making = self.inner.making.lock();
         let item = self.known(id)?;
         if !pinned && item.meta.lock().pinned {
             return Err(StoreError::Pinned { id });
@@ -162,11 +163,19 @@ impl Store {
             }
             state.removed = true;
         }
-        if let Err(error) = bury(&item.root, id) {
+        let buried = bury(&item.root, id);
+        let grave = buried.map_err(|error| {
             item.state.lock().removed = false;
-            return Err(StoreError::io("remove", item.root.content_path(id, ""), error));
-        }
+            StoreError::io("remove", item.root.content_path(id, ""), error)
+        })?;
         self.inner.items.write().remove(&id);
+        drop(making);
+        // It counts as removed from here on; what cannot be freed now is swept when the store opens next.
+        if let Some((shelf, name)) = grave
+            && let Err(error) = shelf.remove_tree(&name)
+        {
+            tracing::warn!(%id, %error, "could not free the space of a removed content");
+        }
         Ok(freed)
     }
 
@@ -340,24 +349,18 @@ fn received(progress: Progress, len: u64) -> Vec<(PieceIndex, Entry)> {
     layout.indexes().take_while(|piece| layout.offset(*piece) < len).map(entry).collect()
 }
 
-/// Takes a content's directory out of sight in one step, then removes it. One that is not there is fine.
-fn bury(root: &Root, id: ContentId) -> io::Result<()> {
+/// Takes a content's directory out of sight in one step. `None` if it was not there. Returns where it is now.
+fn bury(root: &Root, id: ContentId) -> io::Result<Option<(Dir, String)>> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = id.to_string();
-    let grave = format!("{name}.gone");
+    let grave = format!("{name}.{}.gone", NEXT.fetch_add(1, Ordering::Relaxed));
     let buried = root.shelf(id).and_then(|shelf| {
-        shelf.remove_tree(&grave)?;
         shelf.rename(&name, &shelf, &grave)?;
         Ok(shelf)
     });
     match buried {
-        // From here on it counts as removed; what cannot be removed now is swept at the next open.
-        Ok(shelf) => {
-            if let Err(error) = shelf.remove_tree(&grave) {
-                tracing::warn!(%id, %error, "could not free the space of a removed content");
-            }
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(shelf) => Ok(Some((shelf, grave))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

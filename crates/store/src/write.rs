@@ -190,3 +190,73 @@ impl Run<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use peerage_content::{Digester, Layout, PIECE_SIZE, PieceMap};
+
+    use super::*;
+    use crate::{Store, StoreConfig};
+
+    const PIECE: PieceIndex = PieceIndex(0);
+    const BLOCK: usize = BLOCK_SIZE as usize;
+
+    fn sample() -> (Vec<u8>, PieceMap) {
+        let bytes: Vec<u8> = (0..PIECE_SIZE).map(|i| (i / 5) as u8).collect();
+        let mut digester = Digester::new();
+        digester.update(&bytes);
+        (bytes, digester.finish().unwrap().map)
+    }
+
+    fn content(dir: &std::path::Path, map: &PieceMap) -> Content {
+        let store = Store::open(StoreConfig::new(dir)).unwrap();
+        store.create(map.id(), Layout::new(u64::from(PIECE_SIZE)).unwrap(), Some(map), 0).unwrap()
+    }
+
+    /// Data can be written while `run` runs, progress cannot.
+    fn without_progress<T>(content: &Content, run: impl FnOnce() -> T) -> T {
+        let good = content.session.writing(&content.item).unwrap();
+        let pieces = content.item.dir().unwrap().open(PIECES, crate::dir::Access::Read).unwrap();
+        let bad = Arc::new(Writing { data: Arc::clone(&good.data), pieces });
+        content.session.files.lock().writing = Some(bad);
+        let result = run();
+        content.session.files.lock().writing = Some(good);
+        result
+    }
+
+    #[test]
+    fn what_was_hashed_but_not_recorded_does_not_count() {
+        let (temp, (bytes, map)) = (tempfile::tempdir().unwrap(), sample());
+        let content = content(temp.path(), &map);
+        without_progress(&content, || content.write(PIECE, 0, &bytes[..BLOCK]).unwrap_err());
+        assert!(content.partial(PIECE).is_empty());
+        // Another source sends the same block, wrong. The right bytes seen before must not vouch for it.
+        assert_eq!(content.write(PIECE, 0, &vec![0; BLOCK]).unwrap(), Written::Partial);
+        let all = content.write(PIECE, BLOCK_SIZE, &bytes[BLOCK..]);
+        assert!(matches!(all, Err(StoreError::Mismatch { .. })), "{all:?}");
+        assert_eq!(content.write(PIECE, 0, &bytes).unwrap(), Written::Verified);
+    }
+
+    #[test]
+    fn a_verified_piece_is_not_told_before_it_is_recorded() {
+        let (temp, (bytes, map)) = (tempfile::tempdir().unwrap(), sample());
+        let content = content(temp.path(), &map);
+        assert_eq!(content.write(PIECE, 0, &bytes[..BLOCK]).unwrap(), Written::Partial);
+        without_progress(&content, || content.write(PIECE, BLOCK_SIZE, &bytes[BLOCK..]).unwrap_err());
+        assert!(content.have().is_empty() && content.partial(PIECE) == BlockSet::first(1));
+        assert_eq!(content.write(PIECE, BLOCK_SIZE, &bytes[BLOCK..]).unwrap(), Written::Verified);
+    }
+
+    #[test]
+    fn a_writer_whose_slot_was_orphaned_starts_over() {
+        let (temp, (bytes, map)) = (tempfile::tempdir().unwrap(), sample());
+        let content = content(temp.path(), &map);
+        assert_eq!(content.write(PIECE, 0, &bytes[..BLOCK]).unwrap(), Written::Partial);
+        let old = content.slot(PIECE).unwrap().unwrap();
+        content.item.doubt(&content.session);
+        content.settle().unwrap();
+        assert!(old.work.lock().closed, "its writer is sent to the new slot");
+        assert_eq!(content.write(PIECE, 0, &bytes).unwrap(), Written::Verified);
+        assert!(content.is_complete());
+    }
+}

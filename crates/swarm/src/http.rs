@@ -4,22 +4,28 @@ use std::time::Duration;
 
 use peerage_content::{PIECE_SIZE, PieceIndex};
 
-use crate::{FetchId, RateMeter, SourceKind, Time};
+use crate::pace::Pace;
+use crate::{FetchId, SourceKind, Time};
 
 /// Ranges under way at once. The second begins when the first is about to end, so that a round trip is never waited for.
-pub(crate) const LANES: usize = 2;
+const LANES: usize = 2;
 /// The next range is asked for when the last one will be done within this time.
 const OVERLAP: Duration = Duration::from_millis(250);
 /// A device that downloads alone asks for this much time's worth of bytes in one range …
-const ALONE_TIME: Duration = Duration::from_secs(2);
-/// … but at least and at most for so many pieces.
-const ALONE_PIECES: (u32, u32) = (4, 64);
-/// A content of fewer pieces than this is shared out piece by piece.
-const SMALL_PIECES: u32 = 64;
-/// Beside other downloaders ranges are short: what is claimed is not free for them.
-const TOGETHER_PIECES: u32 = 2;
+const ALONE_TIME: Duration = Duration::from_secs(1);
+/// … and, while it does not know its pace, for so many pieces.
+const ALONE_PIECES: u32 = 4;
+/// Beside other downloaders ranges are shorter: what is claimed is not free for them.
+const TOGETHER_TIME: Duration = Duration::from_millis(250);
+/// Pieces in one range at most.
+const MAX_PIECES: u32 = 16;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+/// A source's own wish (`Retry-After`) is granted up to this.
+const MAX_WISH: Duration = Duration::from_secs(600);
+
+/// A range that brings nothing for this long is asked for anew; after each such time it may take twice as long.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A range on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +40,14 @@ impl Range {
     /// The pieces that it still is to bring, the one under way included.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = PieceIndex> + use<> {
         let size = u64::from(PIECE_SIZE);
-        ((self.at / size) as u32..self.end.div_ceil(size) as u32).map(PieceIndex)
+        let first = (self.at / size) as u32;
+        let end = if self.left() > 0 { self.end.div_ceil(size) as u32 } else { first };
+        (first..end).map(PieceIndex)
+    }
+
+    /// Bytes still to come.
+    pub(crate) const fn left(&self) -> u64 {
+        self.end - self.at
     }
 }
 
@@ -42,8 +55,9 @@ impl Range {
 pub(crate) struct Http {
     pub(crate) kind: SourceKind,
     pub(crate) ranges: Vec<Range>,
-    pub(crate) down: RateMeter,
-    known_rate: Option<u64>,
+    pace: Pace,
+    /// The best rate that it has shown, here or before.
+    best: Option<u64>,
     failures: u32,
     not_before: Time,
     /// It cannot serve this content.
@@ -57,8 +71,8 @@ impl Http {
         Self {
             kind,
             ranges: Vec::new(),
-            down: RateMeter::default(),
-            known_rate,
+            pace: Pace::default(),
+            best: known_rate,
             failures: 0,
             not_before: Time::ZERO,
             unusable: false,
@@ -66,59 +80,130 @@ impl Http {
         }
     }
 
+    /// Whether it may be asked at all now.
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        !self.unusable && now >= self.not_before
+    }
+
     /// Whether another range may be asked for now.
-    pub(crate) fn has_lane(&self, now: Time) -> bool {
-        if self.unusable || now < self.not_before || self.ranges.len() >= LANES {
+    pub(crate) fn has_lane(&self, alone: bool, now: Time) -> bool {
+        if !self.is_ready(now) || self.ranges.len() >= LANES {
             return false;
         }
-        let owed: u64 = self.ranges.iter().map(|range| range.end - range.at).sum();
-        self.ranges.is_empty() || owed < (self.down.rate(now) as f64 * OVERLAP.as_secs_f64()) as u64
+        let owed = self.owed() as f64;
+        let nearly_done = |rate: f64| owed < rate * OVERLAP.as_secs_f64();
+        self.ranges.is_empty() || self.pace.rate(now).map_or(alone, nearly_done)
     }
 
     /// Most pieces that the next range may cover.
-    pub(crate) fn range_pieces(&self, alone: bool, pieces: u32, now: Time) -> u32 {
-        let small = pieces < SMALL_PIECES;
-        if !alone {
-            return if small { 1 } else { TOGETHER_PIECES };
-        }
-        let rate = self.down.rate(now).max(self.known_rate.unwrap_or(0));
-        let wanted = rate as f64 * ALONE_TIME.as_secs_f64() / f64::from(PIECE_SIZE);
-        (wanted as u32).clamp(if small { 1 } else { ALONE_PIECES.0 }, ALONE_PIECES.1)
+    pub(crate) fn range_pieces(&self, alone: bool, now: Time) -> u32 {
+        let (span, first) = if alone { (ALONE_TIME, ALONE_PIECES) } else { (TOGETHER_TIME, 1) };
+        let pieces = |rate: f64| (rate * span.as_secs_f64() / f64::from(PIECE_SIZE)) as u32;
+        self.pace.rate(now).map_or(first, pieces).clamp(1, MAX_PIECES)
     }
 
-    /// The rate it is known to deliver, in bytes a second.
-    pub(crate) fn best_rate(&self) -> Option<u64> {
-        self.known_rate
+    /// Bytes a second that it delivers, or is known to deliver.
+    pub(crate) fn rate(&self, now: Time) -> Option<f64> {
+        self.pace.rate(now).or(self.best.map(|rate| rate as f64))
+    }
+
+    /// The best rate that it has shown, in bytes a second.
+    pub(crate) const fn best_rate(&self) -> Option<u64> {
+        self.best
+    }
+
+    /// Bytes asked for and not arrived.
+    pub(crate) fn owed(&self) -> u64 {
+        self.ranges.iter().map(Range::left).sum()
+    }
+
+    pub(crate) fn begin(&mut self, range: Range, now: Time) {
+        self.ranges.push(range);
+        self.pace.begin(now);
     }
 
     /// Bytes arrived at content offset `from`.
     pub(crate) fn delivered(&mut self, from: u64, len: u64, now: Time) {
-        self.down.add(len, now);
+        self.pace.add(len, now);
         self.failures = 0;
         for range in &mut self.ranges {
             if range.at <= from && from < range.end {
                 range.at = (from + len).min(range.end).max(range.at);
             }
         }
+        self.rest_if_idle();
     }
 
-    /// Remembers the best rate seen while it was asked without pause.
+    /// Remembers the best rate.
     pub(crate) fn learn_rate(&mut self, now: Time) {
-        if !self.ranges.is_empty() {
-            let rate = self.down.rate(now);
-            self.known_rate = Some(self.known_rate.map_or(rate, |known| known.max(rate)));
-        }
+        let rate = self.pace.rate(now).map(|rate| rate as u64);
+        self.best = self.best.max(rate);
+    }
+
+    /// Whether it owes bytes and has brought none for too long.
+    pub(crate) fn is_silent(&self, now: Time) -> bool {
+        let limit = SILENCE * 2u32.pow(self.failures.min(3));
+        self.pace.silent_since().is_some_and(|since| now.since(since) >= limit)
     }
 
     pub(crate) fn end(&mut self, fetch: FetchId) -> Option<Range> {
         let at = self.ranges.iter().position(|range| range.fetch == fetch)?;
-        Some(self.ranges.remove(at))
+        let range = self.ranges.remove(at);
+        self.cursor = Some(PieceIndex((range.at / u64::from(PIECE_SIZE)) as u32));
+        self.rest_if_idle();
+        Some(range)
+    }
+
+    fn rest_if_idle(&mut self) {
+        if self.owed() == 0 {
+            self.pace.end();
+        }
     }
 
     /// Waits before the next attempt: the source's own wish, or longer each time.
     pub(crate) fn back_off(&mut self, wish: Option<Duration>, now: Time) {
         let own = (FIRST_BACK_OFF * 2u32.pow(self.failures.min(6))).min(MAX_BACK_OFF);
         self.failures += 1;
-        self.not_before = now + wish.unwrap_or(own).min(Duration::from_secs(600));
+        self.not_before = now + wish.unwrap_or(own).min(MAX_WISH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = PIECE_SIZE as u64;
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    fn range(name: u64, start: u64, end: u64) -> Range {
+        Range { fetch: FetchId(name), at: start, end }
+    }
+
+    #[test]
+    fn the_second_lane_opens_when_the_first_is_nearly_done() {
+        let mut http = Http::new(SourceKind::Cdn, None);
+        assert!(http.has_lane(false, at(0)) && http.range_pieces(false, at(0)) == 1);
+        http.begin(range(0, 0, 4 * MIB), at(0));
+        assert!(!http.has_lane(false, at(0)) && http.has_lane(true, at(0)));
+        (0..8).for_each(|i| http.delivered(i * MIB / 2, MIB / 2, at(100 * (i + 1))));
+        assert_eq!(http.rate(at(800)).map(|rate| rate as u64 / 1000), Some(5242));
+        assert!(http.has_lane(false, at(800)));
+        assert_eq!((http.range_pieces(false, at(800)), http.range_pieces(true, at(800))), (1, 5));
+        assert_eq!(http.end(FetchId(0)).map(|range| range.left()), Some(0));
+        assert_eq!(http.cursor, Some(PieceIndex(4)));
+    }
+
+    #[test]
+    fn back_off_grows_and_grants_wishes() {
+        let mut http = Http::new(SourceKind::Cdn, Some(5));
+        http.back_off(None, at(0));
+        assert!(!http.is_ready(at(499)) && http.is_ready(at(500)));
+        http.back_off(None, at(1000));
+        assert!(!http.is_ready(at(1999)) && http.is_ready(at(2000)));
+        http.back_off(Some(Duration::from_secs(7)), at(2000));
+        assert!(!http.is_ready(at(8999)) && http.is_ready(at(9000)));
     }
 }

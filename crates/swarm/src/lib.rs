@@ -8,19 +8,27 @@
 //! Time, randomness and ids are arguments. The same engine runs in the agent, in `peerage-sim` and in property tests.
 
 mod ban;
+mod bytes;
+mod claims;
 mod dial;
 mod event;
 mod http;
+mod inbox;
+mod late;
 mod limits;
 pub mod matching;
+mod origin;
+mod pace;
 mod peer;
 mod pieces;
 mod plan;
 mod rate;
 mod rng;
+mod serving;
 mod source;
 mod time;
 mod transfer;
+mod trust;
 mod upload;
 
 pub use ban::{BAD_PIECES, BAN_TIME, Bans};

@@ -1,25 +1,25 @@
 //! One connected peer: what it has, what was asked of it, what it asked for.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use peerage_content::{BLOCK_SIZE, Bitmap, BlockSet, PeerId, PieceIndex};
 use peerage_wire::MAX_REQUESTS;
 
+use crate::pace::Pace;
+use crate::serving::Serving;
 use crate::{RateMeter, SourceKind, Time};
 
 /// Blocks in one request: 256 KiB, so that a request can be taken back before a slow peer has sent a whole piece.
 pub(crate) const REQUEST_BLOCKS: u32 = 16;
-/// Bytes sent in one go for a peer's request.
-pub(crate) const UPLOAD_CHUNK: u32 = 256 << 10;
-/// Chunks handed to the driver and not yet sent, for each peer.
-pub(crate) const UPLOADS_UNDER_WAY: usize = 4;
-/// Blocks outstanding at a peer whose rate is not known: two pieces.
-const FIRST_DEPTH: u32 = 128;
+/// Blocks outstanding at a peer whose pace is not known: one piece.
+const FIRST_DEPTH: u32 = 64;
+/// Blocks outstanding at least: one request arrives while the next is on its way.
+const MIN_DEPTH: u32 = 2 * REQUEST_BLOCKS;
 /// Blocks outstanding at most: what the wire allows.
 const MAX_DEPTH: u32 = MAX_REQUESTS as u32 * REQUEST_BLOCKS;
-/// Outstanding requests should cover this time at the peer's rate.
-const DEPTH_TIME: Duration = Duration::from_millis(100);
+/// Outstanding requests cover the peer's latency and this much time, in which either side may be busy otherwise. More
+/// would commit the swarm early: what is asked of one source is not asked of a better one.
+const DEPTH_TIME: Duration = Duration::from_millis(50);
 /// A peer that owes bytes and delivers none for this long is stalled (product §8: 4 s, 4 s a MiB; a request is less).
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(4);
 
@@ -40,44 +40,53 @@ pub(crate) struct Peer {
     pub(crate) have: Bitmap,
     /// It does not answer requests.
     pub(crate) choking_us: bool,
-    /// We do not answer its requests.
-    pub(crate) choked: bool,
-    /// When it was last unchoked or choked by us.
-    pub(crate) choke_changed: Time,
+    /// Its pieces are taken for available: it is believed to deliver.
+    pub(crate) counted: bool,
     pub(crate) requests: Vec<Request>,
     /// Since when it has owed bytes without delivering any.
     pub(crate) waiting_since: Option<Time>,
+    /// Since when it has been its fault that nothing comes: it owes bytes, or chokes us.
+    pub(crate) at_fault_since: Option<Time>,
     /// It owed bytes for too long; it gets one request at a time until it delivers.
     pub(crate) stalled: bool,
+    /// It has nothing that could be asked for at the moment.
+    pub(crate) dry: bool,
+    pub(crate) pace: Pace,
+    /// Shortest time from a request on an empty queue to its first bytes.
+    latency: Option<Duration>,
+    /// When a request was put on an empty queue, until bytes arrive.
+    asked_at: Option<Time>,
     pub(crate) down: RateMeter,
     pub(crate) up: RateMeter,
-    /// What it asked for and has not been handed to the driver.
-    pub(crate) wanted: VecDeque<(PieceIndex, u32, u32)>,
-    pub(crate) sending: usize,
+    /// What it wants of us.
+    pub(crate) serving: Serving,
     /// It is being disconnected; nothing more is asked of it or done for it.
     pub(crate) leaving: bool,
-    /// How often it claimed pieces it did not deliver.
-    pub(crate) rejected: u32,
+    /// Pieces that it claimed and did not deliver.
+    pub(crate) broken_words: u32,
 }
 
 impl Peer {
-    pub(crate) fn new(id: PeerId, kind: SourceKind, have: Bitmap, now: Time) -> Self {
+    pub(crate) fn new(id: PeerId, kind: SourceKind, have: Bitmap, counted: bool, now: Time) -> Self {
         Self {
             id,
             kind,
             have,
             choking_us: true,
-            choked: true,
-            choke_changed: now,
+            counted,
             requests: Vec::new(),
             waiting_since: None,
+            at_fault_since: Some(now),
             stalled: false,
+            dry: false,
+            pace: Pace::default(),
+            latency: None,
+            asked_at: None,
             down: RateMeter::default(),
             up: RateMeter::default(),
-            wanted: VecDeque::new(),
-            sending: 0,
+            serving: Serving::new(now),
             leaving: false,
-            rejected: 0,
+            broken_words: 0,
         }
     }
 
@@ -95,13 +104,16 @@ impl Peer {
         if !self.usable() || self.requests.len() >= MAX_REQUESTS {
             return 0;
         }
-        let depth = if self.stalled {
-            REQUEST_BLOCKS
-        } else {
-            let blocks = self.down.rate(now) as f64 * DEPTH_TIME.as_secs_f64() / f64::from(BLOCK_SIZE);
-            (blocks as u32).clamp(FIRST_DEPTH, MAX_DEPTH)
+        let depth = match self.pace.rate(now) {
+            _ if self.stalled => REQUEST_BLOCKS,
+            None => FIRST_DEPTH,
+            Some(rate) => {
+                let span = self.latency.unwrap_or_default() + DEPTH_TIME;
+                ((rate * span.as_secs_f64() / f64::from(BLOCK_SIZE)) as u32).clamp(MIN_DEPTH, MAX_DEPTH)
+            }
         };
-        depth.saturating_sub(self.outstanding())
+        // Whole requests: half of one would be no use.
+        depth.saturating_sub(self.outstanding()).next_multiple_of(REQUEST_BLOCKS)
     }
 
     /// Notes a request for blocks `[first, first + count)` of a piece of `piece_len` bytes, and says what to send.
@@ -117,35 +129,64 @@ impl Peer {
         let len = (count * BLOCK_SIZE).min(piece_len - offset);
         let left = BlockSet(BlockSet::first(count).0 << first);
         let request = Request { piece, offset, len, left };
+        if self.requests.is_empty() {
+            self.asked_at = Some(now);
+        }
         self.requests.push(request);
         self.waiting_since.get_or_insert(now);
+        self.at_fault_since.get_or_insert(now);
+        self.pace.begin(now);
         request
     }
 
     /// Blocks arrived.
     pub(crate) fn delivered(&mut self, piece: PieceIndex, blocks: BlockSet, bytes: u64, now: Time) {
         self.down.add(bytes, now);
+        self.pace.add(bytes, now);
+        if let Some(asked_at) = self.asked_at.take() {
+            let latency = now.since(asked_at);
+            self.latency = Some(self.latency.map_or(latency, |known| known.min(latency)));
+        }
         self.stalled = false;
         for request in self.requests.iter_mut().filter(|request| request.piece == piece) {
             request.left = request.left.minus(blocks);
         }
         self.requests.retain(|request| !request.left.is_empty());
-        self.waiting_since = (!self.requests.is_empty()).then_some(now);
+        self.waiting_since = Some(now);
+        self.at_fault_since = Some(now);
+        self.owes_nothing_if_so();
     }
 
-    /// Takes the requests for `piece` that `which` names off the list.
+    /// Takes the requests that `which` names off the list.
     pub(crate) fn drop_requests(&mut self, mut which: impl FnMut(&Request) -> bool) -> Vec<Request> {
         let dropped = self.requests.extract_if(.., |request| which(request)).collect();
-        if self.requests.is_empty() {
-            self.waiting_since = None;
-        }
+        self.owes_nothing_if_so();
         dropped
     }
 
-    /// Seconds until it will have delivered what was asked of it, judged by its rate; `None`: who knows.
-    pub(crate) fn eta(&self, now: Time) -> Option<f64> {
-        let rate = self.down.rate(now);
+    /// It chokes us or no longer does.
+    pub(crate) fn set_choking(&mut self, choking: bool, now: Time) {
+        self.choking_us = choking;
+        if choking {
+            self.at_fault_since.get_or_insert(now);
+        }
+        self.owes_nothing_if_so();
+    }
+
+    fn owes_nothing_if_so(&mut self) {
+        if self.requests.is_empty() {
+            (self.waiting_since, self.asked_at) = (None, None);
+            self.pace.end();
+            if !self.choking_us {
+                self.at_fault_since = None;
+            }
+        }
+    }
+
+    /// Seconds until it will have delivered what was asked of it, judged by its pace and its silence.
+    pub(crate) fn eta(&self, now: Time) -> f64 {
+        let silent = self.waiting_since.map_or(0.0, |since| now.since(since).as_secs_f64());
         let owed = f64::from(self.outstanding()) * f64::from(BLOCK_SIZE);
-        (rate > 0).then(|| owed / rate as f64)
+        self.pace.rate(now).map_or(2.0 * silent, |rate| owed / rate).max(silent)
     }
 }

@@ -1,32 +1,28 @@
 //! The pieces of one content as one device sees them.
 //!
 //! Invariant: a piece is in exactly one state — *had* (verified), *active* (some blocks are stored or asked for) or
-//! *missing*. Counters of availability and claims concern connected peers only and vanish with them.
+//! *idle* (neither). Availability counts connected peers that are believed to deliver, and vanishes with them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use peerage_content::{Bitmap, BlockSet, Layout, PieceIndex};
 
-use crate::{Rng, SourceId, Time};
+use crate::SourceId;
 
-/// A claim ("I am fetching this from the origin") that is not renewed for this long is void.
-pub(crate) const CLAIM_TIME: Duration = Duration::from_secs(6);
-/// Claims of one peer that are honoured at once: nobody can reserve a whole content.
-const MAX_CLAIMS: usize = 256;
-
-/// Stands for whoever sent the blocks that were in the store at the start: nobody connected now can be blamed for them.
-const PAST: SourceId = SourceId(u32::MAX);
+/// Idle pieces looked at to find a rare one. A sample is as good as the whole, and a content may have a million.
+const SAMPLE: usize = 512;
 
 /// A piece on its way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Active {
     /// Blocks in the store, not verified.
-    pub(crate) got: BlockSet,
+    got: BlockSet,
     /// Blocks asked for and not arrived, by source.
     asked: Vec<(SourceId, BlockSet)>,
     /// Sources whose blocks are in it.
     contributors: BTreeSet<SourceId>,
+    /// Blocks of unknown origin are in it: they were in the store when the transfer began.
+    inherited: bool,
 }
 
 impl Active {
@@ -48,11 +44,16 @@ impl Active {
     /// The only source that this piece's blocks came from, if there is just one.
     pub(crate) fn sole_contributor(&self) -> Option<SourceId> {
         let mut all = self.contributors.iter();
-        all.next().copied().filter(|_| all.next().is_none())
+        all.next().copied().filter(|_| all.next().is_none() && !self.inherited)
     }
 
     fn is_idle(&self) -> bool {
         self.got.is_empty() && self.asked.is_empty()
+    }
+
+    /// Whether `source` has to do with it already.
+    fn is_of(&self, source: SourceId) -> bool {
+        self.contributors.contains(&source) || self.asked.iter().any(|(of, _)| *of == source)
     }
 }
 
@@ -61,14 +62,15 @@ pub(crate) struct Pieces {
     layout: Layout,
     have: Bitmap,
     active: BTreeMap<PieceIndex, Active>,
-    /// Connected peers that have the piece.
+    idle: BTreeSet<PieceIndex>,
+    /// Believable peers that have the piece.
     avail: Vec<u16>,
-    /// Pieces that no connected peer has and that are not had here.
+    /// Pieces that no believable peer has and that are not had here.
     scarce: u32,
-    claims: BTreeMap<PieceIndex, BTreeMap<SourceId, Time>>,
-    claims_of: BTreeMap<SourceId, usize>,
-    /// Pieces that came out wrong from a mix of sources: asked of one source only from then on.
+    /// Pieces that came out wrong from a mix of sources: asked of one source at a time from then on.
     solo: BTreeSet<PieceIndex>,
+    /// Blocks that were asked for or stored may be asked for again.
+    reopened: bool,
 }
 
 impl Pieces {
@@ -80,18 +82,17 @@ impl Pieces {
         let mut pieces = Self {
             layout,
             active: BTreeMap::new(),
+            idle: layout.indexes().filter(|piece| !have.contains(*piece)).collect(),
             avail: vec![0; layout.pieces() as usize],
             scarce: layout.pieces() - have.count(),
-            claims: BTreeMap::new(),
-            claims_of: BTreeMap::new(),
             solo: BTreeSet::new(),
+            reopened: false,
             have,
         };
         for (piece, got) in partial {
-            if !pieces.have.contains(piece) && !got.is_empty() && layout.contains(piece) {
+            if !got.is_empty() && pieces.idle.remove(&piece) {
                 let active = pieces.active.entry(piece).or_default();
-                active.got = got;
-                active.contributors.insert(PAST);
+                (active.got, active.inherited) = (got, true);
             }
         }
         pieces
@@ -109,21 +110,23 @@ impl Pieces {
         self.have.is_full()
     }
 
+    /// How many pieces are not had.
+    pub(crate) fn missing(&self) -> u32 {
+        self.layout.pieces() - self.have.count()
+    }
+
     pub(crate) fn active(&self, piece: PieceIndex) -> Option<&Active> {
         self.active.get(&piece)
     }
 
-    pub(crate) fn all_blocks(&self, piece: PieceIndex) -> BlockSet {
+    fn all_blocks(&self, piece: PieceIndex) -> BlockSet {
         BlockSet::first(self.layout.blocks(piece))
     }
 
     /// Blocks of `piece` neither stored nor asked for.
     pub(crate) fn open_blocks(&self, piece: PieceIndex) -> BlockSet {
-        if self.have.contains(piece) {
-            return BlockSet::default();
-        }
-        let all = self.all_blocks(piece);
-        self.active.get(&piece).map_or(all, |active| all.minus(active.got).minus(active.asked()))
+        let asked = self.active.get(&piece).map_or(BlockSet::default(), Active::asked);
+        self.missing_blocks(piece).minus(asked)
     }
 
     /// Blocks of `piece` not stored, asked for or not.
@@ -135,8 +138,27 @@ impl Pieces {
         self.active.get(&piece).map_or(all, |active| all.minus(active.got))
     }
 
+    /// Whether blocks may have become open since this was last asked.
+    pub(crate) const fn take_reopened(&mut self) -> bool {
+        std::mem::replace(&mut self.reopened, false)
+    }
+
+    // === A piece's way ===
+
+    fn begin(&mut self, piece: PieceIndex) -> &mut Active {
+        self.idle.remove(&piece);
+        self.active.entry(piece).or_default()
+    }
+
+    fn end_if_idle(&mut self, piece: PieceIndex) {
+        if self.active.get(&piece).is_some_and(Active::is_idle) {
+            self.active.remove(&piece);
+            self.idle.insert(piece);
+        }
+    }
+
     pub(crate) fn ask(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
-        let active = self.active.entry(piece).or_default();
+        let active = self.begin(piece);
         match active.asked.iter_mut().find(|(of, _)| *of == source) {
             Some((_, asked)) => *asked = asked.union(blocks),
             None => active.asked.push((source, blocks)),
@@ -145,6 +167,12 @@ impl Pieces {
 
     /// `blocks` will not come from `source`.
     pub(crate) fn unask(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
+        self.reopened = true;
+        self.arrived(source, piece, blocks);
+        self.end_if_idle(piece);
+    }
+
+    fn arrived(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
         let Some(active) = self.active.get_mut(&piece) else { return };
         for (of, asked) in &mut active.asked {
             if *of == source {
@@ -152,28 +180,30 @@ impl Pieces {
             }
         }
         active.asked.retain(|(_, asked)| !asked.is_empty());
-        if active.is_idle() {
-            self.active.remove(&piece);
-        }
     }
 
     /// Forgets all that was asked of `source`.
     pub(crate) fn unask_all(&mut self, source: SourceId) {
-        self.active.retain(|_, active| {
-            active.asked.retain(|(of, _)| *of != source);
-            !active.is_idle()
-        });
+        let asked: Vec<PieceIndex> = self
+            .active
+            .iter()
+            .filter(|(_, active)| !active.asked_of(source).is_empty())
+            .map(|(piece, _)| *piece)
+            .collect();
+        for piece in asked {
+            self.unask(source, piece, BlockSet(u64::MAX));
+        }
     }
 
     /// Blocks came from `source` and are stored.
     pub(crate) fn stored(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
-        if self.have.contains(piece) {
+        if self.have.contains(piece) || !self.layout.contains(piece) {
             return;
         }
-        let active = self.active.entry(piece).or_default();
+        let active = self.begin(piece);
         active.got = active.got.union(blocks);
         active.contributors.insert(source);
-        self.unask(source, piece, blocks);
+        self.arrived(source, piece, blocks);
     }
 
     /// The piece is complete and right.
@@ -181,28 +211,36 @@ impl Pieces {
         if self.have.insert(piece) && self.avail.get(piece.0 as usize) == Some(&0) {
             self.scarce -= 1;
         }
-        self.drop_claims(piece);
         self.solo.remove(&piece);
+        self.idle.remove(&piece);
         self.active.remove(&piece)
     }
 
     /// The piece is wrong: nothing of it is left.
     pub(crate) fn corrupt(&mut self, piece: PieceIndex) -> Option<Active> {
-        let active = self.active.remove(&piece);
-        if active.as_ref().is_some_and(|active| active.contributors.len() > 1) {
+        let active = self.active.remove(&piece)?;
+        self.reopened = true;
+        self.idle.insert(piece);
+        if active.sole_contributor().is_none() {
             self.solo.insert(piece);
         }
-        active
+        Some(active)
     }
 
-    /// A piece that was had is no longer there.
-    pub(crate) fn lost(&mut self, piece: PieceIndex) {
-        if self.have.remove(piece) && self.avail.get(piece.0 as usize) == Some(&0) {
+    /// A piece that was had is no longer there. Returns whether it was had.
+    pub(crate) fn lost(&mut self, piece: PieceIndex) -> bool {
+        if !self.have.remove(piece) {
+            return false;
+        }
+        self.reopened = true;
+        self.idle.insert(piece);
+        if self.avail.get(piece.0 as usize) == Some(&0) {
             self.scarce += 1;
         }
+        true
     }
 
-    // === What peers have and claim ===
+    // === What believable peers have ===
 
     pub(crate) fn peer_has(&mut self, piece: PieceIndex) {
         if let Some(count) = self.avail.get_mut(piece.0 as usize) {
@@ -222,7 +260,7 @@ impl Pieces {
         }
     }
 
-    /// Pieces missing here that no connected peer has.
+    /// Pieces missing here that no believable peer has.
     pub(crate) const fn scarce(&self) -> u32 {
         self.scarce
     }
@@ -231,99 +269,75 @@ impl Pieces {
         self.avail.get(piece.0 as usize) == Some(&0) && !self.have.contains(piece)
     }
 
-    pub(crate) fn claim(&mut self, source: SourceId, piece: PieceIndex, now: Time) {
-        if !self.layout.contains(piece) || self.have.contains(piece) {
-            return;
-        }
-        let count = self.claims_of.entry(source).or_default();
-        let holders = self.claims.entry(piece).or_default();
-        if let Some(at) = holders.get_mut(&source) {
-            *at = now;
-        } else if *count < MAX_CLAIMS {
-            *count += 1;
-            holders.insert(source, now);
-        }
-        if holders.is_empty() {
-            self.claims.remove(&piece);
-        }
-    }
-
-    pub(crate) fn unclaim(&mut self, source: SourceId, piece: PieceIndex) {
-        let Some(holders) = self.claims.get_mut(&piece) else { return };
-        if holders.remove(&source).is_some()
-            && let Some(count) = self.claims_of.get_mut(&source)
-        {
-            *count -= 1;
-        }
-        if holders.is_empty() {
-            self.claims.remove(&piece);
-        }
-    }
-
-    pub(crate) fn unclaim_all(&mut self, source: SourceId) {
-        self.claims.retain(|_, holders| {
-            holders.remove(&source);
-            !holders.is_empty()
-        });
-        self.claims_of.remove(&source);
-    }
-
-    fn drop_claims(&mut self, piece: PieceIndex) {
-        for source in self.claims.remove(&piece).into_iter().flatten().map(|(source, _)| source) {
-            if let Some(count) = self.claims_of.get_mut(&source) {
-                *count -= 1;
-            }
-        }
-    }
-
-    /// Whether a peer says that it is getting the piece from the origin, and said so lately.
-    pub(crate) fn is_claimed(&self, piece: PieceIndex, now: Time) -> bool {
-        self.claims.get(&piece).is_some_and(|holders| holders.values().any(|at| now.since(*at) < CLAIM_TIME))
-    }
-
     // === Picking ===
 
-    /// A piece for a peer that has `theirs`: one already begun first (it will soon be worth something to others), else
-    /// the rarest, ties broken by a random place to start so that neighbours do not all ask for the same.
+    /// A piece for a peer that has `theirs`. In this order:
+    ///
+    /// 1. one that it has begun: a piece from one source tells who is to blame if it is wrong;
+    /// 2. one that nobody goes on with;
+    /// 3. the rarest that nobody has begun, looked for from `start` on: a random place, so that neighbours do not all ask for the same;
+    /// 4. what others have begun and not yet asked for: so the end of a content is shared out.
     pub(crate) fn pick_for_peer(
         &self,
         source: SourceId,
         theirs: &Bitmap,
-        rng: &mut Rng,
+        is_connected: impl Fn(SourceId) -> bool,
+        start: u32,
     ) -> Option<PieceIndex> {
-        let begun = self.active.keys().copied().find(|piece| {
-            theirs.contains(*piece) && !self.open_blocks(*piece).is_empty() && self.may_mix(source, *piece)
-        });
-        if begun.is_some() {
-            return begun;
-        }
-        let pieces = self.layout.pieces();
-        let start = rng.below(pieces);
-        let mut best: Option<(u16, PieceIndex)> = None;
-        for at in 0..pieces {
-            let piece = PieceIndex((start + at) % pieces);
-            if self.have.contains(piece) || !theirs.contains(piece) || self.active.contains_key(&piece) {
+        let (mut abandoned, mut shared) = (None, None);
+        for (piece, active) in &self.active {
+            let open = self.all_blocks(*piece).minus(active.got).minus(active.asked());
+            if open.is_empty() || !theirs.contains(*piece) || !self.may_mix(source, *piece, &is_connected) {
                 continue;
             }
-            let count = self.avail[piece.0 as usize];
-            if best.is_none_or(|(least, _)| count < least) {
-                best = Some((count, piece));
-                if count <= 1 {
-                    break;
+            if active.is_of(source) {
+                return Some(*piece);
+            }
+            let found = if active.asked.is_empty() { &mut abandoned } else { &mut shared };
+            found.get_or_insert(*piece);
+        }
+        abandoned.or_else(|| self.rarest(theirs, start)).or(shared)
+    }
+
+    fn rarest(&self, theirs: &Bitmap, start: u32) -> Option<PieceIndex> {
+        let mut best: Option<(u16, PieceIndex)> = None;
+        for (seen, piece) in self.idle_from(start).enumerate() {
+            if seen >= SAMPLE && best.is_some() {
+                break;
+            }
+            if theirs.contains(piece) {
+                let count = self.avail.get(piece.0 as usize).copied().unwrap_or_default();
+                if best.is_none_or(|(least, _)| count < least) {
+                    best = Some((count, piece));
+                    if count <= 1 {
+                        break;
+                    }
                 }
             }
         }
         best.map(|(_, piece)| piece)
     }
 
-    /// Whether `source` may add to a piece that others have begun.
-    pub(crate) fn may_mix(&self, source: SourceId, piece: PieceIndex) -> bool {
+    /// Pieces that nobody has begun, ascending from `start` and then from the beginning.
+    pub(crate) fn idle_from(&self, start: u32) -> impl Iterator<Item = PieceIndex> + '_ {
+        let start = PieceIndex(start);
+        self.idle.range(start..).chain(self.idle.range(..start)).copied()
+    }
+
+    /// Whether `source` may add to a piece. One that came out wrong from a mix is nobody else's while a connected source
+    /// is at it, so that the next time shows who lies.
+    pub(crate) fn may_mix(
+        &self,
+        source: SourceId,
+        piece: PieceIndex,
+        is_connected: impl Fn(SourceId) -> bool,
+    ) -> bool {
         if !self.solo.contains(&piece) {
             return true;
         }
         self.active.get(&piece).is_none_or(|active| {
-            active.contributors.iter().all(|one| *one == source)
-                && active.asked.iter().all(|(one, _)| *one == source)
+            let askers = active.asked.iter().map(|(asked, _)| *asked);
+            askers.chain(active.contributors.iter().copied()).all(|one| one == source || !is_connected(one))
         })
     }
 
@@ -339,38 +353,40 @@ mod tests {
 
     use super::*;
 
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+
     fn pieces(n: u32) -> Pieces {
         let layout = Layout::new(u64::from(n) * u64::from(PIECE_SIZE)).unwrap();
         Pieces::new(layout, Bitmap::for_layout(layout), std::iter::empty())
     }
 
-    #[test]
-    fn rarest_first_then_begun_first() {
-        let (mut p, mut rng) = (pieces(10), Rng::new(3));
-        let everything = Bitmap::full(10);
-        for i in 0..10 {
-            for _ in 0..(if i == 7 { 2 } else { 5 }) {
-                p.peer_has(PieceIndex(i));
-            }
-        }
-        assert_eq!(p.pick_for_peer(SourceId(1), &everything, &mut rng), Some(PieceIndex(7)));
-        p.ask(SourceId(1), PieceIndex(4), BlockSet::first(16));
-        assert_eq!(p.pick_for_peer(SourceId(2), &everything, &mut rng), Some(PieceIndex(4)));
-        p.unask_all(SourceId(1));
-        assert!(p.active(PieceIndex(4)).is_none());
+    fn pick(pieces: &Pieces, source: SourceId) -> Option<u32> {
+        let everything = Bitmap::full(pieces.layout().pieces());
+        pieces.pick_for_peer(source, &everything, |_| true, 3).map(|piece| piece.0)
     }
 
     #[test]
-    fn claims_expire_and_are_limited() {
-        let (mut p, now) = (pieces(600), Time::from_micros(5));
-        (0..600).for_each(|i| p.claim(SourceId(1), PieceIndex(i), now));
-        assert_eq!((0..600).filter(|i| p.is_claimed(PieceIndex(*i), now)).count(), MAX_CLAIMS);
-        assert!(!p.is_claimed(PieceIndex(0), now + CLAIM_TIME));
-        p.verified(PieceIndex(0));
-        p.claim(SourceId(1), PieceIndex(599), now);
-        assert!(p.is_claimed(PieceIndex(599), now));
-        p.unclaim_all(SourceId(1));
-        assert!(!p.is_claimed(PieceIndex(599), now));
+    fn own_then_abandoned_then_rarest_then_shared() {
+        let mut p = pieces(10);
+        for i in 0..10 {
+            (0..if i == 7 { 2 } else { 5 }).for_each(|_| p.peer_has(PieceIndex(i)));
+        }
+        assert_eq!(pick(&p, A), Some(7));
+        p.ask(A, PieceIndex(4), BlockSet::first(16));
+        assert_eq!((pick(&p, A), pick(&p, B)), (Some(4), Some(7)));
+        p.stored(A, PieceIndex(4), BlockSet::first(16));
+        assert_eq!(pick(&p, B), Some(4));
+        p.ask(A, PieceIndex(4), BlockSet(1 << 20));
+        for i in (0..10).filter(|i| *i != 4) {
+            assert_ne!(pick(&p, B), Some(4));
+            p.verified(PieceIndex(i));
+        }
+        assert_eq!(pick(&p, B), Some(4));
+        p.unask_all(A);
+        assert!(p.take_reopened() && !p.take_reopened() && p.active(PieceIndex(4)).is_some());
+        p.corrupt(PieceIndex(4));
+        assert!(p.active(PieceIndex(4)).is_none() && p.idle_from(9).eq([PieceIndex(4)]));
     }
 
     #[test]
@@ -385,17 +401,30 @@ mod tests {
         p.verified(PieceIndex(1));
         p.peer_lost(PieceIndex(1));
         assert_eq!(p.scarce(), 1);
-        p.lost(PieceIndex(1));
-        assert_eq!(p.scarce(), 2);
+        assert!(p.lost(PieceIndex(1)) && !p.lost(PieceIndex(1)));
+        assert_eq!((p.scarce(), p.missing()), (2, 2));
     }
 
     #[test]
-    fn a_wrong_mix_is_asked_of_one_source_only() {
+    fn a_wrong_mix_is_asked_of_one_source_at_a_time() {
         let mut p = pieces(1);
-        p.stored(SourceId(1), PieceIndex(0), BlockSet::first(8));
-        p.stored(SourceId(2), PieceIndex(0), BlockSet::first(64));
+        let piece = PieceIndex(0);
+        p.stored(A, piece, BlockSet::first(8));
+        p.stored(B, piece, BlockSet::first(64));
+        assert!(p.corrupt(piece).unwrap().sole_contributor().is_none());
+        p.ask(A, piece, BlockSet::first(4));
+        assert!(p.may_mix(A, piece, |_| true) && !p.may_mix(B, piece, |_| true));
+        p.stored(A, piece, BlockSet::first(4));
+        p.unask_all(A);
+        assert!(!p.may_mix(B, piece, |_| true) && p.may_mix(B, piece, |source| source != A));
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_blocks_that_were_there() {
+        let layout = Layout::new(u64::from(PIECE_SIZE)).unwrap();
+        let partial = [(PieceIndex(0), BlockSet::first(1)), (PieceIndex(5), BlockSet::first(1))];
+        let mut p = Pieces::new(layout, Bitmap::for_layout(layout), partial.into_iter());
+        p.stored(A, PieceIndex(0), BlockSet::first(64));
         assert!(p.corrupt(PieceIndex(0)).unwrap().sole_contributor().is_none());
-        p.ask(SourceId(1), PieceIndex(0), BlockSet::first(4));
-        assert!(p.may_mix(SourceId(1), PieceIndex(0)) && !p.may_mix(SourceId(2), PieceIndex(0)));
     }
 }

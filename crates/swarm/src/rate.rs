@@ -6,6 +6,8 @@ use crate::Time;
 
 const BUCKETS: usize = 20;
 const BUCKET: Duration = Duration::from_millis(100);
+/// The span that a rate is taken over.
+pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 
 /// Bytes a second over the last two seconds (or since the first byte, if that is less).
 #[derive(Debug, Clone)]

@@ -7,31 +7,31 @@
 //! Invariants: a piece is offered only after it was verified; nothing is asked for that is had; nothing is asked of a
 //! source beyond its limits; every source that leaves takes its requests, claims and availability with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use peerage_content::{BLOCK_SIZE, Bitmap, BlockSet, Layout, PeerId, PieceIndex};
-use peerage_wire::{ByeReason, Message, RejectCode};
+use peerage_content::{Bitmap, BlockSet, Layout, PeerId, PieceIndex};
+use peerage_wire::{ByeReason, Message};
 
+use crate::claims::Claims;
 use crate::dial::Dialer;
 use crate::http::Http;
 use crate::peer::Peer;
 use crate::pieces::Pieces;
-use crate::{
-    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, Outcome, RateMeter, Rng, SourceId,
-    SourceKind, Time,
-};
+use crate::plan::FIRST_NEED;
+use crate::trust::Backlog;
+use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, SourceId, SourceKind, Time};
 
 /// How often time-outs are looked at while something is missing …
 const TICK: Duration = Duration::from_millis(100);
 /// … and while only seeding to connected peers.
 const SEED_TICK: Duration = Duration::from_secs(1);
-/// Rejected requests after which a peer is a liar.
-const MAX_REJECTED: u32 = 3;
 
 /// How a transfer begins.
 #[derive(Debug, Clone)]
 pub struct Start {
+    /// This device's key: of two neighbours that fetch the same piece from the origin, the one with the lower key goes on.
+    pub me: PeerId,
     /// How the content is cut.
     pub layout: Layout,
     /// Pieces that are verified in the store.
@@ -85,9 +85,11 @@ pub struct PeerStats {
 /// The engine of one content.
 #[derive(Debug, Clone)]
 pub struct Transfer {
+    pub(crate) me: PeerId,
     pub(crate) pieces: Pieces,
     pub(crate) peers: BTreeMap<SourceId, Peer>,
     pub(crate) https: BTreeMap<SourceId, Http>,
+    pub(crate) claims: Claims,
     pub(crate) dialer: Dialer,
     pub(crate) limits: Limits,
     pub(crate) rng: Rng,
@@ -95,37 +97,47 @@ pub struct Transfer {
     pub(crate) started: Option<Time>,
     pub(crate) discovered: bool,
     pub(crate) ordinal: Option<u32>,
+    /// The order of arrival has been used to choose where to begin.
+    pub(crate) placed: bool,
     /// Other devices that download the same content, by the last answer of discovery.
     pub(crate) downloaders: u32,
-    /// Since when there has been reason to hope that near peers deliver all: the answer that named them, or the last join.
+    /// When discovery first named a near peer that has everything.
     pub(crate) hope_since: Option<Time>,
     pub(crate) paused: bool,
     pub(crate) next_fetch: u64,
     pub(crate) from_peers: RateMeter,
     pub(crate) from_all: RateMeter,
     pub(crate) to_all: RateMeter,
-    /// Since when some missing piece could have come from a connected peer, without pause.
-    pub(crate) backlog_since: Option<Time>,
-    /// When a piece was last verified, and the smoothed time between two of them.
-    pub(crate) last_verified: Option<Time>,
-    pub(crate) verify_gap: Duration,
-    pub(crate) claims_renewed: Time,
+    pub(crate) backlog: Option<Backlog>,
+    /// What peers have would come sooner from the origin.
+    pub(crate) peers_slow: bool,
+    /// When a missing piece was last verified, here or at a neighbour.
+    pub(crate) heard_at: Time,
     pub(crate) chokes_reviewed: Time,
     pub(crate) need_peers_at: Time,
     tick: Option<Time>,
     dirty: bool,
+    /// Peers of whom something may be asked now.
+    pub(crate) ready: BTreeSet<SourceId>,
+    /// HTTP sources may have something to do.
+    pub(crate) http_due: bool,
+    /// Somebody may have to be dialled.
+    pub(crate) dial_due: bool,
+    /// Pieces verified and not yet told of.
     pub(crate) news: Vec<PieceIndex>,
-    complete_said: bool,
-    stats: Stats,
+    pub(crate) complete_said: bool,
+    pub(crate) stats: Stats,
 }
 
 impl Transfer {
     /// A transfer without sources.
     pub fn new(start: Start) -> Self {
         Self {
+            me: start.me,
             pieces: Pieces::new(start.layout, start.have, start.partial.into_iter()),
             peers: BTreeMap::new(),
             https: BTreeMap::new(),
+            claims: Claims::default(),
             dialer: Dialer::default(),
             limits: start.limits,
             rng: Rng::new(start.seed),
@@ -133,6 +145,7 @@ impl Transfer {
             started: None,
             discovered: false,
             ordinal: None,
+            placed: false,
             downloaders: 0,
             hope_since: None,
             paused: false,
@@ -140,14 +153,16 @@ impl Transfer {
             from_peers: RateMeter::default(),
             from_all: RateMeter::default(),
             to_all: RateMeter::default(),
-            backlog_since: None,
-            last_verified: None,
-            verify_gap: Duration::ZERO,
-            claims_renewed: Time::ZERO,
+            backlog: None,
+            peers_slow: false,
+            heard_at: Time::ZERO,
             chokes_reviewed: Time::ZERO,
             need_peers_at: Time::ZERO,
             tick: None,
             dirty: true,
+            ready: BTreeSet::new(),
+            http_due: true,
+            dial_due: true,
             news: Vec::new(),
             complete_said: false,
             stats: Stats::default(),
@@ -167,13 +182,18 @@ impl Transfer {
                 }
                 self.ordinal = self.ordinal.or(ordinal);
                 self.dialer.learn(candidates);
+                (self.http_due, self.dial_due) = (true, true);
             }
             Event::PeerJoined { source, peer, kind, have } => self.peer_joined(source, peer, kind, have, now),
-            Event::DialFailed { peer } => self.dialer.gone(peer, &mut self.rng, now),
+            Event::DialFailed { peer } => {
+                self.dialer.gone(peer, &mut self.rng, now);
+                self.dial_due = true;
+            }
             Event::PeerLeft { source } => self.peer_left(source, now),
             Event::Message { source, message } => self.message(source, message, now),
             Event::HttpJoined { source, kind, known_rate } => {
                 self.https.insert(source, Http::new(kind, known_rate));
+                self.http_due = true;
             }
             Event::Stored { source, piece, offset, len, outcome } => {
                 self.stored(source, piece, offset, len, outcome, now);
@@ -182,8 +202,11 @@ impl Transfer {
             Event::FetchFailed { fetch, error } => self.fetch_ended(fetch, Some(error), now),
             Event::Sent { source, len } => self.sent(source, len, now),
             Event::Lost { piece } => {
-                self.pieces.lost(piece);
-                self.complete_said = false;
+                if self.pieces.lost(piece) {
+                    self.news.retain(|news| *news != piece);
+                    self.complete_said = false;
+                    self.stop_serving(piece);
+                }
             }
             Event::Banned { peer } => {
                 self.dialer.banned(peer);
@@ -191,7 +214,7 @@ impl Transfer {
                 let sources: Vec<_> = sources.map(|(source, _)| *source).collect();
                 sources.into_iter().for_each(|source| self.disconnect(source, ByeReason::Banned));
             }
-            Event::Limits(limits) => self.set_limits(limits),
+            Event::Limits(limits) => self.set_limits(limits, now),
             Event::Pause(paused) => self.pause(paused),
         }
     }
@@ -264,8 +287,7 @@ impl Transfer {
 
     fn begin(&mut self, now: Time) {
         if self.started.is_none() {
-            (self.started, self.claims_renewed, self.need_peers_at) =
-                (Some(now), now, now + Duration::from_secs(10));
+            (self.started, self.heard_at, self.need_peers_at) = (Some(now), now, now + FIRST_NEED);
         }
     }
 
@@ -274,48 +296,58 @@ impl Transfer {
     fn peer_joined(&mut self, source: SourceId, id: PeerId, kind: SourceKind, have: Bitmap, now: Time) {
         self.dialer.connected(id);
         if have.len() != self.pieces.layout().pieces() {
-            self.offend(source, id, Offence::Protocol("bitmap of another length"));
+            let nothing = Bitmap::for_layout(self.pieces.layout());
+            self.peers.insert(source, Peer::new(id, kind, nothing, true, now));
+            self.breach(source, "a bitmap of another length");
             return;
         }
-        have.iter().for_each(|piece| self.pieces.peer_has(piece));
-        let complete = have.is_full();
-        self.hope_since = Some(now);
-        self.peers.insert(source, Peer::new(id, kind, have, now));
+        let (complete, counted) = (have.is_full(), self.trusts_newcomers());
+        if counted {
+            have.iter().for_each(|piece| self.pieces.peer_has(piece));
+        }
+        self.peers.insert(source, Peer::new(id, kind, have, counted, now));
+        if complete && self.is_complete() {
+            self.disconnect(source, ByeReason::Complete);
+            return;
+        }
         let claimed = self.own_claims();
         if !claimed.is_empty() && !complete {
             self.send(source, Message::Fetching { active: true, pieces: claimed });
         }
+        self.http_due = true;
         self.review_chokes(now);
     }
 
     fn peer_left(&mut self, source: SourceId, now: Time) {
+        self.set_counted(source, false);
         let Some(peer) = self.peers.remove(&source) else { return };
-        peer.have.iter().for_each(|piece| self.pieces.peer_lost(piece));
         self.pieces.unask_all(source);
-        self.pieces.unclaim_all(source);
+        self.claims.leave(source);
         self.dialer.gone(peer.id, &mut self.rng, now);
+        (self.http_due, self.dial_due) = (true, true);
         self.review_chokes(now);
     }
 
+    /// Whether `source` is still there, so that what it does can be seen.
+    pub(crate) fn is_connected(&self, source: SourceId) -> bool {
+        self.peers.contains_key(&source) || self.https.contains_key(&source)
+    }
+
     pub(crate) fn disconnect(&mut self, source: SourceId, reason: ByeReason) {
+        self.set_counted(source, false);
         let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
         peer.leaving = true;
-        peer.requests.clear();
-        peer.wanted.clear();
+        peer.drop_requests(|_| true);
+        peer.serving.clear();
         self.pieces.unask_all(source);
-        self.pieces.unclaim_all(source);
+        self.claims.leave(source);
         self.actions.push_back(Action::Disconnect { source, reason });
     }
 
-    fn offend(&mut self, source: SourceId, peer: PeerId, offence: Offence) {
+    pub(crate) fn charge(&mut self, peer: PeerId, offence: Offence) {
         self.actions.push_back(Action::Charge { peer, offence });
         if matches!(offence, Offence::Protocol(_)) {
             self.dialer.banned(peer);
-            if self.peers.contains_key(&source) {
-                self.disconnect(source, ByeReason::Banned);
-            } else {
-                self.actions.push_back(Action::Disconnect { source, reason: ByeReason::Banned });
-            }
         }
     }
 
@@ -323,245 +355,34 @@ impl Transfer {
         self.actions.push_back(Action::Send { source, message });
     }
 
-    // === Messages ===
-
-    fn message(&mut self, source: SourceId, message: Message, now: Time) {
-        let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
-        let (id, layout) = (peer.id, self.pieces.layout());
-        let outside = |pieces: &[PieceIndex]| pieces.iter().any(|piece| !layout.contains(*piece));
-        match message {
-            Message::Have(pieces) | Message::Fetching { pieces, .. } if outside(&pieces) => {
-                self.offend(source, id, Offence::Protocol("a piece outside the content"));
-            }
-            Message::Have(pieces) => {
-                for piece in pieces {
-                    self.pieces.unclaim(source, piece);
-                    if peer.have.insert(piece) {
-                        self.pieces.peer_has(piece);
-                    }
-                }
-            }
-            Message::Fetching { active: true, pieces } => {
-                pieces.into_iter().for_each(|piece| self.pieces.claim(source, piece, now));
-            }
-            Message::Fetching { active: false, pieces } => {
-                pieces.into_iter().for_each(|piece| self.pieces.unclaim(source, piece));
-            }
-            Message::Choke => {
-                peer.choking_us = true;
-                peer.drop_requests(|_| true);
-                self.pieces.unask_all(source);
-            }
-            Message::Unchoke => peer.choking_us = false,
-            Message::Request { piece, offset, len } => self.requested(source, piece, offset, len),
-            Message::Cancel { piece, offset, len } => {
-                peer.wanted.retain(|(p, o, l)| {
-                    *p != piece
-                        || *o < offset
-                        || u64::from(*o) + u64::from(*l) > u64::from(offset) + u64::from(len)
-                });
-            }
-            Message::Reject { code, piece, .. } => self.rejected(source, code, piece),
-            Message::Hello(_) => self.offend(source, id, Offence::Protocol("a second hello")),
-            // The driver answers these itself.
-            Message::GetMap { .. } | Message::Map { .. } | Message::Bye(_) | Message::Ping => {}
-        }
-    }
-
-    /// A request was refused: what it promised is not there. A peer may lose a piece honestly (eviction) once or twice.
-    fn rejected(&mut self, source: SourceId, code: RejectCode, piece: PieceIndex) {
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        let dropped = peer.drop_requests(|request| request.piece == piece);
-        let blocks = dropped.iter().fold(BlockSet::default(), |all, request| all.union(request.left));
-        self.pieces.unask(source, piece, blocks);
-        if code != RejectCode::NotHere {
-            return;
-        }
-        if peer.have.remove(piece) {
-            self.pieces.peer_lost(piece);
-        }
-        peer.rejected += 1;
-        if peer.rejected >= MAX_REJECTED {
-            let id = peer.id;
-            self.offend(source, id, Offence::Protocol("it does not have what it claims to have"));
-        }
-    }
-
-    // === Bytes ===
-
-    fn stored(
-        &mut self,
-        source: SourceId,
-        piece: PieceIndex,
-        offset: u32,
-        len: u32,
-        outcome: Outcome,
-        now: Time,
-    ) {
-        let piece_len = self.pieces.layout().piece_len(piece);
-        let blocks = BlockSet::covered(offset, len, piece_len);
-        let bytes = u64::from(len);
-        self.from_all.add(bytes, now);
-        let kind = if let Some(peer) = self.peers.get_mut(&source) {
-            peer.delivered(piece, blocks, bytes, now);
-            self.from_peers.add(bytes, now);
-            Some(peer.kind)
-        } else if let Some(http) = self.https.get_mut(&source) {
-            http.delivered(self.pieces.layout().offset(piece) + u64::from(offset), bytes, now);
-            Some(http.kind)
-        } else {
-            None
-        };
-        if outcome == Outcome::Duplicate || self.pieces.have().contains(piece) {
-            self.pieces.unask(source, piece, blocks);
-            self.stats.wasted += bytes;
-            return;
-        }
-        if let Some(kind) = kind {
-            *self.stats.received.get_mut(kind) += bytes;
-        }
-        self.pieces.stored(source, piece, blocks);
-        match outcome {
-            Outcome::Partial | Outcome::Duplicate => {}
-            Outcome::Verified => self.verified(piece, now),
-            Outcome::Corrupt => self.corrupt(piece),
-        }
-    }
-
-    fn verified(&mut self, piece: PieceIndex, now: Time) {
-        // Others were asked for blocks of it too: take that back.
-        let late = self.pieces.verified(piece).map(|active| {
-            active
-                .askers(BlockSet(u64::MAX))
-                .filter(|source| self.peers.contains_key(source))
-                .collect::<Vec<_>>()
-        });
-        for source in late.into_iter().flatten() {
-            self.cancel_requests(source, |request| request.piece == piece);
-        }
-        self.news.push(piece);
-        if let Some(last) = self.last_verified {
-            let gap = now.since(last);
-            self.verify_gap = if self.verify_gap.is_zero() { gap } else { (self.verify_gap * 7 + gap) / 8 };
-        }
-        self.last_verified = Some(now);
-    }
-
-    fn corrupt(&mut self, piece: PieceIndex) {
-        self.stats.wasted += u64::from(self.pieces.layout().piece_len(piece));
-        let Some(active) = self.pieces.corrupt(piece) else { return };
-        for source in active.askers(BlockSet(u64::MAX)).collect::<Vec<_>>() {
-            self.cancel_requests(source, |request| request.piece == piece);
-        }
-        // Only a piece that came wholly from one source proves anything against it.
-        let Some(source) = active.sole_contributor() else { return };
-        if let Some(peer) = self.peers.get(&source) {
-            let id = peer.id;
-            self.offend(source, id, Offence::BadPiece(piece));
-        } else if self.https.contains_key(&source) {
-            self.actions.push_back(Action::HttpCorrupt { source, piece });
-        }
-    }
-
-    pub(crate) fn cancel_requests(
-        &mut self,
-        source: SourceId,
-        which: impl FnMut(&crate::peer::Request) -> bool,
-    ) {
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        for request in peer.drop_requests(which) {
-            self.pieces.unask(source, request.piece, request.left);
-            let (piece, offset, len) = (request.piece, request.offset, request.len);
-            self.actions.push_back(Action::Send { source, message: Message::Cancel { piece, offset, len } });
-        }
-    }
-
-    fn fetch_ended(&mut self, fetch: FetchId, error: Option<FetchError>, now: Time) {
-        let Some((source, http)) =
-            self.https.iter_mut().find(|(_, h)| h.ranges.iter().any(|r| r.fetch == fetch))
-        else {
-            return;
-        };
-        let source = *source;
-        let Some(range) = http.end(fetch) else { return };
-        match error {
-            None => {
-                http.cursor = Some(PieceIndex((range.end / u64::from(peerage_content::PIECE_SIZE)) as u32))
-            }
-            Some(FetchError::Retry(wish)) => http.back_off(wish, now),
-            Some(FetchError::Unusable) => http.unusable = true,
-        }
-        self.release_range(source, &range);
-    }
-
-    /// The rest of a range will not come: free its blocks and tell the others.
-    pub(crate) fn release_range(&mut self, source: SourceId, range: &crate::http::Range) {
-        let mut given_up = Vec::new();
-        for piece in range.pieces() {
-            let asked =
-                self.pieces.active(piece).map_or(BlockSet::default(), |active| active.asked_of(source));
-            let inside = self.blocks_between(piece, range.at, range.end);
-            self.pieces.unask(source, piece, BlockSet(asked.0 & inside.0));
-            if !self.pieces.have().contains(piece) {
-                given_up.push(piece);
-            }
-        }
-        if !given_up.is_empty() {
-            self.tell_downloaders(&Message::Fetching { active: false, pieces: given_up });
-        }
-    }
-
-    /// The blocks of `piece` that lie in content bytes `[from, to)`, wholly or in part.
-    pub(crate) fn blocks_between(&self, piece: PieceIndex, from: u64, to: u64) -> BlockSet {
-        let layout = self.pieces.layout();
-        let (start, len) = (layout.offset(piece), u64::from(layout.piece_len(piece)));
-        let from = (from.saturating_sub(start)).min(len) / u64::from(BLOCK_SIZE);
-        let to = (to.saturating_sub(start)).min(len).div_ceil(u64::from(BLOCK_SIZE));
-        BlockSet::first(to as u32).minus(BlockSet::first(from as u32))
-    }
-
     // === Policy ===
 
-    fn set_limits(&mut self, limits: Limits) {
+    fn set_limits(&mut self, limits: Limits, now: Time) {
         self.limits = limits;
+        (self.http_due, self.dial_due) = (true, true);
+        self.wake_peers();
+        let sources: Vec<_> = self.peers.keys().copied().collect();
         if !limits.download_from_peers && !limits.upload_to_peers {
-            let sources: Vec<_> = self.peers.keys().copied().collect();
             sources.into_iter().for_each(|source| self.disconnect(source, ByeReason::Stopped));
-        }
-        if !limits.download_from_peers {
-            let sources: Vec<_> = self.peers.keys().copied().collect();
-            sources.into_iter().for_each(|source| self.cancel_requests(source, |_| true));
+        } else {
+            if !limits.download_from_peers {
+                sources.into_iter().for_each(|source| self.cancel_requests(source, |_| true));
+            }
+            self.review_chokes(now);
         }
     }
 
     fn pause(&mut self, paused: bool) {
         self.paused = paused;
         if !paused {
+            self.wake_peers();
+            (self.http_due, self.dial_due) = (true, true);
             return;
         }
         let sources: Vec<_> = self.peers.keys().copied().collect();
         sources.into_iter().for_each(|source| self.cancel_requests(source, |_| true));
-        let ranges: Vec<_> = self
-            .https
-            .iter_mut()
-            .flat_map(|(source, http)| {
-                http.ranges.drain(..).map(|range| (*source, range)).collect::<Vec<_>>()
-            })
-            .collect();
-        for (source, range) in ranges {
-            self.actions.push_back(Action::CancelFetch { fetch: range.fetch });
-            self.release_range(source, &range);
-        }
-    }
-
-    pub(crate) fn say_complete(&mut self) {
-        if self.is_complete() && !self.complete_said {
-            self.complete_said = true;
-            self.actions.push_back(Action::Complete);
-        }
-    }
-
-    pub(crate) fn count_sent(&mut self, kind: SourceKind, bytes: u64) {
-        *self.stats.sent.get_mut(kind) += bytes;
+        let ranges: Vec<_> =
+            self.https.values().flat_map(|http| http.ranges.iter().map(|range| range.fetch)).collect();
+        ranges.into_iter().for_each(|fetch| self.give_up(fetch));
     }
 }

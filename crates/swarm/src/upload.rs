@@ -1,19 +1,17 @@
-//! The serving side: who is unchoked, and in which order requests are answered.
+//! The serving side: who is unchoked, and what becomes of requests.
 //!
 //! A fleet has one owner, so there is no tit-for-tat: everyone who wants something is served. Only when more peers want
-//! something than can be served well at once do they take turns; a piece that one of them has whole is worth more to
-//! the swarm than a bit of a piece at each.
+//! something than can be served well at once do they take turns.
 
 use std::time::Duration;
 
 use peerage_content::PieceIndex;
-use peerage_wire::{MAX_REQUESTS, Message, RejectCode};
+use peerage_wire::{Message, RejectCode};
 
-use crate::peer::{UPLOAD_CHUNK, UPLOADS_UNDER_WAY};
-use crate::{Action, Offence, SourceId, Time, Transfer};
+use crate::{Action, SourceId, Time, Transfer};
 
 /// Peers served at once.
-pub(crate) const MAX_UNCHOKED: usize = 48;
+const MAX_UNCHOKED: usize = 48;
 /// How long a peer is served at least when others wait.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -22,47 +20,47 @@ impl Transfer {
         let fits = self.pieces.layout().fits(piece, offset, len);
         let here = self.pieces.have().contains(piece);
         let Some(peer) = self.peers.get_mut(&source) else { return };
-        let id = peer.id;
         if !fits {
-            self.breach(source, id, "a request outside the content");
-        } else if peer.wanted.len() >= MAX_REQUESTS * (peerage_wire::MAX_DATA / UPLOAD_CHUNK) as usize {
-            self.breach(source, id, "more than 64 outstanding requests");
-        } else if peer.choked || !self.limits.upload_to_peers {
+            self.breach(source, "a request outside the content");
+        } else if peer.serving.choked || !self.limits.upload_to_peers {
             // It may have been sent before our `Choke` arrived; the `Choke` is the answer.
         } else if !here {
             self.send(source, Message::Reject { code: RejectCode::NotHere, piece, offset, len });
+        } else if peer.serving.want(piece, offset, len) {
+            self.hand_out(source);
         } else {
-            let mut at = offset;
-            while at < offset + len {
-                let chunk = UPLOAD_CHUNK.min(offset + len - at);
-                peer.wanted.push_back((piece, at, chunk));
-                at += chunk;
-            }
+            self.breach(source, "more than 64 outstanding requests");
         }
     }
 
-    fn breach(&mut self, source: SourceId, peer: peerage_content::PeerId, what: &'static str) {
-        self.actions.push_back(Action::Charge { peer, offence: Offence::Protocol(what) });
-        self.dialer.banned(peer);
-        self.disconnect(source, peerage_wire::ByeReason::Banned);
-    }
-
+    /// An upload has left.
     pub(crate) fn sent(&mut self, source: SourceId, len: u32, now: Time) {
         self.to_all.add(u64::from(len), now);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         peer.up.add(u64::from(len), now);
-        peer.sending = peer.sending.saturating_sub(1);
-        let kind = peer.kind;
-        self.count_sent(kind, u64::from(len));
+        *self.stats.sent.get_mut(peer.kind) += u64::from(len);
+        if peer.serving.sent() && !peer.leaving {
+            self.send(source, Message::Choke);
+        }
+        self.hand_out(source);
     }
 
-    /// Hands the next chunks to the driver.
-    pub(crate) fn plan_uploads(&mut self) {
-        for (source, peer) in &mut self.peers {
-            while peer.sending < UPLOADS_UNDER_WAY && !peer.leaving && !peer.choked {
-                let Some((piece, offset, len)) = peer.wanted.pop_front() else { break };
-                peer.sending += 1;
-                self.actions.push_back(Action::Upload { source: *source, piece, offset, len });
+    /// Hands the next chunks for `source` to the driver.
+    fn hand_out(&mut self, source: SourceId) {
+        let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
+        while let Some(chunk) = peer.serving.next() {
+            let (piece, offset, len) = (chunk.piece, chunk.offset, chunk.len);
+            self.actions.push_back(Action::Upload { source, piece, offset, len });
+        }
+    }
+
+    /// A piece is not here any more: whoever waits for it is told.
+    pub(crate) fn stop_serving(&mut self, piece: PieceIndex) {
+        for (source, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.leaving) {
+            for chunk in peer.serving.lost(piece) {
+                let (code, offset, len) = (RejectCode::NotHere, chunk.offset, chunk.len);
+                let message = Message::Reject { code, piece, offset, len };
+                self.actions.push_back(Action::Send { source: *source, message });
             }
         }
     }
@@ -73,34 +71,37 @@ impl Transfer {
         let allowed = self.limits.upload_to_peers;
         let have = self.pieces.have();
         // Whoever is not complete will want what is still on its way here.
-        let mut wanting: Vec<(SourceId, bool, Time)> = self
+        let mut wanting: Vec<SourceId> = self
             .peers
             .iter()
             .filter(|(_, peer)| allowed && !peer.leaving && !peer.have.is_full())
-            .map(|(source, peer)| (*source, peer.choked, peer.choke_changed))
+            .map(|(source, _)| *source)
             .collect();
         if wanting.len() > MAX_UNCHOKED {
-            wanting.retain(|(source, ..)| {
-                self.peers.get(source).is_some_and(|peer| have.has_beyond(&peer.have))
-            });
+            wanting.retain(|source| self.peers.get(source).is_some_and(|peer| have.has_beyond(&peer.have)));
             // First those whose turn is not over, then those who have waited longest.
-            wanting.sort_by_key(|(_, choked, since)| {
-                let in_turn = !choked && now.since(*since) < TURN;
-                (!in_turn, !choked, *since)
+            wanting.sort_by_key(|source| {
+                self.peers.get(source).map(|peer| {
+                    let in_turn = !peer.serving.choked && now.since(peer.serving.since) < TURN;
+                    (!in_turn, !peer.serving.choked, peer.serving.since)
+                })
             });
             wanting.truncate(MAX_UNCHOKED);
         }
-        let mut news = Vec::new();
+        wanting.sort_unstable();
         for (source, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.leaving) {
-            let serve = wanting.iter().any(|(chosen, ..)| chosen == source);
-            if peer.choked == serve {
-                (peer.choked, peer.choke_changed) = (!serve, now);
-                if !serve {
-                    peer.wanted.clear();
-                }
-                news.push((*source, if serve { Message::Unchoke } else { Message::Choke }));
+            let serve = wanting.binary_search(source).is_ok();
+            if peer.serving.choked != serve {
+                continue;
+            }
+            let (said, message) = if serve {
+                (peer.serving.unchoke(now), Message::Unchoke)
+            } else {
+                (peer.serving.choke(now), Message::Choke)
+            };
+            if said {
+                self.actions.push_back(Action::Send { source: *source, message });
             }
         }
-        news.into_iter().for_each(|(source, message)| self.send(source, message));
     }
 }

@@ -30,7 +30,8 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(tcp: TcpStream, agreed: Agreed, pool: &BufferPool) -> Result<Self, TransportError> {
-        let remote = tcp.peer_addr().map_err(|source| TransportError::Option { name: "peer name", source })?;
+        let remote =
+            tcp.peer_addr().map_err(|source| TransportError::Option { name: "peer name", source })?;
         let local = tcp.local_addr().map_err(|source| TransportError::Option { name: "name", source })?;
         let (stream, counters) = (Arc::new(tcp), Arc::new(Counters::default()));
         counters.add_wire_in(agreed.wire.0);
@@ -170,5 +171,78 @@ impl Path {
 
     fn stream(&self) -> Result<Arc<TcpStream>, TransportError> {
         self.stream.upgrade().ok_or(TransportError::Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerage_content::PieceIndex;
+    use peerage_wire::{DataHead, Message};
+    use rustls::ExtractedSecrets;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::Incoming;
+    use crate::record::MAX_RECORDS;
+    use crate::record::tests::keys;
+
+    /// Two ends that agreed on keys without a handshake; `next` is the number of the next record.
+    async fn pair(next: u64, pools: [&BufferPool; 2]) -> [Connection; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (one, two) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let end = |tcp, pool| {
+            let peer = PeerId::from_bytes([0; 32]);
+            let secrets = Some(ExtractedSecrets { tx: keys(next), rx: keys(next) });
+            let agreed = Agreed { peer, secrets, early: Vec::new(), binding: [0; 32], wire: (0, 0) };
+            Connection::new(tcp, agreed, pool).unwrap()
+        };
+        [end(one.unwrap(), pools[0]), end(two.unwrap().0, pools[1])]
+    }
+
+    #[tokio::test]
+    async fn used_up_keys_end_the_connection_between_frames() {
+        let pool = BufferPool::default();
+        let [one, two] = pair(MAX_RECORDS - 300, [&pool, &pool]).await;
+        let ((_one_reader, mut writer), (mut reader, _two_writer)) = (one.split(), two.split());
+        let mut sent = 0;
+        let error = loop {
+            if let Err(error) = writer.send(&Message::Ping).await {
+                break error;
+            }
+            writer.flush().await.unwrap();
+            sent += 1;
+        };
+        assert!(matches!(error, TransportError::RecordLimit));
+        // Refused, not torn: what was begun has been sent whole, and there is room for an orderly end.
+        writer.close().await.unwrap();
+        for _ in 0..sent {
+            assert_eq!(reader.next().await.unwrap(), Incoming::Message(Message::Ping));
+        }
+        assert!(matches!(reader.next().await, Err(TransportError::Closed)));
+        assert!(sent > 0);
+    }
+
+    #[tokio::test]
+    async fn idle_connections_hold_no_buffers() {
+        let pools = [BufferPool::default(), BufferPool::default()];
+        let [one, two] = pair(0, [&pools[0], &pools[1]]).await;
+        let ((_one_reader, mut writer), (mut reader, _two_writer)) = (one.split(), two.split());
+        assert_eq!((pools[0].spare(), pools[1].spare()), (0, 0));
+        let head = DataHead { piece: PieceIndex(0), offset: 0, len: 9 };
+        writer.send_data(head, b"something").await.unwrap();
+        assert_eq!(pools[0].spare(), 0);
+        writer.flush().await.unwrap();
+        assert_eq!(pools[0].spare(), 1);
+        assert_eq!(reader.next().await.unwrap(), Incoming::Data(head));
+        assert_eq!(pools[1].spare(), 0);
+        reader.skip_payload().await.unwrap();
+        // The reader knows that there is nothing more once it waits.
+        tokio::select! {
+            biased;
+            _ = reader.next() => unreachable!("nothing was sent"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(pools[1].spare(), 1);
     }
 }

@@ -161,7 +161,9 @@ impl Inbox {
                 self.empty += 1;
                 return Ok(0);
             }
-            Ok((Record::Data, 0)) => (End::Failed, TransportError::UnexpectedRecord { what: "33rd without content" }),
+            Ok((Record::Data, 0)) => {
+                (End::Failed, TransportError::UnexpectedRecord { what: "33rd without content" })
+            }
             Ok((Record::Data, len)) => {
                 self.empty = 0;
                 return Ok(len);

@@ -134,17 +134,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what is sealed and gives the buffer back. Cancel-safe.
+    /// Sends what is sealed; there must be no open record. Cancel-safe.
     async fn drain(&mut self) -> Result<(), TransportError> {
         while self.sent < self.sealed {
             poll_fn(|cx| self.stream.poll_write_ready(cx)).await.map_err(TransportError::Send)?;
             self.try_drain()?;
         }
-        self.release();
         Ok(())
     }
 
-    /// Sends what is sealed as far as the socket takes it now.
+    /// Sends what is sealed as far as the socket takes it now; gives the buffer back if that is all.
     fn try_drain(&mut self) -> Result<(), TransportError> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         while self.sent < self.sealed {
@@ -153,18 +152,19 @@ impl Outbox {
                     self.sent += len;
                     self.counters.add_wire_out(len as u64);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(TransportError::Send(error)),
             }
         }
+        self.release();
         Ok(())
     }
 
+    /// Everything has been sent: the buffer goes back.
     fn release(&mut self) {
+        debug_assert_eq!(self.open, 0, "an open record stands behind what was sent");
         (self.sent, self.sealed) = (0, 0);
-        if self.open == 0
-            && let Some(buffer) = self.buffer.take()
-        {
+        if let Some(buffer) = self.buffer.take() {
             self.pool.put(buffer);
         }
     }
@@ -174,7 +174,8 @@ impl Outbox {
         let len = poll_fn(|cx| {
             loop {
                 ready!(self.stream.poll_write_ready(cx))?;
-                let pending = self.buffer.as_deref().map_or(&[][..], |buffer| &buffer[self.sent..self.sealed]);
+                let pending =
+                    self.buffer.as_deref().map_or(&[][..], |buffer| &buffer[self.sent..self.sealed]);
                 match self.stream.try_write_vectored(&[IoSlice::new(pending), IoSlice::new(bytes)]) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => return Poll::Ready(done),

@@ -94,7 +94,7 @@ impl Sealer {
         self.0
             .key
             .seal_out_of_place_scatter(nonce, Aad::from(*header), plain, cipher, &[kind], trailer)
-            .map_err(|_| TransportError::BadRecord)
+            .map_err(|_| unsealed())
     }
 
     /// Seals the `len` bytes of plaintext that stand at `HEADER` in `out`.
@@ -109,8 +109,12 @@ impl Sealer {
         self.0
             .key
             .seal_in_place_scatter(nonce, Aad::from(*header), cipher, &[kind], trailer)
-            .map_err(|_| TransportError::BadRecord)
+            .map_err(|_| unsealed())
     }
+}
+
+fn unsealed() -> TransportError {
+    TransportError::Send(std::io::Error::other("record cannot be sealed"))
 }
 
 /// Header, ciphertext of the content, and ciphertext of the content type with the tag.
@@ -207,4 +211,124 @@ fn content(plain: &[u8]) -> Result<(u8, usize), TransportError> {
         return Err(TransportError::RecordLength { found: at });
     }
     Ok((plain[at], at))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use rustls::crypto::cipher::{AeadKey, Iv};
+
+    use super::*;
+
+    /// Keys whose next record has the number `next`.
+    pub(crate) fn keys(next: u64) -> (u64, ConnectionTrafficSecrets) {
+        let (key, iv) = (AeadKey::from([7; 32]), Iv::new([9; NONCE]));
+        (next, ConnectionTrafficSecrets::Aes256Gcm { key, iv })
+    }
+
+    fn pair() -> (Sealer, Opener) {
+        (Sealer::new(keys(3)).unwrap(), Opener::new(keys(3)).unwrap())
+    }
+
+    fn seal(sealer: &mut Sealer, kind: u8, plain: &[u8]) -> Vec<u8> {
+        let mut record = vec![0; HEADER + plain.len() + TRAILER];
+        sealer.seal_from(kind, plain, &mut record).unwrap();
+        record
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(plain in prop::collection::vec(any::<u8>(), 0..MAX_PLAIN), kind in 1_u8..) {
+            let (mut sealer, mut opener) = pair();
+            let record = seal(&mut sealer, kind, &plain);
+            prop_assert_eq!(ciphertext_len(*record.first_chunk().unwrap()).unwrap(), record.len() - HEADER);
+            let mut out = vec![0xee; opened_len(record.len())];
+            prop_assert_eq!(opener.open_to(&record, &mut out).unwrap(), (kind, plain.len()));
+            prop_assert_eq!(&out[..plain.len()], &plain[..]);
+
+            // The same content again, sealed and opened in place: another record, since its number is another.
+            let mut again = [&[0; HEADER][..], &plain, &[0; TRAILER]].concat();
+            sealer.seal_in_place(kind, plain.len(), &mut again).unwrap();
+            prop_assert_ne!(&again[HEADER..], &record[HEADER..]);
+            prop_assert_eq!(opener.open_in_place(&mut again).unwrap(), (kind, plain.len()));
+            prop_assert_eq!(&again[HEADER..][..plain.len()], &plain[..]);
+        }
+
+        #[test]
+        fn any_change_is_noticed(
+            plain in prop::collection::vec(any::<u8>(), 0..100),
+            at in any::<prop::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            let mut record = seal(&mut pair().0, DATA, &plain);
+            record[at.index(plain.len() + HEADER + TRAILER)] ^= 1 << bit;
+            let mut out = vec![0; record.len()];
+            prop_assert!(pair().1.open_to(&record, &mut out).is_err());
+            prop_assert!(pair().1.open_in_place(&mut record).is_err());
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..60), room in 0_usize..60) {
+            if let Some(header) = bytes.first_chunk() {
+                let _ = ciphertext_len(*header);
+            }
+            prop_assert!(pair().1.open_to(&bytes, &mut vec![0; room]).is_err());
+            prop_assert!(pair().1.open_in_place(&mut bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn records_come_once_and_in_order() {
+        let (mut sealer, mut opener) = pair();
+        let [first, second] = [b"one", b"two"].map(|plain| seal(&mut sealer, DATA, plain));
+        opener.open_in_place(&mut first.clone()).unwrap();
+        assert!(matches!(opener.open_in_place(&mut first.clone()), Err(TransportError::BadRecord)));
+        let mut opener = pair().1;
+        assert!(matches!(opener.open_in_place(&mut second.clone()), Err(TransportError::BadRecord)));
+    }
+
+    #[test]
+    fn padding_is_taken_off() {
+        // Content type 0 is a byte of padding; the real one stands before it.
+        let (mut sealer, mut opener) = pair();
+        let mut record = seal(&mut sealer, 0, b"abc\x17\0\0");
+        assert_eq!(opener.open_in_place(&mut record).unwrap(), (DATA, 3));
+        let mut only_padding = seal(&mut sealer, 0, &[0; 9]);
+        assert!(matches!(
+            opener.open_in_place(&mut only_padding),
+            Err(TransportError::UnexpectedRecord { what: "no content type" })
+        ));
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let header = |len: u16| [DATA, 3, 3, len.to_be_bytes()[0], len.to_be_bytes()[1]];
+        for (len, allowed) in [(16, false), (17, true), (16_640, true), (16_641, false)] {
+            assert_eq!(ciphertext_len(header(len)).is_ok(), allowed, "{len}");
+        }
+        let (mut sealer, _) = pair();
+        let too_long = vec![0; MAX_PLAIN + 1];
+        assert!(sealer.seal_from(DATA, &too_long, &mut vec![0; MAX_SEALED + 1]).is_err());
+        assert!(sealer.seal_from(DATA, b"abc", &mut [0; 9]).is_err());
+        // A record of the longest allowed ciphertext with more content than a plaintext may have.
+        let mut record = [&header(16_640)[..], &[1; MAX_PLAIN + 256]].concat();
+        let Direction { key, offset, .. } = Direction::new(keys(0)).unwrap();
+        let (head, body) = record.split_first_chunk_mut::<HEADER>().unwrap();
+        let (body, tag_at) = body.split_last_chunk_mut::<TAG>().unwrap();
+        let nonce = Nonce::assume_unique_for_key(offset);
+        tag_at
+            .copy_from_slice(key.seal_in_place_separate_tag(nonce, Aad::from(*head), body).unwrap().as_ref());
+        let error = Opener::new(keys(0)).unwrap().open_in_place(&mut record).unwrap_err();
+        assert!(matches!(error, TransportError::RecordLength { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_key_has_its_day() {
+        let (mut sealer, mut opener) = (Sealer::new(keys(MAX_RECORDS - 1)).unwrap(), pair().1);
+        assert_eq!(sealer.left(), 1);
+        seal(&mut sealer, DATA, b"the last");
+        assert!(matches!(sealer.seal_from(DATA, b"", &mut [0; 22]), Err(TransportError::RecordLimit)));
+        opener.0.next = MAX_RECORDS;
+        assert!(matches!(opener.open_in_place(&mut [0; 40]), Err(TransportError::RecordLimit)));
+    }
 }

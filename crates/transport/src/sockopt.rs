@@ -167,15 +167,36 @@ pub(crate) fn path_info(socket: &impl AsFd) -> Result<PathInfo, TransportError> 
 fn get(socket: BorrowedFd<'_>, level: i32, name: i32, raw: &mut [u8]) -> io::Result<usize> {
     let mut len = raw.len() as libc::socklen_t;
     // SAFETY: the descriptor is borrowed for the call; `raw` is writable for `len` bytes, more the kernel does not write.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, name, raw.as_mut_ptr().cast(), &raw mut len)
-    };
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, raw.as_mut_ptr().cast(), &raw mut len) };
     if result == 0 { Ok(len as usize) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_read_back_as_they_were_set() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        prepare(&socket).unwrap();
+        let options = SockRef::from(&socket);
+        assert!(options.tcp_nodelay().unwrap() && options.keepalive().unwrap());
+        assert_eq!(options.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);
+        assert_eq!(options.tcp_user_timeout().unwrap(), Some(IDLE_TIMEOUT));
+        assert_eq!(options.tcp_keepalive_time().unwrap(), IDLE_TIMEOUT);
+        set_lower_effort(&socket, socket.local_addr().unwrap(), true).unwrap();
+        assert_eq!(options.tos_v4().unwrap(), DSCP_LE);
+        assert_eq!(pacing(&socket).unwrap(), None);
+    }
+
+    #[test]
+    fn an_option_that_fails_is_named() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let error = path_info(&socket).unwrap_err();
+        assert!(matches!(error, TransportError::Option { name: "TCP_INFO", .. }), "{error:?}");
+    }
 
     #[test]
     fn short_and_unsampled_infos_parse() {

@@ -1,5 +1,7 @@
 //! Who gets a connection, and who does not.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy knows tests only by their attribute")]
+
 mod common;
 
 use std::io::{Read as _, Write as _};
@@ -75,13 +77,12 @@ async fn a_client_needs_the_protocol() {
 async fn an_ordinary_tls_client_is_refused() {
     let listener = Listener::bind(loopback()).unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(
-        rustls::crypto::aws_lc_rs::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(rustls::RootCertStore::empty())
-    .with_no_client_auth();
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
     config.alpn_protocols = vec![b"peerage/1".to_vec()];
     let tcp = tokio::net::TcpStream::connect(addr).await.unwrap();
     let client = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
@@ -111,7 +112,8 @@ async fn refused(bytes: &[u8]) -> (TransportError, Vec<u8>) {
 #[tokio::test]
 async fn strangers_are_refused() {
     let not_tls = |error: &TransportError| matches!(error, TransportError::Handshake { what: "not TLS" });
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x13BitTorrent protocol", &[0; 100], &[0x16, 9, 9, 9, 9]] {
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x13BitTorrent protocol", &[0; 100], &[0x16, 9, 9, 9, 9]]
+    {
         let (error, answer) = refused(bytes).await;
         assert!(not_tls(&error), "{error:?}");
         assert!(answer.is_empty());

@@ -67,7 +67,6 @@ struct Actor {
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
-    sealed: bool,
     share: bool,
     limits: Limits,
     reasons: Vec<String>,
@@ -88,12 +87,12 @@ pub(crate) fn spawn(
     let (status, status_out) = watch::channel(Arc::new(ContentStatus::default()));
     let busy = content.busy()?;
     let notes = content.notes();
-    let sealed = content.info().sealed;
     let limits = Limits::default();
     let mut seed = [0; 8];
     // Without randomness the engine's choices are the same as another device's: worse spread, nothing broken.
     let _ = getrandom::fill(&mut seed);
     let transfer = Transfer::new(Start {
+        me: shared.identity.peer(),
         layout: content.layout(),
         have: content.have(),
         partial: content.partials(),
@@ -125,7 +124,6 @@ pub(crate) fn spawn(
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
-        sealed,
         share: false,
         limits,
         reasons: Vec::new(),
@@ -218,6 +216,9 @@ impl Actor {
         }
         self.save_counters();
         self.show();
+        if !self.transfer.is_complete() {
+            self.shared.announcer.poke(self.id());
+        }
         // The writers need a moment to say goodbye; dropping the links ends what is left of them.
         let goodbye = async {
             for link in self.links.values() {
@@ -257,7 +258,7 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Join(want) => self.join(want),
+            Command::Join(want) => self.join(*want),
             Command::Leave { want } => self.leave(want),
             Command::Swarm(item) => self.discovered(item),
             Command::Connected(admitted) => self.connected(*admitted),
@@ -481,21 +482,27 @@ impl Actor {
     }
 
     fn complete(&mut self) {
-        for (source, http) in &self.http {
-            let _ = source;
+        for http in self.http.values() {
             if let Some(rate) = self.transfer.http_rate(SourceKind::Cdn) {
                 self.shared.learn_origin_rate(&host_key(&http.url), rate);
             }
         }
-        let (content, unix) = (self.content.clone(), self.shared.clock.unix());
         self.save_counters();
-        let sealed = tokio::task::block_in_place(|| content.seal(unix));
-        match sealed {
-            Ok(()) => self.sealed = true,
-            Err(error) => self.disk_trouble(Arc::new(error)),
-        }
         self.shared.announcer.poke(self.id());
         self.show();
+        self.seal();
+    }
+
+    /// Syncs the complete content to the disk, beside everything else: whoever waits for the file need not wait for
+    /// that. After a power cut before its end the pieces are hashed again.
+    fn seal(&self) {
+        let (content, unix, commands) = (self.content.clone(), self.shared.clock.unix(), self.commands.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = content.seal(unix) {
+                // The actor's queue is its own affair; a lost word means that sealing is tried at the next start.
+                let _ = commands.try_send(Command::Trouble(Arc::new(error)));
+            }
+        });
     }
 
     // === Policy ===
@@ -541,7 +548,6 @@ impl Actor {
         let verified = if have.contains(last) { full - short } else { full };
         let status = ContentStatus {
             complete: self.transfer.is_complete(),
-            sealed: self.sealed,
             verified_bytes: verified.min(size),
             received,
             sent,

@@ -37,8 +37,6 @@ pub(crate) struct PeerRow {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContentStatus {
     pub(crate) complete: bool,
-    /// Complete, synced and ready to be delivered.
-    pub(crate) sealed: bool,
     pub(crate) verified_bytes: u64,
     /// Bytes received by kind of source, over restarts.
     pub(crate) received: ByKind,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use peerage_api::agent::{DownloadEvent, DownloadRequest};
 use peerage_api::{ApiError, Code};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::Failure;
 use crate::downloads::{Caller, DownloadState};
@@ -36,23 +36,23 @@ pub(crate) async fn download(
 }
 
 async fn next_event(shared: &Arc<Shared>, caller: &mut Caller) -> DownloadEvent {
+    let due = Instant::now() + EVERY;
     loop {
         let state = Arc::clone(&caller.state.borrow_and_update());
         if let Some(end) = &state.end {
             return last_event(shared, &state, end.clone()).await;
         }
-        let told = !state.status.file_id.is_empty();
-        let changed = caller.state.changed().await.is_ok();
-        if told && changed && caller.state.borrow().end.is_none() {
-            sleep(EVERY).await;
-            let status = Box::new(caller.state.borrow().status.clone());
-            if caller.state.borrow().end.is_none() {
-                return DownloadEvent::Progress { status };
-            }
+        let status = || Box::new(state.status.clone());
+        if Instant::now() >= due && !state.status.file_id.is_empty() {
+            return DownloadEvent::Progress { status: status() };
         }
-        if !changed && caller.state.borrow().end.is_none() {
-            let error = ApiError::new(Code::Internal, "the download ended unexpectedly");
-            return DownloadEvent::Failed { error, status: Box::new(state.status.clone()) };
+        // The end is told at once, progress when it is due.
+        tokio::select! {
+            changed = caller.state.changed() => if changed.is_err() {
+                let error = ApiError::new(Code::Internal, "the download ended unexpectedly");
+                return DownloadEvent::Failed { error, status: status() };
+            },
+            () = sleep_until(due), if Instant::now() < due => {}
         }
     }
 }

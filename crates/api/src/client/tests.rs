@@ -1,3 +1,5 @@
+//! Tests of the room's client part.
+
 use std::convert::Infallible;
 use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;

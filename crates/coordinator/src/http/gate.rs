@@ -111,9 +111,7 @@ fn administrator(state: &Parts, headers: &HeaderMap) -> Result<(), Failure> {
     let text = bearer(headers)?;
     let secret: [u8; 16] = match text.parse::<EnrolToken>() {
         Ok(token) => token.secret,
-        Err(_) => {
-            URL_SAFE_NO_PAD.decode(text).ok().and_then(|raw| raw.try_into().ok()).ok_or_else(denied)?
-        }
+        Err(_) => URL_SAFE_NO_PAD.decode(text).ok().and_then(|raw| raw.try_into().ok()).ok_or_else(denied)?,
     };
     if bool::from(secret.ct_eq(&state.admin.secret)) { Ok(()) } else { Err(denied()) }
 }

@@ -28,7 +28,8 @@ pub(super) async fn nowhere() -> Failure {
     Failure::new(Code::NotFound, "there is no such endpoint")
 }
 
-pub(super) async fn health(State(state): State<Shared>) -> Answer<Health> {
+// Rate-limited like the other two that anybody may ask: counting is not free.
+pub(super) async fn health(State(state): State<Shared>, Door(_): Door) -> Answer<Health> {
     ok(Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         contents: state.records.count().await?,

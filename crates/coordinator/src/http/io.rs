@@ -32,7 +32,8 @@ impl<T: Serialize> IntoResponse for Output<T> {
     fn into_response(self) -> Response {
         let Self(status, value) = self;
         match serde_json::to_vec(&value) {
-            Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
+            Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+                .into_response(),
             Err(error) => {
                 tracing::error!(%error, "answer cannot be written");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -45,7 +45,14 @@ struct Routes {
 }
 
 impl Routes {
-    fn add<H, T>(mut self, (filter, method): (MethodFilter, Method), path: &'static str, auth: Auth, body: usize, handler: H) -> Self
+    fn add<H, T>(
+        mut self,
+        (filter, method): (MethodFilter, Method),
+        path: &'static str,
+        auth: Auth,
+        body: usize,
+        handler: H,
+    ) -> Self
     where
         H: Handler<T, Shared>,
         T: 'static,
@@ -82,7 +89,10 @@ fn routes(state: Shared) -> Routes {
 
 /// The router over all routes.
 pub(crate) fn router(state: Shared) -> Router {
-    let Routes { router, state, .. } = routes(state);
+    let Routes { router, state, listed } = routes(state);
+    for Listed { method, path, auth } in listed {
+        tracing::debug!(%method, path, ?auth, "route");
+    }
     router.fallback(h::nowhere).method_not_allowed_fallback(h::nowhere).with_state(state)
 }
 

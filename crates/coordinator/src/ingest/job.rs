@@ -6,7 +6,7 @@ use peerage_content::{Digester, ScopeSet, Validators};
 use peerage_origin::{ErrorKind, Known, OriginError, OriginInfo, RangeBody, RangeRequest, SourceUrl};
 use tokio::sync::watch;
 
-use super::{Cause, REFETCH, RECHECK, Refused, Shared, Stage};
+use super::{Cause, RECHECK, REFETCH, Refused, Shared, Stage};
 use crate::records::{New, Record, RecordsError};
 
 /// A broken fetch is taken up where it broke this many times without progress.

@@ -82,14 +82,7 @@ pub(super) struct Swarm<S> {
 
 impl<S: BuildHasher> Swarm<S> {
     pub(super) fn new(hasher: S) -> Self {
-        Self {
-            members: Vec::new(),
-            index: HashTable::new(),
-            hasher,
-            next_ordinal: 0,
-            gone: 0,
-            circles: None,
-        }
+        Self { members: Vec::new(), index: HashTable::new(), hasher, next_ordinal: 0, gone: 0, circles: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -158,7 +151,12 @@ impl<S: BuildHasher> Swarm<S> {
         let after = member.party();
         match &mut self.circles {
             Some(circles) if before != Some(after) => {
-                move_between(circles, slot, before.map_or([None; 6], |party| circles_of(&party)), circles_of(&after));
+                move_between(
+                    circles,
+                    slot,
+                    before.map_or([None; 6], |party| circles_of(&party)),
+                    circles_of(&after),
+                );
             }
             Some(_) => {}
             None => self.draw_circles(),
@@ -228,7 +226,8 @@ impl<S: BuildHasher> Swarm<S> {
                 let both = ScopeSet::from_bits(member.scopes.bits() & asker.scopes.bits());
                 let same = member.peer == asker.peer;
                 let site = both.contains(Scope::Lan) && member.site == asker.site;
-                let group = both.contains(Scope::Group) && member.group.is_some() && member.group == asker.group;
+                let group =
+                    both.contains(Scope::Group) && member.group.is_some() && member.group == asker.group;
                 !member.gone && (same || site || group || both.contains(Scope::Internet))
             });
             let (members, seeds) = near.fold((0, 0), |(m, s), member| (m + 1, s + usize::from(member.seed)));

@@ -74,12 +74,17 @@ pub(crate) mod conformance {
         let first = catalog.next_serial().await.unwrap();
         assert!(catalog.next_serial().await.unwrap() > first);
 
-        let (old, new) = (record(1, &["http://a/", "http://b/"], 10, 500), record(2, &["http://a/"], 11, 900));
+        let (old, new) =
+            (record(1, &["http://a/", "http://b/"], 10, 500), record(2, &["http://a/"], 11, 900));
         catalog.put(&old).await.unwrap();
         catalog.put(&new).await.unwrap();
         assert_eq!(catalog.by_url("http://a/").await.unwrap(), text(&new));
         assert_eq!(catalog.by_url("http://b/").await.unwrap(), text(&old));
-        assert_eq!(catalog.by_id(id(1)).await.unwrap(), text(&old), "reachable by id though its url moved on");
+        assert_eq!(
+            catalog.by_id(id(1)).await.unwrap(),
+            text(&old),
+            "reachable by id though its url moved on"
+        );
         assert_eq!(catalog.by_sha256(sha(2)).await.unwrap(), text(&new));
         assert_eq!(catalog.count().await.unwrap(), 2);
 
@@ -92,7 +97,9 @@ pub(crate) mod conformance {
         let terms = catalog.terms(&[id(2), id(7), id(1)]).await.unwrap();
         let of = |scopes, not_after| Some(Terms { scopes: ScopeSet::from_bits(scopes), not_after });
         assert_eq!(terms, [of(2, 900), None, of(1, 500)]);
-        let many: Vec<_> = (0..1000u32).map(|n| ContentId::from_bytes([n.to_be_bytes(); 8].as_flattened().try_into().unwrap())).collect();
+        let many: Vec<_> = (0..1000u32)
+            .map(|n| ContentId::from_bytes([n.to_be_bytes(); 8].as_flattened().try_into().unwrap()))
+            .collect();
         assert_eq!(catalog.terms(&many).await.unwrap(), vec![None; 1000]);
 
         catalog.forget_url("http://a/", 10).await.unwrap();

@@ -78,7 +78,8 @@ impl Sqlite {
         if found > known {
             return Err(StoreError::Newer { path: path.to_owned(), found, known });
         }
-        for (index, step) in MIGRATIONS.iter().copied().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
+        for (index, step) in MIGRATIONS.iter().copied().enumerate().skip(usize::try_from(found).unwrap_or(0))
+        {
             let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
             sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(fail)?;
             // A pragma takes no parameters; the number is our own.

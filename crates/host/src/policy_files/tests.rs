@@ -1,3 +1,5 @@
+//! Tests of the room's policy files part.
+
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};

@@ -1,3 +1,5 @@
+//! Tests of the room's origin part.
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Tests of the room's answer part.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;

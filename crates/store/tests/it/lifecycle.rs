@@ -236,6 +236,12 @@ fn import_takes_what_is_right() {
     assert_eq!((report.offered, report.verified, content.info().sealed), (4, 3, false));
     sample.check(&content);
 
+    // Wrong bytes do not spoil right blocks that came from elsewhere.
+    sample.write_blocks(&content, 1, 1, 5).unwrap();
+    let (content, report) = store.import(&File::open(&path).unwrap(), &sample.map, NOW).unwrap();
+    assert_eq!((report.offered, report.verified), (1, 0));
+    assert_eq!(content.partial(PieceIndex(1)), BlockSet(0b11_1110));
+
     std::fs::write(&path, &sample.bytes).unwrap();
     // Blocks from elsewhere, one of them wrong, must not keep the right piece out.
     content.write(PieceIndex(1), 0, &spoilt[MIB..MIB + BLOCK]).unwrap();

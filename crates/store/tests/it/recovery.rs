@@ -1,7 +1,7 @@
 //! Restarts with state files that lie, and power cuts.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use peerage_content::{BlockSet, PieceIndex};
@@ -21,6 +21,7 @@ fn part(dir: &Path, sample: &Sample) {
 }
 
 fn spoil(path: &Path, at: u64, bytes: &[u8]) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
 }
 
@@ -96,6 +97,24 @@ fn after_a_power_cut_sealed_contents_are_trusted() {
 }
 
 #[test]
+fn a_seal_does_not_vouch_for_pieces_that_are_not_claimed() {
+    let temp = tempfile::tempdir().unwrap();
+    let sample = Sample::new(3 * MIB, 12);
+    part(temp.path(), &sample);
+    let pieces = content_dir(temp.path(), sample.id()).join("pieces");
+    let old = std::fs::read(&pieces).unwrap();
+    {
+        let content = open(temp.path()).get(sample.id()).unwrap().unwrap();
+        sample.finish(&content);
+        content.seal(NOW).unwrap();
+    }
+    std::fs::write(&pieces, old).unwrap();
+    let content = open(temp.path()).get(sample.id()).unwrap().unwrap();
+    assert!(!content.info().sealed && content.have().iter().eq([PieceIndex(0), PieceIndex(2)]));
+    sample.finish(&content);
+}
+
+#[test]
 fn a_lost_map_is_made_again_or_waited_for() {
     let temp = tempfile::tempdir().unwrap();
     let sample = Sample::new(3 * MIB, 5);
@@ -153,6 +172,19 @@ fn a_lost_progress_file_costs_a_look_at_the_data() {
 }
 
 #[test]
+fn data_cut_short_is_not_filled_up_with_zeros_and_believed() {
+    let temp = tempfile::tempdir().unwrap();
+    let sample = Sample::new(3 * MIB, 11);
+    part(temp.path(), &sample);
+    let data = content_dir(temp.path(), sample.id()).join("data");
+    OpenOptions::new().write(true).open(data).unwrap().set_len(2 * MIB as u64 + 7).unwrap();
+    let content = open(temp.path()).get(sample.id()).unwrap().unwrap();
+    sample.write_blocks(&content, 1, 0, 1).unwrap();
+    assert!(content.have().iter().eq([PieceIndex(0)]));
+    sample.finish(&content);
+}
+
+#[test]
 fn leavings_are_swept_and_strangers_left_alone() {
     let temp = tempfile::tempdir().unwrap();
     let sample = Sample::new(MIB, 8);
@@ -161,7 +193,10 @@ fn leavings_are_swept_and_strangers_left_alone() {
     std::fs::create_dir(shelf.join(format!("{}.new", sample.id()))).unwrap();
     std::fs::create_dir_all(shelf.join(format!("{}.gone/deep", sample.id()))).unwrap();
     std::fs::create_dir(shelf.join("lost+found")).unwrap();
-    std::fs::create_dir_all(temp.path().join("cache/staging/.import-0")).unwrap();
+    // An import that was under way.
+    let staging = temp.path().join("cache/staging");
+    open(temp.path()).stage("s").unwrap().write_at(0, b"x").unwrap();
+    std::fs::rename(staging.join("s"), staging.join(".s-0")).unwrap();
     let outside = temp.path().join("outside");
     std::fs::write(&outside, b"kept").unwrap();
     // A content whose data is a symlink is neither served nor removed.
@@ -177,7 +212,7 @@ fn leavings_are_swept_and_strangers_left_alone() {
         std::fs::read_dir(&shelf).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, [sample.id().to_string().as_str(), "lost+found"]);
-    assert_eq!(std::fs::read_dir(temp.path().join("cache/staging")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0);
     linked.finish(&linked.create(&store));
     assert_eq!(std::fs::read(&outside).unwrap(), b"kept");
 }
@@ -259,8 +294,6 @@ proptest! {
         }
         // In an unsealed content of the same boot nothing but the store itself may have written, so it is not looked for.
         if spoilt && (sealed || !same_boot) {
-            use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(dir.join("data"), std::fs::Permissions::from_mode(0o600)).unwrap();
             spoil(&dir.join("data"), 100, b"spoilt");
             let file = OpenOptions::new().write(true).open(dir.join("data")).unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();

@@ -1,3 +1,5 @@
+//! Tests of the room's matching part.
+
 use std::num::NonZeroU64;
 
 use ipnet::IpNet;

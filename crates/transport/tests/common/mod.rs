@@ -1,6 +1,7 @@
 //! Peers for the tests: two of ours, and a foreign one that speaks TLS by the book of another implementation.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "clippy knows tests only by their attribute")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -8,7 +9,8 @@ use std::sync::Arc;
 
 use peerage_content::{PeerId, PieceIndex, SecretKey};
 use peerage_transport::{
-    Connection, Encryption, Identity, Listener, Options, TransportError, accept, connect,
+    Connection, Encryption, FrameReader, Identity, Incoming, Listener, Options, TransportError, accept,
+    connect,
 };
 use peerage_wire::DataHead;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -75,9 +77,28 @@ impl Numbers {
         self.next() % end
     }
 
+    /// 1 to 2^`bits`, every magnitude equally often.
+    pub fn size(&mut self, bits: u64) -> usize {
+        let magnitude = self.below(bits + 1);
+        1 + self.below(1 << magnitude) as usize
+    }
+
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(len).collect()
     }
+}
+
+/// A frame with a payload of `len` bytes, and that payload.
+pub fn frame(piece: u32, len: usize) -> (Vec<u8>, Vec<u8>) {
+    let payload = Numbers(u64::from(piece) + 1).bytes(len);
+    ([&data(piece, len).encode()[..], &payload].concat(), payload)
+}
+
+pub async fn expect_frame(reader: &mut FrameReader, piece: u32, payload: &[u8]) {
+    assert_eq!(reader.next().await.unwrap(), Incoming::Data(data(piece, payload.len())));
+    let mut got = vec![0; payload.len()];
+    reader.read_payload(&mut got).await.unwrap();
+    assert!(got == payload);
 }
 
 /// What a foreign client does.
@@ -121,7 +142,8 @@ impl Foreign {
         };
         config.alpn_protocols = manners.alpn.map(<[u8]>::to_vec).into_iter().collect();
         let name = ServerName::IpAddress(addr.ip().into());
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        tls.set_buffer_limit(None);
         Self { tls, tcp: TcpStream::connect(addr).unwrap() }
     }
 

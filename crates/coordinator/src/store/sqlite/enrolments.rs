@@ -11,14 +11,16 @@ const ENROL: &str = "enrol a device";
 impl Enrolments for Sqlite {
     fn add_token(&self, token: TokenTerms) -> Stored<'_, ()> {
         Box::pin(async move {
-            sqlx::query("INSERT INTO tokens (hash, created, expires, uses_left, standing) VALUES (?, ?, ?, ?, 0)")
-                .bind(&token.hash[..])
-                .bind(int(token.created))
-                .bind(token.expires.map(int))
-                .bind(token.uses.map(i64::from))
-                .execute(&self.pool)
-                .await
-                .map_err(query("add a token"))?;
+            sqlx::query(
+                "INSERT INTO tokens (hash, created, expires, uses_left, standing) VALUES (?, ?, ?, ?, 0)",
+            )
+            .bind(&token.hash[..])
+            .bind(int(token.created))
+            .bind(token.expires.map(int))
+            .bind(token.uses.map(i64::from))
+            .execute(&self.pool)
+            .await
+            .map_err(query("add a token"))?;
             Ok(())
         })
     }

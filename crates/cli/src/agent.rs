@@ -1,0 +1,105 @@
+//! `peerage agent`: the daemon on each device, in the foreground.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use peerage_agent::{Config, ConfigFile};
+use serde_json::json;
+
+use crate::daemon::Signals;
+use crate::exit::usage;
+use crate::output;
+
+/// Read when there is one (product §4).
+const CONFIG: &str = "/etc/peerage/agent.toml";
+
+/// Run the agent in the foreground: the daemon that downloads, keeps files and serves peers
+///
+/// One JSON line on stdout says when it is ready. It ends on SIGTERM or SIGINT after at most 5 s, on a second one at
+/// once.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Configuration file; its keys are the names of the flags below [default: /etc/peerage/agent.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the device's key and enrolment [default: /var/lib/peerage]. When given, cache and socket are in it
+    /// too unless they are given
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Directory of the verified files [default: /var/cache/peerage]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Where peers connect; port 0 takes a free one [default: 0.0.0.0:7680]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Unix socket of the local API [default: /run/peerage/agent.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The coordinator to join if that was not done before
+    #[arg(long, value_name = "URL")]
+    coordinator: Option<String>,
+    /// Enrolment token, or @FILE that holds it
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Directory of policy.toml and policy.d [default: /etc/peerage]
+    #[arg(long, value_name = "DIR")]
+    policy_dir: Option<PathBuf>,
+    /// Certificates (PEM) that origins may use beside the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    origin_ca: Vec<PathBuf>,
+}
+
+impl AgentArgs {
+    fn config(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None => default_file()?,
+        };
+        let flags = ConfigFile {
+            data_dir: self.data_dir,
+            cache_dir: self.cache_dir,
+            listen: self.listen,
+            socket: self.socket,
+            coordinator: self.coordinator,
+            token: self.token,
+            policy_dir: self.policy_dir,
+            origin_ca: (!self.origin_ca.is_empty()).then_some(self.origin_ca),
+        };
+        Ok(file.overridden_by(flags).into())
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<ConfigFile> {
+    ConfigFile::read(path).map_err(|error| usage(crate::exit::chain(&error.into())))
+}
+
+/// The host's configuration file; nothing when there is none.
+///
+/// # Errors
+/// It is there and cannot be used.
+pub(crate) fn default_file() -> anyhow::Result<ConfigFile> {
+    let path = Path::new(CONFIG);
+    if path.exists() { read(path) } else { Ok(ConfigFile::default()) }
+}
+
+pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let config = args.config()?;
+    let agent = tokio::select! {
+        agent = peerage_agent::build(config) => agent?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let ready = json!({
+        "ready": "agent",
+        "peers": agent.peers(),
+        "socket": agent.socket(),
+        "peer_id": agent.peer_id(),
+    });
+    let running = agent.spawn();
+    output::json_line(&ready)?;
+    signals.next().await;
+    signals.drain(running.drain()).await;
+    Ok(ExitCode::SUCCESS)
+}

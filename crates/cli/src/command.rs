@@ -1,0 +1,73 @@
+//! The subcommands (product §3), each in a file of its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{agent, completions, config, coordinator, enroll, files, get, publish, status};
+
+/// Peerage: a large file crosses the site's Internet link once; every other device gets it from its neighbours.
+#[derive(Debug, Parser)]
+#[command(name = "peerage", version, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as `peerage_agent=debug`. Default: warn
+    /// for commands, info for daemons
+    #[arg(long, global = true, value_name = "LEVEL", env = "PEERAGE_LOG")]
+    pub(crate) log: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Get(get::GetArgs),
+    Publish(publish::PublishArgs),
+    Status(status::StatusArgs),
+    Files(files::FilesArgs),
+    Config(config::ConfigArgs),
+    Enroll(enroll::EnrollArgs),
+    Agent(agent::AgentArgs),
+    Coordinator(coordinator::CoordinatorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Whether it runs until it is told to end, and so logs more than a command does.
+    pub(crate) const fn is_daemon(&self) -> bool {
+        match self {
+            Self::Agent(_) => true,
+            Self::Coordinator(args) => args.is_daemon(),
+            _ => false,
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Whatever it could not do; [`crate::exit`] says with which exit code that ends.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Get(args) => get::run(args).await,
+            Self::Publish(args) => publish::run(args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::Files(args) => files::run(args).await,
+            Self::Config(args) => config::run(args).await,
+            Self::Enroll(args) => enroll::run(args).await,
+            Self::Agent(args) => agent::run(args).await,
+            Self::Coordinator(args) => coordinator::run(args).await,
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,126 @@
+//! `peerage config`: every setting, what holds, who says so, and what it overrides.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::output;
+use crate::socket::{SocketArgs, reach};
+use crate::table::{Align, Table};
+
+/// Show every setting: what holds, which layer set it, what each lower layer says
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// What `GET /v1/config` answers, as far as it is shown.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    settings: Vec<Setting>,
+    policy_error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Setting {
+    name: String,
+    effective: Said,
+    lower: Vec<Said>,
+    note: Option<String>,
+}
+
+/// What one layer says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Said {
+    provider: String,
+    source: Option<String>,
+    text: String,
+}
+
+pub(crate) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
+    let answer: Value = args.socket.client().get("/v1/config").await.map_err(reach)?;
+    if args.json {
+        output::json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in lines(&serde_json::from_value(answer)?, crate::status::width()) {
+        output::line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(error) = &answer.policy_error {
+        lines.push("The newest policy files are not in force, the previous ones are:".to_owned());
+        lines.extend(output::printable_lines(error).lines().map(|line| format!("  {line}")));
+        lines.push(String::new());
+    }
+    let columns = [
+        ("SETTING", Align::Left),
+        ("VALUE", Align::Left),
+        ("SET BY", Align::Left),
+        ("INSTEAD OF", Align::Left),
+    ];
+    let mut table = Table::new(&columns);
+    for setting in &answer.settings {
+        let by = match &setting.effective.source {
+            Some(source) => format!("{} ({source})", setting.effective.provider),
+            None => setting.effective.provider.clone(),
+        };
+        let lower: Vec<_> =
+            setting.lower.iter().map(|said| format!("{} ({})", said.text, said.provider)).collect();
+        let cells = [&setting.name, &setting.effective.text, &by, &lower.join(", ")];
+        table.row(cells.map(|cell| output::printable(cell).into_owned()));
+        if let Some(note) = &setting.note {
+            table.note(format!("  {}", output::printable(note)));
+        }
+    }
+    lines.extend(table.lines(width));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn says_who_set_what_and_what_it_overrides() {
+        let said = |provider, text| json!({"Provider": provider, "Source": null, "Text": text, "Value": 1});
+        let answer = json!({
+            "Settings": [
+                {
+                    "Name": "download_mode", "Note": "deprecated",
+                    "Effective": {"Provider": "policy", "Source": "p.toml", "Text": "bypass", "Value": 100},
+                    "Lower": [said("admin", "group"), said("default", "lan")],
+                },
+                {"Name": "max_cache_age", "Note": null, "Effective": said("default", "3d"), "Lower": []},
+            ],
+            "DoConfig": {},
+            "PolicyError": "p.toml: line 1\x1b[0m\nunknown key",
+        });
+        let lines = lines(&serde_json::from_value(answer).unwrap(), None);
+        let expected = [
+            "The newest policy files are not in force, the previous ones are:",
+            "  p.toml: line 1\\u{1b}[0m",
+            "  unknown key",
+            "",
+            "SETTING        VALUE   SET BY           INSTEAD OF",
+            "download_mode  bypass  policy (p.toml)  group (admin), lan (default)",
+            "  deprecated",
+            "max_cache_age  3d      default",
+        ];
+        assert_eq!(lines, expected);
+    }
+}

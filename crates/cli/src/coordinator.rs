@@ -1,0 +1,169 @@
+//! `peerage coordinator`: the coordinator in the foreground; `peerage coordinator token`: a new enrolment token.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use peerage_api::coordinator::NewTokenRequest;
+use peerage_coordinator::{BuildError, Config};
+use peerage_policy::units::parse_duration;
+use serde_json::json;
+
+use crate::admin::AdminArgs;
+use crate::daemon::{DRAIN, Signals};
+use crate::exit::{chain, usage};
+use crate::output;
+
+/// Read when there is one (product §4).
+const CONFIG: &str = "/etc/peerage/coordinator.toml";
+
+/// Run the coordinator in the foreground, or make an enrolment token
+///
+/// One JSON line on stdout says when it is ready, and where the tokens are. It ends on SIGTERM or SIGINT after at most
+/// 5 s, on a second one at once.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct CoordinatorArgs {
+    #[command(subcommand)]
+    command: Option<CoordinatorCommand>,
+    /// Configuration file [default: /etc/peerage/coordinator.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of keys, tokens, catalog and piece maps [default: /var/lib/peerage/coordinator]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where devices connect; port 0 takes a free one [default: [::]:7690]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Certificate chain (PEM) of your own [default: self-signed, pinned by the tokens]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A host or network that files may be ingested from though it is not public: host, host:port, *.domain or CIDR;
+    /// may be repeated
+    #[arg(long, value_name = "RULE")]
+    ingest_allow: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CoordinatorCommand {
+    Token(TokenArgs),
+}
+
+/// Make an enrolment token and print it
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// How many devices may use it [default: any number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    uses: Option<u32>,
+    /// How long it is good for, such as 7d [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    valid: Option<Duration>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+impl CoordinatorArgs {
+    pub(crate) const fn is_daemon(&self) -> bool {
+        self.command.is_none()
+    }
+
+    fn config(self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => read(path)?,
+            None => default_config()?,
+        };
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.tls_cert = self.tls_cert.or(config.tls_cert);
+        config.tls_key = self.tls_key.or(config.tls_key);
+        config.ingest_allow.extend(self.ingest_allow);
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()));
+    let text = text.map_err(|error| usage(chain(&error)))?;
+    Config::from_toml(&text).map_err(|error| usage(format!("{}: {error}", path.display())))
+}
+
+/// The host's configuration; the defaults when there is none.
+///
+/// # Errors
+/// It is there and cannot be used.
+pub(crate) fn default_config() -> anyhow::Result<Config> {
+    let path = Path::new(CONFIG);
+    if path.exists() { read(path) } else { Ok(Config::default()) }
+}
+
+/// How a program on this host reaches a coordinator that listens on `address`.
+pub(crate) fn local_url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("https://{address}")
+}
+
+pub(crate) async fn run(mut args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    match args.command.take() {
+        None => serve(args.config()?).await,
+        Some(CoordinatorCommand::Token(args)) => token(args).await,
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let coordinator = tokio::select! {
+        built = config.build() => built.map_err(|error| match error {
+            BuildError::Config(error) => usage(error.to_string()),
+            error => error.into(),
+        })?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let ready = json!({
+        "ready": "coordinator",
+        "url": local_url(coordinator.address()),
+        "enroll_token_file": coordinator.enroll_token_path(),
+        "admin_token_file": coordinator.admin_token_path(),
+    });
+    let running = coordinator.spawn();
+    output::json_line(&ready)?;
+    signals.next().await;
+    // What is still under way is dropped a little before the limit, so that the database is closed within it.
+    signals.drain(running.drain(DRAIN.saturating_sub(Duration::from_secs(1)))).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn token(args: TokenArgs) -> anyhow::Result<ExitCode> {
+    let request = NewTokenRequest { uses: args.uses, valid_s: args.valid.map(|valid| valid.as_secs()) };
+    let made = args.admin.client()?.new_token(&request).await?;
+    if args.json { output::json(&made)? } else { output::line(&made.token)? }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_all_is_reached_at_this_host() {
+        for (listen, url) in [
+            ("0.0.0.0:7690", "https://127.0.0.1:7690"),
+            ("[::]:1", "https://[::1]:1"),
+            ("10.0.0.1:5", "https://10.0.0.1:5"),
+        ] {
+            assert_eq!(local_url(listen.parse().unwrap()), url);
+        }
+    }
+}

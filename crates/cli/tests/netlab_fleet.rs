@@ -1,0 +1,57 @@
+//! Eight devices behind one thin link, in network namespaces: the file crosses the link once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use peerage_testkit::{Site, random_file, same_file, wait_until};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn eight_devices_at_once_and_one_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(dir.path(), "100mbit").unwrap();
+    let (file, size) = (site.root().join("f.bin"), 64 * MIB);
+    random_file(&file, 5, size).unwrap();
+    let url = site.origin.url("f.bin");
+    site.fleet.publish(&file, &url).unwrap();
+    let devices: Vec<_> = (10..18).map(|n| site.device(n, "1gbit").unwrap()).collect();
+    let before = site.origin_counters().unwrap();
+    let outs: Vec<_> = devices.iter().map(|device| dir.path().join(format!("{}.out", device.name))).collect();
+    let jobs: Vec<_> =
+        devices.iter().zip(&outs).map(|(device, out)| device.begin_get(&url, out, &[]).unwrap()).collect();
+    for (job, out) in jobs.into_iter().zip(&outs) {
+        job.json().unwrap();
+        assert!(same_file(&file, out).unwrap(), "{}", out.display());
+    }
+    let sent = site.origin_counters().unwrap().since(before).tx_bytes;
+    // On the wire, with all headers.
+    assert!(sent <= size * 110 / 100, "the origin sent {sent} bytes for {size}");
+    let late = site.device(30, "1gbit").unwrap();
+    let out = dir.path().join("late.out");
+    let before = site.origin_counters().unwrap();
+    let status = late.get(&url, &out).unwrap();
+    assert!(same_file(&file, &out).unwrap());
+    let sent = site.origin_counters().unwrap().since(before).tx_bytes;
+    assert!(sent <= size * 2 / 100, "the origin sent {sent} bytes to the late device: {status}");
+}
+
+#[test]
+fn the_origin_vanishes_and_the_peers_finish() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut site = Site::new(dir.path(), "100mbit").unwrap();
+    let (file, size) = (site.root().join("f.bin"), 16 * MIB);
+    random_file(&file, 6, size).unwrap();
+    let url = site.origin.url("f.bin");
+    let record = site.fleet.publish(&file, &url).unwrap();
+    let id = record["FileId"].as_str().unwrap().to_owned();
+    let (seed, late) = (site.device(10, "1gbit").unwrap(), site.device(11, "1gbit").unwrap());
+    seed.get(&url, &dir.path().join("seed.out")).unwrap();
+    wait_until("the seed shares", Duration::from_secs(20), || {
+        seed.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    site.origin.process().kill().unwrap();
+    let out = dir.path().join("late.out");
+    late.get(&url, &out).unwrap();
+    assert!(same_file(&file, &out).unwrap());
+}

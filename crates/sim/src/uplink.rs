@@ -1,0 +1,174 @@
+//! An uplink that several flows share fairly: they take turns, a few blocks at a time, as TCP flows on a bottleneck do.
+//!
+//! The same model sends for devices (a flow is a connection) and for HTTP sources (a flow is a range).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use peerage_content::BLOCK_SIZE;
+use peerage_swarm::Time;
+
+use crate::link::{Link, mbit};
+
+/// Bytes of one flow on their way at most: the receiver's window. A slow receiver holds its flow back, nobody else's.
+const WINDOW: u64 = 4 << 20;
+
+/// Bytes `[at, end)` of the content, to be sent in order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) at: u64,
+    pub(crate) end: u64,
+    pub(crate) wrong: bool,
+}
+
+/// A few bytes that leave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quantum<F> {
+    pub(crate) flow: F,
+    pub(crate) at: u64,
+    pub(crate) len: u32,
+    pub(crate) wrong: bool,
+    /// Bytes of the job that ends with it.
+    pub(crate) ends: Option<u32>,
+    /// When its first and its last byte leave.
+    pub(crate) leaves: (Time, Time),
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    jobs: VecDeque<(Job, u32)>,
+    on_the_way: u64,
+    /// It is among those that take turns.
+    queued: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Uplink<F> {
+    pub(crate) link: Link,
+    /// Bytes that have left.
+    pub(crate) sent: u64,
+    /// Nothing leaves for now.
+    pub(crate) stopped: bool,
+    flows: BTreeMap<F, Flow>,
+    turns: VecDeque<F>,
+    sending: bool,
+}
+
+impl<F: Ord + Copy> Uplink<F> {
+    pub(crate) const fn new(rate: u64) -> Self {
+        Self {
+            link: Link::new(rate),
+            sent: 0,
+            stopped: false,
+            flows: BTreeMap::new(),
+            turns: VecDeque::new(),
+            sending: false,
+        }
+    }
+
+    /// Adds a job to a flow.
+    pub(crate) fn push(&mut self, flow: F, job: Job) {
+        self.flows.entry(flow).or_default().jobs.push_back((job, (job.end - job.at) as u32));
+        self.queue(flow);
+    }
+
+    /// Forgets what a flow has not sent.
+    pub(crate) fn close(&mut self, flow: F) {
+        self.flows.remove(&flow);
+        self.turns.retain(|turn| *turn != flow);
+    }
+
+    /// Forgets all flows; returns them.
+    pub(crate) fn close_all(&mut self) -> Vec<F> {
+        self.turns.clear();
+        std::mem::take(&mut self.flows).into_keys().collect()
+    }
+
+    fn queue(&mut self, flow: F) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if !state.queued && !state.jobs.is_empty() && state.on_the_way < WINDOW {
+            state.queued = true;
+            self.turns.push_back(flow);
+        }
+    }
+
+    /// The next bytes, if the link is free and somebody waits.
+    pub(crate) fn send_next(&mut self, now: Time) -> Option<Quantum<F>> {
+        if self.sending || self.stopped {
+            return None;
+        }
+        let flow = self.turns.pop_front()?;
+        let state = self.flows.get_mut(&flow)?;
+        state.queued = false;
+        let (job, size) = state.jobs.front_mut()?;
+        // On a slow link, progress must be seen block by block, as the real store reports it.
+        let most = u64::from(BLOCK_SIZE) * if self.link.rate >= mbit(100.0) { 4 } else { 1 };
+        let (at, end) = (job.at, job.end.min((job.at / most + 1) * most));
+        let (len, wrong, size) = (end - at, job.wrong, *size);
+        job.at = end;
+        let done = job.at == job.end;
+        if done {
+            state.jobs.pop_front();
+        }
+        state.on_the_way += len;
+        self.queue(flow);
+        self.sent += len;
+        self.sending = true;
+        let ends = done.then_some(size);
+        Some(Quantum { flow, at, len: len as u32, wrong, ends, leaves: self.link.take(len, now) })
+    }
+
+    /// The last bytes have left.
+    pub(crate) fn free(&mut self) {
+        self.sending = false;
+    }
+
+    /// Bytes have arrived: there is room in the window again.
+    pub(crate) fn landed(&mut self, flow: F, len: u32) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        state.on_the_way = state.on_the_way.saturating_sub(u64::from(len));
+        if state.jobs.is_empty() && state.on_the_way == 0 {
+            self.flows.remove(&flow);
+        } else {
+            self.queue(flow);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: u64 = BLOCK_SIZE as u64;
+
+    #[test]
+    fn flows_take_turns() {
+        let mut uplink = Uplink::new(1 << 20);
+        uplink.push(0, Job { at: 0, end: 3 * BLOCK, wrong: false });
+        uplink.push(1, Job { at: 5, end: 100, wrong: true });
+        let mut order = Vec::new();
+        while let Some(quantum) = uplink.send_next(Time::ZERO) {
+            order.push((quantum.flow, quantum.ends));
+            assert!(uplink.send_next(Time::ZERO).is_none());
+            uplink.free();
+        }
+        assert_eq!(order, [(0, None), (1, Some(95)), (0, None), (0, Some(3 * BLOCK_SIZE))]);
+        assert_eq!(uplink.sent, 3 * BLOCK + 95);
+    }
+
+    #[test]
+    fn a_slow_receiver_holds_its_own_flow_back() {
+        let mut uplink = Uplink::new(1 << 30);
+        uplink.push(7, Job { at: 0, end: 2 * WINDOW, wrong: false });
+        let mut on_the_way = 0;
+        while let Some(quantum) = uplink.send_next(Time::ZERO) {
+            on_the_way += u64::from(quantum.len);
+            uplink.free();
+        }
+        assert_eq!(on_the_way, WINDOW);
+        uplink.push(8, Job { at: 0, end: BLOCK, wrong: false });
+        assert_eq!(uplink.send_next(Time::ZERO).map(|quantum| quantum.flow), Some(8));
+        uplink.free();
+        uplink.landed(7, BLOCK_SIZE);
+        assert_eq!(uplink.send_next(Time::ZERO).map(|quantum| quantum.flow), Some(7));
+    }
+}

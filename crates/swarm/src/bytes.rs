@@ -1,0 +1,92 @@
+//! Bytes arrive, pieces turn out right or wrong, ranges end.
+
+use peerage_content::{BlockSet, PieceIndex};
+
+use crate::{Action, FetchError, FetchId, Offence, Outcome, SourceId, Time, Transfer};
+
+impl Transfer {
+    pub(crate) fn stored(
+        &mut self,
+        source: SourceId,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        outcome: Outcome,
+        now: Time,
+    ) {
+        let layout = self.pieces.layout();
+        let blocks = BlockSet::covered(offset, len, layout.piece_len(piece));
+        let bytes = u64::from(len);
+        self.from_all.add(bytes, now);
+        let kind = if let Some(peer) = self.peers.get_mut(&source) {
+            peer.delivered(piece, blocks, bytes, now);
+            let kind = peer.kind;
+            self.from_peers.add(bytes, now);
+            self.ready.insert(source);
+            self.set_counted(source, true);
+            Some(kind)
+        } else if let Some(http) = self.https.get_mut(&source) {
+            http.delivered(layout.offset(piece) + u64::from(offset), bytes, now);
+            self.http_due = true;
+            Some(http.kind)
+        } else {
+            None
+        };
+        if outcome == Outcome::Duplicate || self.pieces.have().contains(piece) {
+            self.pieces.unask(source, piece, blocks);
+            self.stats.wasted += bytes;
+            return;
+        }
+        if let Some(kind) = kind {
+            *self.stats.received.get_mut(kind) += bytes;
+        }
+        self.pieces.stored(source, piece, blocks);
+        match outcome {
+            Outcome::Partial | Outcome::Duplicate => {}
+            Outcome::Verified => self.verified(piece, now),
+            Outcome::Corrupt => self.corrupt(piece),
+        }
+    }
+
+    fn verified(&mut self, piece: PieceIndex, now: Time) {
+        self.heard_at = now;
+        let askers =
+            self.pieces.verified(piece).map(|active| active.askers(BlockSet(u64::MAX)).collect::<Vec<_>>());
+        self.claims.settle(piece);
+        self.take_back(askers.unwrap_or_default(), piece);
+        self.news.push(piece);
+    }
+
+    fn corrupt(&mut self, piece: PieceIndex) {
+        self.stats.wasted += u64::from(self.pieces.layout().piece_len(piece));
+        let Some(active) = self.pieces.corrupt(piece) else { return };
+        self.take_back(active.askers(BlockSet(u64::MAX)).collect(), piece);
+        // Only a piece that came wholly from one source proves anything against it.
+        let Some(source) = active.sole_contributor() else { return };
+        if let Some(peer) = self.peers.get(&source) {
+            self.charge(peer.id, Offence::BadPiece(piece));
+        } else if self.https.contains_key(&source) {
+            self.actions.push_back(Action::HttpCorrupt { source, piece });
+        }
+    }
+
+    /// Nothing more is wanted of `piece` from those who were asked for it.
+    fn take_back(&mut self, askers: Vec<SourceId>, piece: PieceIndex) {
+        for source in askers {
+            self.cancel_requests(source, |request| request.piece == piece);
+        }
+        if let Some(fetch) = self.range_with(piece) {
+            self.give_up(fetch);
+        }
+    }
+
+    pub(crate) fn fetch_ended(&mut self, fetch: FetchId, error: Option<FetchError>, now: Time) {
+        let Some(source) = self.range_ended(fetch) else { return };
+        let Some(http) = self.https.get_mut(&source) else { return };
+        match error {
+            None => {}
+            Some(FetchError::Retry(wish)) => http.back_off(wish, now),
+            Some(FetchError::Unusable) => http.unusable = true,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Claims: "I am fetching these pieces from the origin, leave them to me". They are what lets a site take each piece
+//! over the Internet link once, and nothing but hints of neighbours who may be slow, dead or liars. So:
+//!
+//! - a neighbour's claims are honoured up to a credit that grows with what it has shown to have;
+//! - a claim that is not made good within its time voids all claims of its author, until one is made good after all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use peerage_content::PieceIndex;
+
+use crate::{SourceId, Time};
+
+/// Claims honoured of a neighbour that has nothing yet …
+const FIRST_CREDIT: u32 = 4;
+/// … and of any neighbour.
+const MAX_CREDIT: u32 = 32;
+/// A claim may take this long beside the time that its pieces take.
+const GRACE: Duration = Duration::from_secs(1);
+/// … and its pieces this many times longer than they would take here.
+const SLACK: f64 = 2.0;
+
+#[derive(Debug, Clone)]
+struct Claimant {
+    claims: BTreeMap<PieceIndex, Time>,
+    /// A claim was not made good in time.
+    hollow: bool,
+    /// Patience with it, 1 to 1.5: neighbours do not all lose it at the same moment.
+    temper: f64,
+}
+
+/// The claims of all neighbours.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claims {
+    claimants: BTreeMap<SourceId, Claimant>,
+    /// How many claims stand on a piece.
+    standing: BTreeMap<PieceIndex, u32>,
+}
+
+impl Claims {
+    /// `source`, which has `has` pieces, claims `piece`. Returns whether the claim is honoured.
+    pub(crate) fn claim(
+        &mut self,
+        source: SourceId,
+        piece: PieceIndex,
+        has: u32,
+        temper: f64,
+        now: Time,
+    ) -> bool {
+        let fresh = || Claimant { claims: BTreeMap::new(), hollow: false, temper };
+        let claimant = self.claimants.entry(source).or_insert_with(fresh);
+        let credit = (FIRST_CREDIT + has).min(MAX_CREDIT) as usize;
+        if !claimant.claims.contains_key(&piece) {
+            if claimant.claims.len() >= credit {
+                return false;
+            }
+            claimant.claims.insert(piece, now);
+            if !claimant.hollow {
+                *self.standing.entry(piece).or_default() += 1;
+            }
+        }
+        !claimant.hollow
+    }
+
+    /// `source` has given `piece` up.
+    pub(crate) fn withdraw(&mut self, source: SourceId, piece: PieceIndex) {
+        self.take(source, piece);
+    }
+
+    /// `source` has `piece`: if it claimed it, it has kept its word.
+    pub(crate) fn made_good(&mut self, source: SourceId, piece: PieceIndex) {
+        if self.take(source, piece)
+            && let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
+        {
+            claimant.hollow = false;
+            claimant.claims.keys().for_each(|piece| *self.standing.entry(*piece).or_default() += 1);
+        }
+    }
+
+    /// `source` has left.
+    pub(crate) fn leave(&mut self, source: SourceId) {
+        if let Some(claimant) = self.claimants.remove(&source).filter(|claimant| !claimant.hollow) {
+            claimant.claims.keys().for_each(|piece| drop_one(&mut self.standing, *piece));
+        }
+    }
+
+    /// Nobody needs to fetch `piece` any more.
+    pub(crate) fn settle(&mut self, piece: PieceIndex) {
+        self.standing.remove(&piece);
+        for claimant in self.claimants.values_mut() {
+            claimant.claims.remove(&piece);
+        }
+    }
+
+    /// Whether somebody credible is fetching `piece`.
+    pub(crate) fn is_claimed(&self, piece: PieceIndex) -> bool {
+        self.standing.contains_key(&piece)
+    }
+
+    /// Neighbours whose claims are honoured.
+    pub(crate) fn claimants(&self) -> usize {
+        self.claimants.values().filter(|claimant| !claimant.hollow && !claimant.claims.is_empty()).count()
+    }
+
+    /// Voids claims that were not made good in time; `piece_time` is what one piece takes over HTTP here. Returns
+    /// whether there were any.
+    pub(crate) fn expire(&mut self, piece_time: Duration, now: Time) -> bool {
+        let mut any = false;
+        for claimant in self.claimants.values_mut().filter(|claimant| !claimant.hollow) {
+            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len() as f64;
+            let patience = (GRACE.as_secs_f64() + pieces) * claimant.temper;
+            let oldest = claimant.claims.values().min();
+            if oldest.is_some_and(|since| now.since(*since).as_secs_f64() > patience) {
+                claimant.hollow = true;
+                claimant.claims.keys().for_each(|piece| drop_one(&mut self.standing, *piece));
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Takes a claim off; returns whether there was one.
+    fn take(&mut self, source: SourceId, piece: PieceIndex) -> bool {
+        let Some(claimant) = self.claimants.get_mut(&source) else { return false };
+        let found = claimant.claims.remove(&piece).is_some();
+        if found && !claimant.hollow {
+            drop_one(&mut self.standing, piece);
+        }
+        found
+    }
+}
+
+fn drop_one(standing: &mut BTreeMap<PieceIndex, u32>, piece: PieceIndex) {
+    if let Some(count) = standing.get_mut(&piece) {
+        *count -= 1;
+        if *count == 0 {
+            standing.remove(&piece);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn p(i: u32) -> PieceIndex {
+        PieceIndex(i)
+    }
+
+    #[test]
+    fn credit_grows_with_what_is_shown() {
+        let mut claims = Claims::default();
+        let honoured = |claims: &mut Claims, has| {
+            (0..100).filter(|i| claims.claim(A, p(*i), has, 1.0, Time::ZERO)).count()
+        };
+        assert_eq!(honoured(&mut claims, 0), FIRST_CREDIT as usize);
+        assert_eq!(honoured(&mut claims, 10), 14);
+        assert_eq!(honoured(&mut claims, 1000), MAX_CREDIT as usize);
+        claims.leave(A);
+        assert!(claims.standing.is_empty());
+    }
+
+    #[test]
+    fn a_broken_word_voids_all_until_one_is_kept() {
+        let mut claims = Claims::default();
+        assert!(claims.claim(A, p(0), 0, 1.0, Time::ZERO) && claims.claim(B, p(0), 0, 1.5, Time::ZERO));
+        assert!(claims.claim(A, p(1), 0, 1.0, Time::ZERO));
+        assert!(!claims.expire(SECOND, Time::ZERO + SECOND * 4));
+        assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
+        assert!(!claims.is_claimed(p(1)));
+        assert!(!claims.claim(A, p(2), 0, 1.0, Time::ZERO) && !claims.is_claimed(p(2)));
+        claims.made_good(A, p(9));
+        assert!(!claims.is_claimed(p(2)));
+        claims.made_good(A, p(1));
+        assert!(claims.is_claimed(p(2)) && claims.is_claimed(p(0)) && !claims.is_claimed(p(1)));
+        claims.withdraw(A, p(2));
+        claims.settle(p(0));
+        assert!(claims.standing.is_empty());
+    }
+}

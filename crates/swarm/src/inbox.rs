@@ -1,0 +1,113 @@
+//! What peers say.
+
+use peerage_content::{BlockSet, PieceIndex};
+use peerage_wire::{ByeReason, Message, RejectCode};
+
+use crate::{Offence, SourceId, Time, Transfer};
+
+/// Pieces that a peer may claim and then refuse: one or two may honestly have been lost.
+const MAX_BROKEN_WORDS: u32 = 3;
+
+impl Transfer {
+    pub(crate) fn message(&mut self, source: SourceId, message: Message, now: Time) {
+        let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
+        let layout = self.pieces.layout();
+        let outside = |pieces: &[PieceIndex]| pieces.iter().any(|piece| !layout.contains(*piece));
+        match message {
+            Message::Have(pieces) | Message::Fetching { pieces, .. } if outside(&pieces) => {
+                self.breach(source, "a piece outside the content");
+            }
+            Message::Have(pieces) => self.peer_has(source, &pieces, now),
+            Message::Fetching { active: true, pieces } => self.peer_claims(source, &pieces, now),
+            Message::Fetching { active: false, pieces } => {
+                pieces.into_iter().for_each(|piece| self.claims.withdraw(source, piece));
+                self.http_due = true;
+            }
+            Message::Choke => {
+                peer.set_choking(true, now);
+                peer.drop_requests(|_| true);
+                self.pieces.unask_all(source);
+            }
+            Message::Unchoke => {
+                peer.set_choking(false, now);
+                self.ready.insert(source);
+            }
+            Message::Request { piece, offset, len } => self.requested(source, piece, offset, len),
+            Message::Cancel { piece, offset, len } => peer.serving.unwant(piece, offset, len),
+            Message::Reject { code, piece, .. } => self.rejected(source, code, piece, now),
+            Message::Hello(_) => self.breach(source, "a second hello"),
+            // The driver answers these itself.
+            Message::GetMap { .. } | Message::Map { .. } | Message::Bye(_) | Message::Ping => {}
+        }
+    }
+
+    fn peer_has(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
+        for piece in pieces {
+            self.claims.made_good(source, *piece);
+            let Some(peer) = self.peers.get_mut(&source) else { return };
+            if !peer.have.insert(*piece) {
+                continue;
+            }
+            if peer.counted {
+                self.pieces.peer_has(*piece);
+            }
+            if !self.pieces.have().contains(*piece) {
+                peer.dry = false;
+                self.ready.insert(source);
+                self.heard_at = now;
+                self.http_due |= self.range_with(*piece).is_some();
+            }
+        }
+        if self.is_complete() && self.peers.get(&source).is_some_and(|peer| peer.have.is_full()) {
+            self.disconnect(source, ByeReason::Complete);
+        }
+    }
+
+    /// A neighbour fetches pieces from the origin. If this device does so too, one of them has to leave it.
+    fn peer_claims(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
+        let Some(peer) = self.peers.get(&source) else { return };
+        let (has, precedes) = (peer.have.count(), peer.id < self.me);
+        for piece in pieces.iter().copied() {
+            if self.pieces.have().contains(piece) {
+                continue;
+            }
+            let temper = 1.0 + f64::from(self.rng.below(500)) / 1000.0;
+            let honoured = self.claims.claim(source, piece, has, temper, now);
+            if honoured
+                && precedes
+                && self.limits.download_from_peers
+                && let Some(fetch) = self.range_with(piece)
+            {
+                self.give_up(fetch);
+            }
+        }
+    }
+
+    fn rejected(&mut self, source: SourceId, code: RejectCode, piece: PieceIndex, now: Time) {
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let dropped = peer.drop_requests(|request| request.piece == piece);
+        let blocks = dropped.iter().fold(BlockSet::default(), |all, request| all.union(request.left));
+        if code != RejectCode::NotHere {
+            // Whatever it is, it does not want to be asked until it says so again.
+            peer.set_choking(true, now);
+            peer.drop_requests(|_| true);
+            self.pieces.unask_all(source);
+        } else if peer.have.remove(piece) {
+            if peer.counted {
+                self.pieces.peer_lost(piece);
+            }
+            peer.broken_words += 1;
+            if peer.broken_words >= MAX_BROKEN_WORDS {
+                self.breach(source, "it does not have what it claims to have");
+            }
+        }
+        self.pieces.unask(source, piece, blocks);
+    }
+
+    /// A peer broke the rules: it is charged with it and disconnected.
+    pub(crate) fn breach(&mut self, source: SourceId, what: &'static str) {
+        let Some(peer) = self.peers.get(&source) else { return };
+        self.charge(peer.id, Offence::Protocol(what));
+        self.disconnect(source, ByeReason::Banned);
+    }
+}

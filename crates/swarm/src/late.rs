@@ -1,0 +1,86 @@
+//! Late bytes: what was asked of a slow source goes to a faster one, if that has nothing better to do.
+//!
+//! Some bytes may then arrive twice, so it is done only when the other source would be much later.
+
+use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
+
+use crate::peer::REQUEST_BLOCKS;
+use crate::{SourceId, Time, Transfer};
+
+/// A source takes over if the other would be late by this factor …
+const FACTOR: f64 = 2.0;
+/// … and by this many seconds.
+const GAIN: f64 = 0.25;
+/// What a source of unknown pace is taken for, in bytes a second.
+const UNKNOWN_RATE: f64 = (1 << 20) as f64;
+
+impl Transfer {
+    /// An idle peer takes over a request from the slowest source; returns whether it has something to do now.
+    pub(crate) fn take_over(&mut self, source: SourceId, now: Time) -> bool {
+        let Some(peer) = self.peers.get(&source) else { return false };
+        let own = f64::from(REQUEST_BLOCKS * BLOCK_SIZE) / peer.pace.rate(now).unwrap_or(UNKNOWN_RATE);
+        let Some((piece, blocks)) = self.latest(source, own, now, |piece| peer.have.contains(piece)) else {
+            return false;
+        };
+        // From the far end: what the slow one will send last.
+        let mut far = blocks;
+        for _ in REQUEST_BLOCKS..blocks.count() {
+            far.0 &= far.0 - 1;
+        }
+        let slow: Vec<SourceId> =
+            self.pieces.active(piece).map(|active| active.askers(far).collect()).unwrap_or_default();
+        let asked = self.ask_peer(source, piece, far, REQUEST_BLOCKS, now);
+        if asked {
+            for other in slow {
+                self.cancel_requests(other, |request| {
+                    request.piece == piece && request.left.minus(far).is_empty()
+                });
+            }
+        }
+        asked
+    }
+
+    /// Bytes that were asked of peers who are late with them and that no other peer has: the HTTP source would bring
+    /// them sooner. The requests are taken back when the piece is complete.
+    pub(crate) fn late_range(&self, source: SourceId, now: Time) -> Option<(u64, u64)> {
+        let http = self.https.get(&source)?;
+        let own = f64::from(PIECE_SIZE) / http.rate(now).unwrap_or(UNKNOWN_RATE);
+        let (piece, blocks) = self.latest(source, own, now, |piece| {
+            (self.peers_slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
+        })?;
+        let (first, count) = blocks.runs().last()?;
+        let layout = self.pieces.layout();
+        let start = layout.offset(piece) + u64::from(first * BLOCK_SIZE);
+        Some((start, (start + u64::from(count * BLOCK_SIZE)).min(layout.size())))
+    }
+
+    /// The piece that others will be latest with, and its blocks that `source`, which needs `own` seconds, may ask for.
+    fn latest(
+        &self,
+        source: SourceId,
+        own: f64,
+        now: Time,
+        may: impl Fn(PieceIndex) -> bool,
+    ) -> Option<(PieceIndex, BlockSet)> {
+        let is_connected = |source| self.is_connected(source);
+        self.pieces
+            .active_pieces()
+            .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece, is_connected))
+            .filter_map(|(piece, active)| {
+                let blocks = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
+                let wait = active.askers(blocks).map(|other| self.wait_for(other, now)).reduce(f64::min)?;
+                (wait > own * FACTOR + GAIN).then_some((piece, blocks, wait))
+            })
+            .max_by(|a, b| a.2.total_cmp(&b.2))
+            .map(|(piece, blocks, _)| (piece, blocks))
+    }
+
+    /// Seconds until `source` will have delivered what it owes.
+    fn wait_for(&self, source: SourceId, now: Time) -> f64 {
+        if let Some(peer) = self.peers.get(&source) {
+            return peer.eta(now);
+        }
+        let http = self.https.get(&source);
+        http.map_or(f64::INFINITY, |http| http.rate(now).map_or(1.0, |rate| http.owed() as f64 / rate))
+    }
+}

@@ -1,0 +1,230 @@
+//! The origin and the caches: when they are asked, and for what.
+//!
+//! They are asked for what no believable peer has and no credible neighbour is fetching, so that a site takes each
+//! piece over the Internet link once (product §6.5); for anything that is missing when peers are slow. Of two devices
+//! that find each other fetching the same piece, the one with the lower key goes on.
+
+use std::time::Duration;
+
+use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
+use peerage_wire::{MAX_LISTED, Message};
+
+use crate::http::Range;
+use crate::trust::PATIENCE;
+use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer};
+
+/// Bytes of a range that are not worth giving it up for.
+const NEARLY_DONE: u64 = 256 << 10;
+/// Devices of a swarm that feed it from the origin. More would make every piece slower and none sooner; in a swarm of
+/// more than a connection each, they would also not hear of each other's claims.
+const FEEDERS: u32 = 16;
+/// The next [`FEEDERS`] devices join in when no new piece has been heard of for this long.
+const NEXT_FEEDERS: Duration = Duration::from_secs(4);
+/// A device whose neighbours wait this long for what they asked of it takes nothing more from the origin for them.
+const MAX_DEBT: Duration = Duration::from_secs(2);
+
+impl Transfer {
+    pub(crate) fn plan_http(&mut self, now: Time) {
+        if self.holds_origin_back(now) {
+            return;
+        }
+        self.drop_needless_ranges(now);
+        let Some(source) = self.best_http(now) else { return };
+        let alone = self.is_alone();
+        while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(alone, now)) {
+            let most = http.range_pieces(alone, now);
+            let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
+            let range = turn.then(|| self.pick_range(source, most)).flatten();
+            let Some((start, end)) = range.or_else(|| self.late_range(source, now)) else { break };
+            self.fetch(source, start, end, now);
+        }
+    }
+
+    /// The first cache that answers; the origin if none does.
+    fn best_http(&self, now: Time) -> Option<SourceId> {
+        let ready = self.https.iter().filter(|(_, http)| http.is_ready(now));
+        ready.min_by_key(|(source, http)| (http.kind, **source)).map(|(source, _)| *source)
+    }
+
+    fn holds_origin_back(&self, now: Time) -> bool {
+        let Some(started) = self.started else { return true };
+        let hope = !self.discovered || self.dialer.has_hope() || !self.peers.is_empty();
+        if hope && self.limits.download_from_peers && now.since(started) < self.limits.origin_delay {
+            return true;
+        }
+        // Near peers hold everything: they get a moment to answer (product §6.1).
+        self.peers.is_empty() && self.hope_since.is_some_and(|since| now.since(since) < PATIENCE)
+    }
+
+    /// Nobody else is downloading, as far as is known.
+    fn is_alone(&self) -> bool {
+        self.discovered && self.downloaders == 0 && self.peers.values().all(|peer| peer.have.is_full())
+    }
+
+    /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
+    fn is_my_turn(&self, now: Time) -> bool {
+        if self.peers.is_empty() || self.peers_slow || !self.limits.download_from_peers {
+            return true;
+        }
+        let quiet = now.since(self.heard_at);
+        let debt: u64 = self.peers.values().map(|peer| peer.serving.backlog()).sum();
+        let rate = self.to_all.rate(now).max(1) as f64;
+        if debt as f64 > rate * MAX_DEBT.as_secs_f64() && quiet < NEXT_FEEDERS {
+            return false;
+        }
+        let swarm = self.downloaders + 1;
+        let place = self.ordinal.map_or(0, |ordinal| ordinal % swarm / FEEDERS);
+        quiet >= NEXT_FEEDERS * place
+    }
+
+    /// Gives up ranges whose next piece a peer turns out to have, and those that are others' to fetch.
+    fn drop_needless_ranges(&mut self, now: Time) {
+        if self.peers_slow || !self.limits.download_from_peers {
+            return;
+        }
+        let turn = self.is_my_turn(now);
+        let needless = |kind: SourceKind, range: &Range| {
+            let piece = range.pieces().next().filter(|piece| self.pieces.missing_blocks(*piece).count() > 0);
+            let had_by_peers = piece.is_some_and(|piece| !self.pieces.is_scarce(piece));
+            let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
+            let others = !turn && barely_begun && kind == SourceKind::Cdn;
+            range.left() > NEARLY_DONE && (had_by_peers || others)
+        };
+        let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(|range| (http.kind, *range)));
+        let gone: Vec<FetchId> =
+            ranges.filter(|(kind, range)| needless(*kind, range)).map(|(_, range)| range.fetch).collect();
+        gone.into_iter().for_each(|fetch| self.give_up(fetch));
+    }
+
+    // === Picking ===
+
+    /// A run of bytes to ask an HTTP source for.
+    fn pick_range(&mut self, source: SourceId, most: u32) -> Option<(u64, u64)> {
+        let together = self.limits.download_from_peers;
+        let anything = self.peers_slow || !together;
+        if !anything && self.pieces.scarce() == 0 {
+            return None;
+        }
+        let start = self.first_place();
+        let wanted = |piece: &PieceIndex| {
+            (anything || self.pieces.is_scarce(*piece))
+                && !(together && self.claims.is_claimed(*piece))
+                && !self.pieces.open_blocks(*piece).is_empty()
+        };
+        let http = self.https.get(&source)?;
+        let under_way =
+            http.ranges.last().map(|range| PieceIndex((range.end / u64::from(PIECE_SIZE)) as u32));
+        let begun = || self.pieces.active_pieces().map(|(piece, _)| piece).find(wanted);
+        let first = under_way
+            .or(http.cursor)
+            .filter(wanted)
+            .or_else(begun)
+            .or_else(|| self.pieces.idle_from(start).find(wanted))?;
+        let layout = self.pieces.layout();
+        let (run_at, run_len) = self.pieces.open_blocks(first).runs().next()?;
+        let block = u64::from(BLOCK_SIZE);
+        let start = layout.offset(first) + u64::from(run_at) * block;
+        let mut end = layout.offset(first) + u64::from(run_at + run_len) * block;
+        let mut next = PieceIndex(first.0 + 1);
+        while end >= layout.offset(next)
+            && next.0 - first.0 < most
+            && wanted(&next)
+            && self.pieces.open_blocks(next).contains(0)
+        {
+            let (_, run) = self.pieces.open_blocks(next).runs().next()?;
+            end = layout.offset(next) + u64::from(run) * block;
+            next = PieceIndex(next.0 + 1);
+        }
+        Some((start, end.min(layout.size())))
+    }
+
+    /// Where to look for a piece. The first time it follows the order of arrival (multiples of the golden ratio spread
+    /// any number of devices evenly), later it is random: two neighbours rarely pick the same in the moment before
+    /// they hear of each other's claim.
+    fn first_place(&mut self) -> u32 {
+        let pieces = self.pieces.layout().pieces();
+        match self.ordinal.filter(|_| !std::mem::replace(&mut self.placed, true)) {
+            Some(ordinal) => {
+                let turn = u64::from(ordinal.wrapping_mul(0x9e37_79b9));
+                ((turn * u64::from(pieces)) >> 32) as u32
+            }
+            None => self.rng.below(pieces),
+        }
+    }
+
+    // === Ranges begin and end ===
+
+    fn fetch(&mut self, source: SourceId, start: u64, end: u64, now: Time) {
+        let fetch = FetchId(self.next_fetch);
+        self.next_fetch += 1;
+        let range = Range { fetch, end, at: start };
+        let pieces: Vec<PieceIndex> = range.pieces().collect();
+        for piece in &pieces {
+            let blocks = self.blocks_between(*piece, start, end);
+            self.pieces.ask(source, *piece, blocks);
+        }
+        if let Some(http) = self.https.get_mut(&source) {
+            http.begin(range, now);
+        }
+        self.tell_downloaders(&Message::Fetching { active: true, pieces });
+        self.actions.push_back(Action::Fetch { source, fetch, start, end });
+    }
+
+    /// Pieces that this device is fetching over HTTP.
+    pub(crate) fn own_claims(&self) -> Vec<PieceIndex> {
+        let ranges = self.https.values().flat_map(|http| http.ranges.iter());
+        let pieces = ranges.flat_map(Range::pieces).filter(|piece| !self.pieces.have().contains(*piece));
+        pieces.take(MAX_LISTED).collect()
+    }
+
+    /// The range that is to bring `piece`, if one is.
+    pub(crate) fn range_with(&self, piece: PieceIndex) -> Option<FetchId> {
+        let mut ranges = self.https.values().flat_map(|http| http.ranges.iter());
+        ranges.find(|range| range.pieces().any(|one| one == piece)).map(|range| range.fetch)
+    }
+
+    /// Stops a range.
+    pub(crate) fn give_up(&mut self, fetch: FetchId) {
+        self.actions.push_back(Action::CancelFetch { fetch });
+        self.range_ended(fetch);
+    }
+
+    /// A range brings nothing more: what it owed is free, and the others are told.
+    pub(crate) fn range_ended(&mut self, fetch: FetchId) -> Option<SourceId> {
+        let mut https = self.https.iter_mut();
+        let (source, range) = https.find_map(|(source, http)| Some((*source, http.end(fetch)?)))?;
+        let mut given_up = Vec::new();
+        for piece in range.pieces().filter(|_| range.left() > 0) {
+            self.pieces.unask(source, piece, self.blocks_between(piece, range.at, range.end));
+            if !self.pieces.have().contains(piece) {
+                given_up.push(piece);
+            }
+        }
+        if !given_up.is_empty() {
+            self.tell_downloaders(&Message::Fetching { active: false, pieces: given_up });
+        }
+        self.http_due = true;
+        Some(source)
+    }
+
+    /// Asks anew for what an HTTP source owes and does not bring.
+    pub(crate) fn stop_waiting_for_http(&mut self, now: Time) {
+        let silent = self.https.iter_mut().filter(|(_, http)| http.is_silent(now));
+        let ranges: Vec<FetchId> = silent
+            .flat_map(|(_, http)| {
+                http.back_off(None, now);
+                http.ranges.iter().map(|range| range.fetch).collect::<Vec<_>>()
+            })
+            .collect();
+        ranges.into_iter().for_each(|fetch| self.give_up(fetch));
+    }
+
+    /// The blocks of `piece` that lie in content bytes `[from, to)`, wholly or in part.
+    fn blocks_between(&self, piece: PieceIndex, from: u64, to: u64) -> BlockSet {
+        let layout = self.pieces.layout();
+        let (start, len) = (layout.offset(piece), u64::from(layout.piece_len(piece)));
+        let from = (from.saturating_sub(start)).min(len) / u64::from(BLOCK_SIZE);
+        let to = (to.saturating_sub(start)).min(len).div_ceil(u64::from(BLOCK_SIZE));
+        BlockSet::first(to as u32).minus(BlockSet::first(from as u32))
+    }
+}

@@ -1,0 +1,149 @@
+//! What one peer wants of us, and whether it gets it.
+
+use std::collections::VecDeque;
+
+use peerage_content::PieceIndex;
+
+use crate::Time;
+
+/// Bytes sent in one go for a peer's request.
+const CHUNK: u32 = 256 << 10;
+/// Chunks handed to the driver and not yet sent, for each peer.
+const UNDER_WAY: usize = 4;
+/// Chunks that may wait: what 64 requests of the largest size come to.
+const MAX_WANTED: usize = peerage_wire::MAX_REQUESTS * (peerage_wire::MAX_DATA / CHUNK) as usize;
+
+/// A part of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(crate) piece: PieceIndex,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+/// The serving side of one connection.
+///
+/// A `Choke` may not be followed by bytes (wire §4), and messages overtake bytes that wait in the driver. So it is said
+/// only when everything handed to the driver has been sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    wanted: VecDeque<Chunk>,
+    under_way: usize,
+    /// Its requests are not answered.
+    pub(crate) choked: bool,
+    /// It has been choked and not been told.
+    choke_due: bool,
+    /// When it was last choked or unchoked.
+    pub(crate) since: Time,
+}
+
+impl Serving {
+    pub(crate) const fn new(now: Time) -> Self {
+        Self { wanted: VecDeque::new(), under_way: 0, choked: true, choke_due: false, since: now }
+    }
+
+    /// Takes a request; false if it is more than a peer may have outstanding.
+    pub(crate) fn want(&mut self, piece: PieceIndex, offset: u32, len: u32) -> bool {
+        let mut at = offset;
+        let end = offset.saturating_add(len);
+        while at < end {
+            if self.wanted.len() >= MAX_WANTED {
+                return false;
+            }
+            let len = CHUNK.min(end - at);
+            self.wanted.push_back(Chunk { piece, offset: at, len });
+            at += len;
+        }
+        true
+    }
+
+    /// A request was taken back.
+    pub(crate) fn unwant(&mut self, piece: PieceIndex, offset: u32, len: u32) {
+        let end = u64::from(offset) + u64::from(len);
+        self.wanted.retain(|chunk| {
+            let inside = offset <= chunk.offset && u64::from(chunk.offset) + u64::from(chunk.len) <= end;
+            chunk.piece != piece || !inside
+        });
+    }
+
+    /// The piece is not here any more; returns what was wanted of it.
+    pub(crate) fn lost(&mut self, piece: PieceIndex) -> Vec<Chunk> {
+        let gone = self.wanted.iter().filter(|chunk| chunk.piece == piece).copied().collect();
+        self.wanted.retain(|chunk| chunk.piece != piece);
+        gone
+    }
+
+    /// The next chunk for the driver.
+    pub(crate) fn next(&mut self) -> Option<Chunk> {
+        if self.choked || self.under_way >= UNDER_WAY {
+            return None;
+        }
+        let chunk = self.wanted.pop_front()?;
+        self.under_way += 1;
+        Some(chunk)
+    }
+
+    /// A chunk has been sent. Returns whether a `Choke` is to be said now.
+    pub(crate) const fn sent(&mut self) -> bool {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.under_way == 0 && std::mem::replace(&mut self.choke_due, false)
+    }
+
+    /// Stops serving. Returns whether a `Choke` is to be said now.
+    pub(crate) fn choke(&mut self, now: Time) -> bool {
+        (self.choked, self.since) = (true, now);
+        self.wanted.clear();
+        self.choke_due = self.under_way > 0;
+        !self.choke_due
+    }
+
+    /// Serves from now on. Returns whether an `Unchoke` is to be said: not while a `Choke` is still due.
+    pub(crate) const fn unchoke(&mut self, now: Time) -> bool {
+        if self.choke_due {
+            return false;
+        }
+        (self.choked, self.since) = (false, now);
+        true
+    }
+
+    /// Forgets everything: the connection is being closed.
+    pub(crate) fn clear(&mut self) {
+        self.wanted.clear();
+    }
+
+    /// Bytes that are wanted and not yet handed to the driver.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.wanted.iter().map(|chunk| u64::from(chunk.len)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: PieceIndex = PieceIndex(7);
+
+    #[test]
+    fn a_choke_waits_for_what_is_under_way() {
+        let mut serving = Serving::new(Time::ZERO);
+        assert!(serving.unchoke(Time::ZERO) && serving.want(P, 0, 5 * CHUNK + 1));
+        let handed = std::iter::from_fn(|| serving.next()).count();
+        assert_eq!((handed, serving.backlog()), (UNDER_WAY, u64::from(CHUNK) + 1));
+        assert!(!serving.choke(Time::ZERO) && !serving.unchoke(Time::ZERO));
+        assert_eq!((0..UNDER_WAY).map(|_| serving.sent()).filter(|said| *said).count(), 1);
+        assert!(serving.unchoke(Time::ZERO) && serving.next().is_none());
+        assert!(serving.choke(Time::ZERO));
+    }
+
+    #[test]
+    fn requests_are_bounded_and_can_be_taken_back() {
+        let mut serving = Serving::new(Time::ZERO);
+        serving.unchoke(Time::ZERO);
+        assert!((0..MAX_WANTED as u32).all(|i| serving.want(PieceIndex(i), 0, CHUNK)));
+        assert!(!serving.want(P, 0, 1));
+        serving.unwant(P, 0, u32::MAX);
+        assert!(serving.want(P, CHUNK, 10));
+        serving.unwant(P, 0, CHUNK);
+        assert_eq!(serving.lost(P), [Chunk { piece: P, offset: CHUNK, len: 10 }]);
+    }
+}

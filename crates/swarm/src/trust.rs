@@ -1,0 +1,116 @@
+//! Whether peers deliver what they have. As long as they do, the origin is left alone (product §6.1, §6.5).
+//!
+//! Two doubts call it in, both measured, neither final:
+//!
+//! - *A peer says nothing*: it owes bytes or chokes us, and none come. Its pieces no longer count as available until it
+//!   delivers again. While nobody delivers, that takes [`PATIENCE`]; while others do, [`LONG_PATIENCE`].
+//! - *All peers together are slow*: what they have would take them a while, at a rate below what the origin would give.
+
+use std::time::Duration;
+
+use peerage_content::PIECE_SIZE;
+
+use crate::{SourceId, SourceKind, Time, Transfer};
+
+/// Peers that do not deliver for this long are not waited for (product §6.1).
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+/// … if only some of them do not.
+const LONG_PATIENCE: Duration = Duration::from_secs(2);
+/// The rate of all peers is judged after this much time with work at hand.
+const JUDGE_TIME: Duration = Duration::from_millis(500);
+/// Peers who would be done within this time are not slow, whatever their rate: work at hand comes and goes.
+const SOON: Duration = Duration::from_secs(1);
+/// What a piece takes over HTTP if nobody else asks, where nothing is known …
+const GUESSED_PIECE_TIME: Duration = Duration::from_secs(2);
+/// … and at most, where something is.
+const LONGEST_PIECE_TIME: Duration = Duration::from_secs(120);
+/// A foreground transfer that peers will keep busy for longer than this finds out what the origin would give.
+const WORTH_A_PROBE: Duration = Duration::from_secs(3);
+
+/// Since when peers have had something for us without pause, and what they had delivered by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backlog {
+    since: Time,
+    delivered: u64,
+}
+
+impl Transfer {
+    /// Looks at all peers; called once a tick.
+    pub(crate) fn judge_peers(&mut self, now: Time) {
+        let quiet = self.from_peers.last().is_none_or(|last| now.since(last) >= PATIENCE);
+        let patience = if quiet { PATIENCE } else { LONG_PATIENCE };
+        let silent: Vec<SourceId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                peer.counted && peer.at_fault_since.is_some_and(|since| now.since(since) >= patience)
+            })
+            .filter(|(_, peer)| peer.have.has_beyond(self.pieces.have()))
+            .map(|(source, _)| *source)
+            .collect();
+        silent.into_iter().for_each(|source| self.set_counted(source, false));
+        self.peers_slow = self.are_peers_slow(now);
+    }
+
+    /// Whether a newcomer's pieces count as available at once: not if somebody has already disappointed us, for then
+    /// every newcomer could hold the origin back a little longer.
+    pub(crate) fn trusts_newcomers(&self) -> bool {
+        self.peers.values().all(|peer| peer.counted)
+    }
+
+    /// Counts the pieces of a peer as available, or no longer.
+    pub(crate) fn set_counted(&mut self, source: SourceId, counted: bool) {
+        let Some(peer) = self.peers.get_mut(&source).filter(|peer| peer.counted != counted) else { return };
+        peer.counted = counted;
+        for piece in peer.have.iter() {
+            if counted {
+                self.pieces.peer_has(piece);
+            } else {
+                self.pieces.peer_lost(piece);
+            }
+        }
+        self.http_due = true;
+    }
+
+    fn are_peers_slow(&mut self, now: Time) -> bool {
+        let waiting = self.pieces.missing() - self.pieces.scarce();
+        if waiting == 0 {
+            self.backlog = None;
+            return false;
+        }
+        let delivered = self.from_peers.total();
+        let backlog = *self.backlog.get_or_insert(Backlog { since: now, delivered });
+        let span = now.since(backlog.since);
+        if span < JUDGE_TIME {
+            return false;
+        }
+        let rate = if span < crate::rate::WINDOW {
+            (delivered - backlog.delivered) as f64 / span.as_secs_f64()
+        } else {
+            self.from_peers.rate(now) as f64
+        };
+        let left = f64::from(waiting) * f64::from(PIECE_SIZE);
+        let lasts = |span: Duration| left > rate * span.as_secs_f64();
+        let origin = self.https.values().filter(|http| !http.unusable).filter_map(|http| http.rate(now));
+        let origin = origin.reduce(f64::max);
+        let least = self.limits.min_rate as f64;
+        let wanted = match (origin, self.limits.foreground) {
+            (Some(origin), true) => origin,
+            (Some(origin), false) => origin.min(least),
+            (None, true) if lasts(WORTH_A_PROBE) => f64::INFINITY,
+            (None, _) => least,
+        };
+        lasts(SOON) && rate < wanted
+    }
+
+    /// What one piece takes over HTTP here, by experience; without, a guess: neighbours share the origin's rate.
+    pub(crate) fn piece_time(&self, now: Time) -> Duration {
+        let origin = self.https.values().filter(|http| http.kind == SourceKind::Cdn);
+        let rate = origin.filter_map(|http| http.rate(now)).reduce(f64::max);
+        let span = match rate {
+            Some(rate) => f64::from(PIECE_SIZE) / rate.max(1.0),
+            None => GUESSED_PIECE_TIME.as_secs_f64() * self.claims.claimants().max(1) as f64,
+        };
+        Duration::from_secs_f64(span.min(LONGEST_PIECE_TIME.as_secs_f64()))
+    }
+}

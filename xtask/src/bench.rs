@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: what Peerage costs and gains, beside what people would use instead, in one run.
+//!
+//! Machines are shared and noisy, so programs take turns, medians count, and ratios say more than seconds. Every figure
+//! is of whole commands as a user runs them: processes, sockets, files.
+
+mod fleet;
+mod pair;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+
+use crate::shell::{self, Shell};
+
+/// Measures Peerage beside other programs.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Adds the tables to docs/performance.md, with the date and the machine.
+    #[arg(long, global = true)]
+    write: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// One sender, one receiver, over loopback: curl from nginx beside a device from its peer.
+    Pair(pair::Options),
+    /// An origin behind a thin link and a site full of devices, in network namespaces. Needs root.
+    Fleet(fleet::Options),
+}
+
+/// Builds the release binary, measures, prints.
+pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
+    shell::run(&mut shell.cargo(["build", "--locked", "--release", "--package", "peerage-cli"]))?;
+    let bin = shell.root().join("target/release/peerage");
+    let section = match &options.bench {
+        Bench::Pair(pair) => pair::run(&bin, pair)?,
+        Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,
+    };
+    print!("{}", section.text());
+    if options.write {
+        let page = shell.root().join("docs/performance.md");
+        section.write(&page).with_context(|| format!("could not write {}", page.display()))?;
+    }
+    Ok(())
+}
+
+/// A directory for a bench's files on the medium asked for.
+fn scratch(medium: &str) -> Result<tempfile::TempDir> {
+    let parent = if medium == "tmpfs" { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    tempfile::Builder::new()
+        .prefix("peerage-bench-")
+        .tempdir_in(parent)
+        .context("no room for the bench's files")
+}

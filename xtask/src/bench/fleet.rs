@@ -1,0 +1,147 @@
+//! An origin behind a thin link, and N devices of one site that all want the same file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use peerage_testkit::{Agent, Site, Usage, random_file, same_file};
+
+use super::report::{Section, spread};
+use super::scratch;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Size of the file.
+    #[arg(long, default_value_t = 200)]
+    size_mib: u64,
+    /// How many devices want it at once.
+    #[arg(long, default_value_t = 8)]
+    devices: u16,
+    /// The origin's uplink, in Mbit/s.
+    #[arg(long, default_value_t = 100)]
+    uplink_mbit: u64,
+    /// Each device's link, in Mbit/s.
+    #[arg(long, default_value_t = 1000)]
+    lan_mbit: u64,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    /// Origin bytes over file size, from the origin's interface.
+    copies: Vec<f64>,
+    /// Last device's time over the bound.
+    to_bound: Vec<f64>,
+    last: Vec<f64>,
+    cpu: Vec<f64>,
+    /// The device that comes later: bytes from peers over all, its seconds, what the origin sent meanwhile.
+    late_peers: Vec<f64>,
+    late_seconds: Vec<f64>,
+    late_origin: Vec<f64>,
+    /// One device with curl alone on the same link.
+    curl: Vec<f64>,
+}
+
+pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
+    let mut figures = Figures::default();
+    for _ in 0..options.rounds {
+        round(bin, options, &mut figures)?;
+    }
+    let mbit = |rate: u64| format!("{rate} Mbit/s");
+    Ok(Section {
+        key: "fleet",
+        title: format!(
+            "Fleet: {} devices, {} MiB, origin at {}, devices at {}",
+            options.devices,
+            options.size_mib,
+            mbit(options.uplink_mbit),
+            mbit(options.lan_mbit)
+        ),
+        command: format!(
+            "cargo xtask bench fleet --devices {} --size-mib {} --uplink-mbit {} --lan-mbit {} --rounds {}",
+            options.devices, options.size_mib, options.uplink_mbit, options.lan_mbit, options.rounds
+        ),
+        head: vec!["what", "median (range)"],
+        rows: vec![
+            vec!["all at once: origin bytes / file, on the wire".into(), spread(&figures.copies, 3)],
+            vec!["all at once: last device, s".into(), spread(&figures.last, 2)],
+            vec!["… over the bound".into(), spread(&figures.to_bound, 3)],
+            vec!["curl alone on the same link, s".into(), spread(&figures.curl, 2)],
+            vec!["CPU s/GiB delivered, all devices".into(), spread(&figures.cpu, 2)],
+            vec!["one device later: % from peers".into(), spread(&figures.late_peers, 2)],
+            vec!["one device later: s".into(), spread(&figures.late_seconds, 2)],
+            vec!["one device later: origin bytes / file, on the wire".into(), spread(&figures.late_origin, 4)],
+        ],
+        notes: vec![
+            "Bound: max(F/us, F/d, N·F/(us+Σu)) of payload; Ethernet, IP and TCP headers take 3.5 % of the link, which \
+             the bound does not count and the origin's bytes do."
+                .into(),
+        ],
+    })
+}
+
+fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
+    let dir = scratch("disk")?;
+    let size = options.size_mib << 20;
+    let site = Site::with_bin(bin, dir.path(), &format!("{}mbit", options.uplink_mbit))?;
+    let file = site.root().join("f.bin");
+    random_file(&file, 3, size)?;
+    let url = site.origin.url("f.bin");
+    site.fleet.publish(&file, &url)?;
+    let lan = format!("{}mbit", options.lan_mbit);
+    let device = |number: u16| site.device(number, &lan);
+    let devices = (0..options.devices).map(|n| device(10 + n)).collect::<Result<Vec<_>>>()?;
+
+    figures.curl.push(site.curl_alone(&url)?.as_secs_f64());
+
+    let before = site.origin_counters()?;
+    let cpu_before = cpu(&devices)?;
+    let began = Instant::now();
+    let outs: Vec<PathBuf> =
+        devices.iter().map(|device| dir.path().join(format!("{}.out", device.name))).collect();
+    let jobs = devices
+        .iter()
+        .zip(&outs)
+        .map(|(device, out)| device.begin_get(&url, out, &[]))
+        .collect::<Result<Vec<_>>>()?;
+    for job in jobs {
+        let done = job.output()?;
+        ensure!(done.status.success(), "peerage get: {}", done.stderr);
+    }
+    let last = began.elapsed().as_secs_f64();
+    let sent = site.origin_counters()?.since(before).tx_bytes;
+    for out in &outs {
+        ensure!(same_file(&file, out)?, "a copy differs");
+        fs::remove_file(out)?;
+    }
+    let (f, us, d) = (size as f64, options.uplink_mbit as f64 * 125e3, options.lan_mbit as f64 * 125e3);
+    let n = f64::from(options.devices);
+    let bound = (f / us).max(f / d).max(n * f / n.mul_add(d, us));
+    figures.copies.push(sent as f64 / f);
+    figures.last.push(last);
+    figures.to_bound.push(last / bound);
+    figures.cpu.push((cpu(&devices)? - cpu_before) / (n * f / f64::from(1u32 << 30)));
+
+    let late = device(500)?;
+    let before = site.origin_counters()?;
+    let out = dir.path().join("late.out");
+    let began = Instant::now();
+    let status = late.get(&url, &out)?;
+    figures.late_seconds.push(began.elapsed().as_secs_f64());
+    figures.late_origin.push(site.origin_counters()?.since(before).tx_bytes as f64 / f);
+    ensure!(same_file(&file, &out)?, "the late copy differs");
+    figures.late_peers.push(status["PercentPeerCaching"].as_f64().unwrap_or(0.0));
+    Ok(())
+}
+
+fn cpu(devices: &[Agent]) -> Result<f64> {
+    let mut sum = Duration::ZERO;
+    for device in devices {
+        sum += Usage::of(device.daemon.pid())?.cpu;
+    }
+    Ok(sum.as_secs_f64())
+}
