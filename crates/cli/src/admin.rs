@@ -28,8 +28,8 @@ impl AdminArgs {
     /// There is no token, or it or the URL is not one.
     pub(crate) fn client(&self) -> anyhow::Result<AdminClient> {
         let token = self.token()?;
-        let url = match &self.coordinator {
-            Some(url) => url.clone(),
+        let url = match self.coordinator.as_deref().filter(is_said) {
+            Some(url) => url.to_owned(),
             None => local_url(default_config()?.listen),
         };
         // The token vouches for the coordinator's key: no other proof of who answers is needed.
@@ -38,7 +38,7 @@ impl AdminArgs {
     }
 
     fn token(&self) -> anyhow::Result<EnrolToken> {
-        if let Some(text) = &self.token {
+        if let Some(text) = self.token.as_deref().filter(is_said) {
             return peerage_agent::read_token(text).map_err(|error| usage(chain(&error)));
         }
         let path = default_config()?.data_dir.join(TOKEN_FILE);
@@ -53,4 +53,9 @@ impl AdminArgs {
             })?;
         text.parse().map_err(|error| usage(format!("{}: {error}", path.display())))
     }
+}
+
+/// An empty environment variable says nothing.
+fn is_said(text: &&str) -> bool {
+    !text.is_empty()
 }

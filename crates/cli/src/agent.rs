@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use peerage_agent::{Config, ConfigFile};
-use serde_json::json;
+use peerage_content::PeerId;
+use serde::Serialize;
 
 use crate::daemon::Signals;
 use crate::exit::usage;
@@ -51,6 +52,16 @@ pub(crate) struct AgentArgs {
     origin_ca: Vec<PathBuf>,
 }
 
+/// The ready line.
+#[derive(Debug, Serialize)]
+struct Ready {
+    ready: &'static str,
+    /// Where peers connect, while sharing is allowed.
+    peers: Option<SocketAddr>,
+    socket: PathBuf,
+    peer_id: PeerId,
+}
+
 impl AgentArgs {
     fn config(self) -> anyhow::Result<Config> {
         let file = match &self.config {
@@ -91,12 +102,12 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         agent = peerage_agent::build(config) => agent?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let ready = json!({
-        "ready": "agent",
-        "peers": agent.peers(),
-        "socket": agent.socket(),
-        "peer_id": agent.peer_id(),
-    });
+    let ready = Ready {
+        ready: "agent",
+        peers: agent.peers(),
+        socket: std::path::absolute(agent.socket())?,
+        peer_id: agent.peer_id(),
+    };
     let running = agent.spawn();
     output::json_line(&ready)?;
     signals.next().await;

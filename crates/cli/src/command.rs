@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use peerage_lab::{LabArgs, LabChildArgs, LabOriginArgs};
 
 use crate::{agent, completions, config, coordinator, enroll, files, get, publish, status};
 
@@ -29,13 +30,24 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     Coordinator(coordinator::CoordinatorArgs),
     Completions(completions::CompletionsArgs),
+    /// Try a policy on a real file: a whole fleet on this machine
+    ///
+    /// Starts an origin behind an uplink of the given rate, a coordinator and N agents as real processes on addresses of
+    /// 127.77.0.0/16, has every device download the same file, and says what crossed the uplink, how long it took beside
+    /// what physics allows, and whether every device has the right bytes. Needs no root and no set-up, and leaves nothing
+    /// behind. The exit code is 0 only if every device has the right file.
+    Lab(LabArgs),
+    #[command(hide = true, about = "The lab's origin")]
+    LabOrigin(LabOriginArgs),
+    #[command(hide = true, about = "A process of the lab that ends with it")]
+    LabChild(LabChildArgs),
 }
 
 impl Command {
     /// Whether it runs until it is told to end, and so logs more than a command does.
     pub(crate) const fn is_daemon(&self) -> bool {
         match self {
-            Self::Agent(_) => true,
+            Self::Agent(_) | Self::LabOrigin(_) => true,
             Self::Coordinator(args) => args.is_daemon(),
             _ => false,
         }
@@ -56,6 +68,9 @@ impl Command {
             Self::Agent(args) => agent::run(args).await,
             Self::Coordinator(args) => coordinator::run(args).await,
             Self::Completions(args) => completions::run(&args),
+            Self::Lab(args) => Ok(peerage_lab::run(args).await?.into()),
+            Self::LabOrigin(args) => Ok(peerage_lab::run_origin(args).await?.into()),
+            Self::LabChild(args) => match peerage_lab::run_child(&args)? {},
         }
     }
 }

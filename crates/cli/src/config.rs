@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use console::measure_text_width;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::output;
+use crate::output::{self, printable};
 use crate::socket::{SocketArgs, reach};
 use crate::table::{Align, Table};
 
@@ -65,35 +66,65 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
         lines.extend(output::printable_lines(error).lines().map(|line| format!("  {line}")));
         lines.push(String::new());
     }
-    let columns = [
-        ("SETTING", Align::Left),
-        ("VALUE", Align::Left),
-        ("SET BY", Align::Left),
-        ("INSTEAD OF", Align::Left),
-    ];
-    let mut table = Table::new(&columns);
-    for setting in &answer.settings {
-        let by = match &setting.effective.source {
-            Some(source) => format!("{} ({source})", setting.effective.provider),
-            None => setting.effective.provider.clone(),
-        };
-        let lower: Vec<_> =
-            setting.lower.iter().map(|said| format!("{} ({})", said.text, said.provider)).collect();
-        let cells = [&setting.name, &setting.effective.text, &by, &lower.join(", ")];
-        table.row(cells.map(|cell| output::printable(cell).into_owned()));
-        if let Some(note) = &setting.note {
-            table.note(format!("  {}", output::printable(note)));
+    let full = full(&answer.settings);
+    let fits = |line: &String| width.is_none_or(|width| measure_text_width(line) <= width);
+    lines.extend(if full.iter().all(fits) { full } else { narrow(&answer.settings, width) });
+    lines
+}
+
+impl Setting {
+    fn value(&self) -> String {
+        printable(&self.effective.text).into_owned()
+    }
+
+    fn set_by(&self) -> String {
+        let said = &self.effective;
+        match &said.source {
+            Some(source) => printable(&format!("{} ({source})", said.provider)).into_owned(),
+            None => printable(&said.provider).into_owned(),
         }
     }
-    lines.extend(table.lines(width));
-    lines
+
+    fn instead_of(&self) -> String {
+        let lower = self.lower.iter().map(|said| format!("{} ({})", said.text, said.provider));
+        printable(&lower.collect::<Vec<_>>().join(", ")).into_owned()
+    }
+}
+
+/// All in one row.
+fn full(settings: &[Setting]) -> Vec<String> {
+    let columns = ["SETTING", "VALUE", "SET BY", "INSTEAD OF"].map(|name| (name, Align::Left));
+    let mut table = Table::new(&columns);
+    for setting in settings {
+        let name = printable(&setting.name).into_owned();
+        table.row([name, setting.value(), setting.set_by(), setting.instead_of()]);
+        if let Some(note) = &setting.note {
+            table.note(format!("  {}", printable(note)));
+        }
+    }
+    table.lines(None)
+}
+
+/// The value in a row; who set it below, unless it is a default.
+fn narrow(settings: &[Setting], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new(&[("SETTING", Align::Left), ("VALUE", Align::Left)]);
+    for setting in settings {
+        table.row([printable(&setting.name).into_owned(), setting.value()]);
+        if !setting.lower.is_empty() {
+            table.note(format!("  set by {}, instead of {}", setting.set_by(), setting.instead_of()));
+        }
+        if let Some(note) = &setting.note {
+            table.note(format!("  {}", printable(note)));
+        }
+    }
+    table.lines(width)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use crate::config::lines;
 
     #[test]
     fn says_who_set_what_and_what_it_overrides() {
@@ -110,7 +141,7 @@ mod tests {
             "DoConfig": {},
             "PolicyError": "p.toml: line 1\x1b[0m\nunknown key",
         });
-        let lines = lines(&serde_json::from_value(answer).unwrap(), None);
+        let answer = serde_json::from_value(answer).unwrap();
         let expected = [
             "The newest policy files are not in force, the previous ones are:",
             "  p.toml: line 1\\u{1b}[0m",
@@ -121,6 +152,14 @@ mod tests {
             "  deprecated",
             "max_cache_age  3d      default",
         ];
-        assert_eq!(lines, expected);
+        assert_eq!(lines(&answer, None), expected);
+        let narrow = [
+            "SETTING        VALUE",
+            "download_mode  bypass",
+            "  set by policy (p.toml), instead of group (ad…",
+            "  deprecated",
+            "max_cache_age  3d",
+        ];
+        assert_eq!(lines(&answer, Some(47))[4..], narrow);
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use peerage_api::coordinator::NewTokenRequest;
 use peerage_coordinator::{BuildError, Config};
 use peerage_policy::units::parse_duration;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::admin::AdminArgs;
 use crate::daemon::{DRAIN, Signals};
@@ -48,6 +48,15 @@ pub(crate) struct CoordinatorArgs {
     /// may be repeated
     #[arg(long, value_name = "RULE")]
     ingest_allow: Vec<String>,
+}
+
+/// The ready line.
+#[derive(Debug, Serialize)]
+struct Ready {
+    ready: &'static str,
+    url: String,
+    enroll_token_file: PathBuf,
+    admin_token_file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,12 +140,12 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         })?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let ready = json!({
-        "ready": "coordinator",
-        "url": local_url(coordinator.address()),
-        "enroll_token_file": coordinator.enroll_token_path(),
-        "admin_token_file": coordinator.admin_token_path(),
-    });
+    let ready = Ready {
+        ready: "coordinator",
+        url: local_url(coordinator.address()),
+        enroll_token_file: std::path::absolute(coordinator.enroll_token_path())?,
+        admin_token_file: std::path::absolute(coordinator.admin_token_path())?,
+    };
     let running = coordinator.spawn();
     output::json_line(&ready)?;
     signals.next().await;
@@ -148,7 +157,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 async fn token(args: TokenArgs) -> anyhow::Result<ExitCode> {
     let request = NewTokenRequest { uses: args.uses, valid_s: args.valid.map(|valid| valid.as_secs()) };
     let made = args.admin.client()?.new_token(&request).await?;
-    if args.json { output::json(&made)? } else { output::line(&made.token)? }
+    if args.json {
+        output::json(&made)?
+    } else {
+        output::line(&made.token)?
+    }
     Ok(ExitCode::SUCCESS)
 }
 

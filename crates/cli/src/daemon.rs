@@ -23,7 +23,10 @@ impl Signals {
     /// The kernel refuses.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let handler = |kind| signal(kind).context("could not set up signals");
-        Ok(Self { terminate: handler(SignalKind::terminate())?, interrupt: handler(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+        })
     }
 
     /// The next signal.

@@ -111,7 +111,9 @@ pub(crate) fn name_of(url: &str) -> anyhow::Result<String> {
     let parsed = Url::parse(url).map_err(|error| usage(format!("{}: {error}", printable(url))))?;
     let segment = parsed.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
     let decoded = percent_decode(segment);
-    let safe = |c: char| if c == '/' || c == '\\' || printable(c.encode_utf8(&mut [0; 4])).len() > 4 { '_' } else { c };
+    let safe = |c: char| {
+        if c == '/' || c == '\\' || printable(c.encode_utf8(&mut [0; 4])).len() > 4 { '_' } else { c }
+    };
     let mut name: String = decoded.chars().map(safe).collect();
     if name.is_empty() || name.chars().all(|c| c == '.') || name.len() > MAX_NAME {
         let url = printable(parsed.as_str()).into_owned();

@@ -96,7 +96,8 @@ async fn build(args: EngineArgs, dir: &Path) -> anyhow::Result<Agent> {
         Some(dir) => Place { cache: dir.join("cache"), data: dir },
         None => Place::of_this_user(&host)?,
     };
-    let place = ConfigFile { data_dir: Some(place.data), cache_dir: Some(place.cache), ..ConfigFile::default() };
+    let place =
+        ConfigFile { data_dir: Some(place.data), cache_dir: Some(place.cache), ..ConfigFile::default() };
     let config = Config::from(host.overridden_by(flags).overridden_by(place));
     match peerage_agent::build(config.clone()).await {
         Err(error) if is_locked(&error) => {

@@ -124,7 +124,9 @@ pub(crate) async fn run(args: FilesArgs) -> anyhow::Result<ExitCode> {
             let result = client.verify(id).await?;
             let said = match result.dropped {
                 0 => format!("all {} pieces are right", result.good),
-                dropped => format!("{} pieces are right, {dropped} were wrong and have been dropped", result.good),
+                dropped => {
+                    format!("{} pieces are right, {dropped} were wrong and have been dropped", result.good)
+                }
             };
             let fields = json!({"FileId": id, "Good": result.good, "Dropped": result.dropped});
             tell(args.json, id, &said, &fields)?;
@@ -160,7 +162,10 @@ fn find(all: &[CachedFile], prefix: &str) -> Result<ContentId, ApiError> {
     let mut fits = all.iter().map(|file| file.file_id).filter(|id| id.to_string().starts_with(&prefix));
     match (fits.next(), fits.count()) {
         (Some(id), 0) if !prefix.is_empty() => Ok(id),
-        (None, _) => Err(ApiError::new(Code::NotFound, format!("no file in the cache has an id that begins with {shown}"))),
+        (None, _) => Err(ApiError::new(
+            Code::NotFound,
+            format!("no file in the cache has an id that begins with {shown}"),
+        )),
         (Some(_), more) => {
             let message = format!("{} files have ids that begin with {shown:?}; give more of it", more + 1);
             Err(ApiError::new(Code::BadRequest, message))
@@ -169,17 +174,12 @@ fn find(all: &[CachedFile], prefix: &str) -> Result<ContentId, ApiError> {
 }
 
 fn lines(all: &[CachedFile], now: Timestamp, width: Option<usize>) -> Vec<String> {
-    use Align::{Left, Right};
+    use Align::{Left, Right, Tail};
     if all.is_empty() {
         return vec!["the cache is empty".to_owned()];
     }
-    let mut table = Table::new(&[
-        ("ID", Left),
-        ("SIZE", Right),
-        ("HELD", Right),
-        ("EXPIRES", Left),
-        ("SOURCE", Left),
-    ]);
+    let mut table =
+        Table::new(&[("ID", Left), ("SIZE", Right), ("HELD", Right), ("EXPIRES", Left), ("SOURCE", Tail)]);
     for file in all {
         let id = file.file_id.to_string();
         let expires = match (file.is_pinned, file.expire_on) {
@@ -248,7 +248,12 @@ mod tests {
     #[test]
     fn the_list_says_until_when() {
         let now = Timestamp::from_second(1_000).unwrap();
-        let all = [file(1, true, None), file(2, false, Some(260_200)), file(3, false, Some(999)), file(4, false, None)];
+        let all = [
+            file(1, true, None),
+            file(2, false, Some(260_200)),
+            file(3, false, Some(999)),
+            file(4, false, None),
+        ];
         let expected = [
             "ID              SIZE  HELD  EXPIRES               SOURCE",
             "0101010101  10.0 MiB  50 %  never (pinned)        http://h/a\\u{7}",

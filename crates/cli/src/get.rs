@@ -97,12 +97,16 @@ pub(crate) async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
         () = signals.next() => {}
     }
     let got = got?;
-    if json { output::json(&got.json(destination.path())?)? } else { output::line(&got.summary(destination.path()))? }
+    if json {
+        output::json(&got.json(destination.path())?)?
+    } else {
+        output::line(&got.summary(destination.path()))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn cancelled() -> ApiError {
-    ApiError::new(Code::Cancelled, "cancelled; what is verified stays in the cache for the next time")
+    ApiError::new(Code::Cancelled, "cancelled")
 }
 
 /// A file that has been downloaded.

@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        let shown = [0, 1023, 1024, 153_616_384, 1_048_525, (1 << 20) - 1, 10 << 30, u64::MAX].map(size);
+        let shown = [0, 1023, 1024, 153_616_384, 1_048_400, (1 << 20) - 1, 10 << 30, u64::MAX].map(size);
         let expected =
-            ["0 B", "1023 B", "1.0 KiB", "146.5 MiB", "1023.9 KiB", "1.0 MiB", "10.0 GiB", "16.0 EiB"];
+            ["0 B", "1023 B", "1.0 KiB", "146.5 MiB", "1023.8 KiB", "1.0 MiB", "10.0 GiB", "16.0 EiB"];
         assert_eq!(shown, expected);
         assert_eq!(rate(12_897_484), "12.3 MiB/s");
     }
@@ -88,9 +88,10 @@ mod tests {
         let shown = [(0, 0), (0, 9), (9, 9), (1, 3), (99_999, 100_000), (1, 100_000), (12, 9)]
             .map(|(part, whole)| percent(part, whole));
         assert_eq!(shown, ["0", "0", "100", "33.3", "99.9", "<0.1", "100"]);
-        assert_eq!([whole_percent(1, 3), whole_percent(999, 1000), whole_percent(u64::MAX, u64::MAX)], [
-            33, 99, 100
-        ]);
+        assert_eq!(
+            [whole_percent(1, 3), whole_percent(999, 1000), whole_percent(u64::MAX, u64::MAX)],
+            [33, 99, 100]
+        );
         assert_eq!([whole_percent(5, 0), whole_percent(9, 3)], [0, 100]);
     }
 

@@ -10,7 +10,7 @@ use crate::output;
 /// Starts logging. A filter that cannot be read counts as none, and that is said.
 pub(crate) fn start(filter: Option<&str>, daemon: bool) {
     let default = if daemon { "info" } else { "warn" };
-    let (parsed, wrong) = match filter.map(EnvFilter::try_new) {
+    let (parsed, wrong) = match filter.filter(|filter| !filter.is_empty()).map(EnvFilter::try_new) {
         None => (EnvFilter::new(default), None),
         Some(Ok(parsed)) => (parsed, None),
         Some(Err(error)) => (EnvFilter::new(default), Some(error)),

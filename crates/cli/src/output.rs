@@ -36,11 +36,7 @@ pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// stdout is closed or full.
 pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
-    if io::stdout().is_terminal() {
-        line(&serde_json::to_string_pretty(value)?)
-    } else {
-        json_line(value)
-    }
+    if io::stdout().is_terminal() { line(&serde_json::to_string_pretty(value)?) } else { json_line(value) }
 }
 
 /// Writes JSON as one line.

@@ -208,7 +208,7 @@ impl<'a> View<'a> {
         } else {
             let percent = whole_percent(held, file_size);
             // Fixed widths: a bar that grows and shrinks with the numbers beside it is hard to read.
-            format!("{percent:>3} %  {:>11}  {:>8}", self.speed(), self.remaining())
+            format!("{percent:>3} %  {:>11}  {:>7}", self.speed(), self.remaining())
         };
         let parts = (file_size > 0).then(|| (file_size, self.parts(held)));
         Bar { name: self.name.to_owned(), parts, right }.line(width, paint)
@@ -301,7 +301,8 @@ impl Work<'_> {
                 format!("{}  {:>3} %  {:>11}", self.what, whole_percent(self.done, total), rate(self.rate))
             }
         };
-        let parts = self.total.filter(|total| *total > 0).map(|total| (total, vec![(Part::Peers, self.done)]));
+        let parts =
+            self.total.filter(|total| *total > 0).map(|total| (total, vec![(Part::Peers, self.done)]));
         Bar { name: self.name.to_owned(), parts, right }
     }
 

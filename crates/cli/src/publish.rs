@@ -94,7 +94,8 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         (false, false) => publish(&admin, &args).await?,
     };
     if args.json {
-        let fields = json!({"FileId": done.id, "FileSize": done.size, "Sha256": done.sha256, "Record": done.record});
+        let fields =
+            json!({"FileId": done.id, "FileSize": done.size, "Sha256": done.sha256, "Record": done.record});
         output::json(&fields)?;
     } else {
         output::line(&format!("id      {}", done.id))?;

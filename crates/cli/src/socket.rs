@@ -19,7 +19,7 @@ impl SocketArgs {
     pub(crate) fn path(&self) -> PathBuf {
         // A configuration file that this user may not read, or that is wrong, says nothing about the default.
         let host = || Config::from(crate::agent::default_file().unwrap_or_default()).socket;
-        self.socket.clone().unwrap_or_else(host)
+        self.socket.clone().filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(host)
     }
 
     /// A client of that agent. Connects nowhere yet.
@@ -31,9 +31,9 @@ impl SocketArgs {
 /// Adds what to do to an agent that does not answer.
 pub(crate) fn reach(mut error: ApiError) -> ApiError {
     if error.code == Code::Unreachable {
-        error.message.push_str(
-            "; start it with `peerage agent`, or name its socket with --socket or PEERAGE_SOCKET",
-        );
+        error
+            .message
+            .push_str("; start it with `peerage agent`, or name its socket with --socket or PEERAGE_SOCKET");
     }
     error
 }

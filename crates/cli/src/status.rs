@@ -13,7 +13,7 @@ use crate::human::{percent, rate, size, whole_percent};
 use crate::output::{self, printable};
 use crate::shares::Shares;
 use crate::socket::{SocketArgs, reach};
-use crate::table::{Align, Table, cut_front};
+use crate::table::{Align, Table};
 
 /// Between two looks of --watch.
 const EVERY: Duration = Duration::from_secs(1);
@@ -132,9 +132,9 @@ fn lines(rows: &[FileStatus], args: &StatusArgs, width: Option<usize>) -> Vec<St
 }
 
 fn files(rows: &[FileStatus], width: Option<usize>) -> Vec<String> {
-    use Align::{Left, Right};
+    use Align::{Left, Right, Tail};
     let id = |row: &FileStatus| printable(row.file_id.get(..SHORT).unwrap_or(&row.file_id)).into_owned();
-    let source = |row: &FileStatus, room: usize| cut_front(&printable(&row.source_url), room);
+    let source = |row: &FileStatus| printable(&row.source_url).into_owned();
     if width.is_none_or(|width| width >= WIDE) {
         let mut table = Table::new(&[
             ("ID", Left),
@@ -146,7 +146,7 @@ fn files(rows: &[FileStatus], width: Option<usize>) -> Vec<String> {
             ("DOWN", Right),
             ("UP", Right),
             ("CONN", Right),
-            ("SOURCE", Left),
+            ("SOURCE", Tail),
         ]);
         for row in rows {
             let shares = Shares::of(row);
@@ -157,10 +157,10 @@ fn files(rows: &[FileStatus], width: Option<usize>) -> Vec<String> {
                 some_size(shares.peers()),
                 some_size(shares.cache_server),
                 some_size(shares.origin),
-                some_rate(row.download_rate),
+                some_rate(down(row)),
                 some_rate(row.upload_rate),
                 connections(row),
-                source(row, usize::MAX),
+                source(row),
             ]);
         }
         return table.lines(width);
@@ -172,11 +172,11 @@ fn files(rows: &[FileStatus], width: Option<usize>) -> Vec<String> {
         ("PEERS", Right),
         ("RATE", Right),
         ("CONN", Right),
-        ("SOURCE", Left),
+        ("SOURCE", Tail),
     ]);
     for row in rows {
         let shares = Shares::of(row);
-        let moving = match (row.download_rate, row.upload_rate) {
+        let moving = match (down(row), row.upload_rate) {
             (0, 0) => String::new(),
             (0, up) => format!("↑{}", rate(up)),
             (down, _) => format!("↓{}", rate(down)),
@@ -185,20 +185,25 @@ fn files(rows: &[FileStatus], width: Option<usize>) -> Vec<String> {
             0 => String::new(),
             total => format!("{} %", percent(shares.peers(), total)),
         };
-        table.row([id(row), size(row.file_size), state(row), peers, moving, connections(row), source(row, 24)]);
+        table.row([id(row), size(row.file_size), state(row), peers, moving, connections(row), source(row)]);
     }
     table.lines(width)
 }
 
 fn state(row: &FileStatus) -> String {
     let percent = whole_percent(row.file_size_in_cache, row.file_size);
+    let pinned = if row.is_pinned { ", pinned" } else { "" };
     match row.status {
         FileState::Downloading => format!("{percent} %"),
         FileState::Paused => format!("paused {percent} %"),
-        FileState::Complete => "complete".to_owned(),
-        FileState::Caching if row.is_pinned => "shared, pinned".to_owned(),
-        FileState::Caching => "shared".to_owned(),
+        FileState::Complete => format!("complete{pinned}"),
+        FileState::Caching => format!("shared{pinned}"),
     }
+}
+
+/// The rate at which it comes in; what has been is nobody's concern any more.
+fn down(row: &FileStatus) -> u64 {
+    if row.status == FileState::Downloading { row.download_rate } else { 0 }
 }
 
 fn some_size(bytes: u64) -> String {
@@ -238,7 +243,9 @@ fn peers(row: &FileStatus, width: Option<usize>) -> Vec<String> {
         ]);
     }
     let mut lines = vec![format!("{id}:")];
-    lines.extend(table.lines(width.map(|width| width.saturating_sub(2))).iter().map(|line| format!("  {line}")));
+    lines.extend(
+        table.lines(width.map(|width| width.saturating_sub(2))).iter().map(|line| format!("  {line}")),
+    );
     lines
 }
 

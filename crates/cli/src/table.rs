@@ -12,6 +12,8 @@ const MIN_LAST: usize = 12;
 pub(crate) enum Align {
     Left,
     Right,
+    /// To the left, and what is too long loses its beginning: the end of a URL says more than its scheme.
+    Tail,
 }
 
 /// A table without lines.
@@ -72,10 +74,10 @@ impl Table {
     fn line<'a>(&self, cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
         let mut line = String::new();
         for ((cell, width), (_, align)) in cells.zip(widths).zip(&self.columns) {
-            let cell = cut(cell, *width);
+            let cell = if *align == Align::Tail { cut_front(cell, *width) } else { cut(cell, *width) };
             let pad = " ".repeat(width.saturating_sub(measure_text_width(&cell)));
             match align {
-                Align::Left => line.extend([cell.as_str(), &pad]),
+                Align::Left | Align::Tail => line.extend([cell.as_str(), &pad]),
                 Align::Right => line.extend([pad.as_str(), &cell]),
             }
             line.push_str(&" ".repeat(GAP));
@@ -87,11 +89,12 @@ impl Table {
 
 /// Cuts a text to `width` columns of a terminal, with an ellipsis.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    truncate_str(text, width, "…").into_owned()
+    // The ellipsis itself needs a column.
+    if width == 0 { String::new() } else { truncate_str(text, width, "…").into_owned() }
 }
 
-/// Cuts a text to `width` columns from its beginning: the end of a URL says more than its scheme.
-pub(crate) fn cut_front(text: &str, width: usize) -> String {
+/// Cuts a text to `width` columns from its beginning.
+fn cut_front(text: &str, width: usize) -> String {
     if measure_text_width(text) <= width {
         return text.to_owned();
     }
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&[("ID", Align::Left), ("SIZE", Align::Right), ("SOURCE", Align::Left)]);
+        let mut table = Table::new(&[("ID", Align::Left), ("SIZE", Align::Right), ("SOURCE", Align::Tail)]);
         table.row(["1f".into(), "146.5 MiB".into(), "http://example.org/é/文/file.iso".into()]);
         table.row(["2".into(), "1 B".into(), String::new()]);
         table.note("  because".into());
@@ -131,9 +134,9 @@ mod tests {
     #[test]
     fn the_last_column_is_cut_to_the_terminal() {
         let lines = table().lines(Some(35));
-        assert_eq!(lines[1], "1f  146.5 MiB  http://example.org/…");
+        assert_eq!(lines[1], "1f  146.5 MiB  …e.org/é/文/file.iso");
         assert!(lines.iter().all(|line| measure_text_width(line) <= 35), "{lines:?}");
-        assert_eq!(table().lines(Some(3))[1], "1f  146.5 MiB  http://exam…");
+        assert_eq!(table().lines(Some(3))[1], "1f  146.5 MiB  …文/file.iso");
     }
 
     #[test]

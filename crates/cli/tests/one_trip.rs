@@ -10,6 +10,8 @@ use peerage_testkit::{Agent, Fleet, Nginx, OPEN_POLICY, random_file, same_file, 
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
+/// nginx counts bytes as sent that are still in its socket when the agent is killed; at 6 MB/s it writes in steps of this.
+const SOCKETS: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An office: nginx as origin, a coordinator, and a file that is published.
@@ -153,15 +155,12 @@ fn twenty_kills_fetch_next_to_nothing_twice() {
     let size = 64 * MIB;
     let (file, url, id) = office.published("kill.bin", size);
     let mut a = office.agent("a", 11);
-    let mut target = 0;
-    for round in 0..20 {
+    for round in 1..=20 {
         let job = a.begin_get(&url, &office.out("killed"), &[]).unwrap();
         // A different, deterministic distance each time.
-        target += MIB + (round * 37 % 20) * 100_000;
+        let target = (round * size / 22) + (round * 37 % 20) * 40_000;
         wait_until("it gets on", PATIENCE, || {
-            a.file(&id)
-                .unwrap()
-                .is_some_and(|row| number(&row, "TotalBytesDownloaded") + MIB >= target.min(size / 2))
+            a.file(&id).unwrap().is_some_and(|row| number(&row, "FileSizeInCache") >= target)
         });
         a.daemon.kill().unwrap();
         drop(job);
@@ -169,9 +168,10 @@ fn twenty_kills_fetch_next_to_nothing_twice() {
     }
     let status = a.get(&url, &office.out("alive")).unwrap();
     assert!(same_file(&file, &office.out("alive")).unwrap());
-    // Stored bytes that had been stored before would show here.
-    let wasted = number(&status, "WastedBytes");
-    assert!(wasted <= size / 100, "{wasted} bytes twice");
+    // What the origin sent beyond the file was lost in sockets and unfinished blocks at a kill, or fetched twice.
+    let sent = office.origin_bytes();
+    println!("{} bytes beyond the file, status {status}", sent - size);
+    assert!(sent <= size + size / 100 + 20 * SOCKETS, "the origin sent {sent} bytes for {size}");
 }
 
 #[test]

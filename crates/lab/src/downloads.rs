@@ -13,6 +13,9 @@ use crate::board::{Board, State};
 use crate::fleet::Device;
 
 const CALLER: &str = "peerage lab";
+/// How long the devices' counters may lag behind.
+const COUNTERS_LAG: Duration = Duration::from_secs(1);
+const COUNTERS_EVERY: Duration = Duration::from_millis(50);
 
 /// What all devices are asked for.
 #[derive(Debug, Clone)]
@@ -106,19 +109,27 @@ async fn follow(
     }
 }
 
-/// Bytes that a device has sent to its peers.
-pub(crate) async fn uploaded(client: &AgentClient) -> u64 {
+/// Bytes that each device has sent to its peers. What is sent is counted a little later than what is received, so this
+/// waits, not for long, until the devices together have sent `received` bytes.
+pub(crate) async fn uploads(devices: &[Device], received: u64) -> Vec<u64> {
+    let deadline = Instant::now() + COUNTERS_LAG;
+    loop {
+        let sent = join_all(devices.iter().map(|device| sent(&device.client))).await;
+        if sent.iter().sum::<u64>() >= received || Instant::now() >= deadline {
+            return sent;
+        }
+        sleep(COUNTERS_EVERY).await;
+    }
+}
+
+async fn sent(client: &AgentClient) -> u64 {
     // An agent that does not answer has been reported as dead, or its download as failed.
     let rows = client.status(None, false).await.unwrap_or_default();
     let sent = |row: &FileStatus| {
-        [
-            row.bytes_to_lan_peers,
-            row.bytes_to_link_local_peers,
-            row.bytes_to_group_peers,
-            row.bytes_to_internet_peers,
-        ]
-        .into_iter()
-        .sum::<u64>()
+        row.bytes_to_lan_peers
+            + row.bytes_to_link_local_peers
+            + row.bytes_to_group_peers
+            + row.bytes_to_internet_peers
     };
     rows.iter().map(sent).sum()
 }

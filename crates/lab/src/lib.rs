@@ -18,6 +18,7 @@ mod bound;
 mod child;
 mod downloads;
 mod fleet;
+mod human;
 mod nursery;
 pub mod origin;
 mod origin_process;

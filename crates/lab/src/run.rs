@@ -11,15 +11,16 @@ use tokio::time::{Instant, interval};
 
 use crate::args::{LabArgs, Source};
 use crate::board::{Board, Snapshot, State};
-use crate::downloads::{Plan, download_all, uploaded};
+use crate::downloads::{Plan, download_all, uploads};
 use crate::fleet::{Coordinator, Device, Origin};
+use crate::human::plural;
 use crate::nursery::Nursery;
 use crate::policy::LabPolicy;
 use crate::report::{Measured, MeasuredDevice, Report};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::subject::Subject;
-use crate::table::{Context, plural, render};
+use crate::table::{Context, render};
 use crate::truth;
 use crate::view::View;
 
@@ -48,7 +49,7 @@ pub async fn run(args: LabArgs) -> Result<u8> {
         () = nursery.close() => {}
         _ = signals.next() => nursery.close_now().await,
     }
-    if let Some(path) = tokio::task::spawn_blocking(move || scratch.close(args.keep)).await?? {
+    if let Some(path) = tokio::task::spawn_blocking(move || scratch.close()).await?? {
         // Where to look is not worth failing for.
         let _ = writeln!(std::io::stderr(), "peerage lab: caches and logs are in {}", path.display());
     }
@@ -93,14 +94,16 @@ async fn measure(
     let dir = scratch.path();
     let mut origin = Origin::start(nursery, dir, &args.source, args.uplink).await?;
     let coordinator = Coordinator::start(nursery, dir).await?;
-    let subject = Subject::new(&args.source, origin.url.clone()).await?;
+    let mut subject = Subject::new(&args.source, origin.url.clone()).await?;
     scratch.check_space(args.devices, subject.size)?;
+    view.phase("reading the file");
+    subject.hash(&args.source).await?;
     if let Some(digest) = subject.digest.as_ref().filter(|_| !args.no_publish) {
         coordinator.publish(&subject, digest).await?;
     }
     let ingested = args.no_publish || subject.digest.is_none();
 
-    view.phase(&format!("starting {}", plural(u64::from(args.devices), "device", "devices")));
+    view.phase(&format!("starting {}", plural(args.devices, "device", "devices")));
     let starts = (1..=args.devices).map(|number| Device::start(nursery, dir, number, &coordinator, policy));
     let devices: Vec<Device> = stream::iter(starts).buffered(STARTS_AT_ONCE).try_collect().await?;
 
@@ -122,11 +125,17 @@ async fn measure(
         None => coordinator.record(&subject.url).await?,
     };
     let right = truth::judge(&outcomes, subject.size, genuine).await?;
-    let mut measured = Vec::with_capacity(outcomes.len());
-    for ((device, outcome), correct) in devices.iter().zip(outcomes).zip(right) {
-        let (uploaded, usage) = (uploaded(&device.client).await, device.child.usage());
-        measured.push(MeasuredDevice { outcome, correct, uploaded, usage });
-    }
+    let received = outcomes.iter().map(|outcome| outcome.status.bytes_from_peers).sum();
+    let sent = uploads(&devices, received).await;
+    let parts = devices.iter().zip(outcomes).zip(right.into_iter().zip(sent));
+    let measured: Vec<_> = parts
+        .map(|((device, outcome), (correct, uploaded))| MeasuredDevice {
+            outcome,
+            correct,
+            uploaded,
+            usage: device.child.usage(),
+        })
+        .collect();
     let context = Context {
         name: subject.name,
         uplink: args.uplink,

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use peerage_policy::units::about_size;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use tempfile::TempDir;
+
+use crate::human;
 
 const PREFIX: &str = "peerage-lab-";
 const LOCK: &str = "lock";
@@ -25,8 +26,8 @@ const SPARE: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Scratch {
     dir: TempDir,
-    /// Held locked while the lab lives.
-    _lock: Option<File>,
+    /// Held locked while the lab lives; `None`: the directory is to be kept.
+    lock: Option<File>,
 }
 
 impl Scratch {
@@ -51,7 +52,7 @@ impl Scratch {
             dir.path().display()
         );
         let lock = if keep { None } else { Some(lock(dir.path()).context("could not lock the directory")?) };
-        Ok(Self { dir, _lock: lock })
+        Ok(Self { dir, lock })
     }
 
     /// Where it is.
@@ -69,10 +70,10 @@ impl Scratch {
         ensure!(
             free >= needed,
             "{copies} copies of {} need {} in {}, free are {}; choose another --dir or fewer --devices",
-            about_size(size),
-            about_size(needed),
+            human::size(size),
+            human::size(needed),
             self.path().parent().unwrap_or(self.path()).display(),
-            about_size(free)
+            human::size(free)
         );
         Ok(())
     }
@@ -81,11 +82,13 @@ impl Scratch {
     ///
     /// # Errors
     /// Something in it cannot be removed.
-    pub(crate) fn close(mut self, keep: bool) -> Result<Option<PathBuf>> {
-        self.dir.disable_cleanup(keep);
+    pub(crate) fn close(self) -> Result<Option<PathBuf>> {
+        if self.lock.is_none() {
+            return Ok(Some(self.dir.keep()));
+        }
         let path = self.dir.path().to_owned();
         self.dir.close().with_context(|| format!("could not remove {}", path.display()))?;
-        Ok(keep.then_some(path))
+        Ok(None)
     }
 }
 
@@ -148,7 +151,7 @@ mod tests {
         for there in [living.path(), &kept, &other, next.path()] {
             assert!(there.is_dir(), "{}", there.display());
         }
-        let stays = next.close(true).unwrap().unwrap();
+        let stays = next.close().unwrap().unwrap();
         assert!(stays.is_dir());
         drop(living);
         assert_eq!(names(base.path()).len(), 3);

@@ -24,7 +24,7 @@ pub(crate) struct Subject {
     pub(crate) size: u64,
     /// What the lab's origin says of it.
     pub(crate) validators: Validators,
-    /// Its hashes, if it is a file of this machine.
+    /// Its hashes, once a file of this machine has been read.
     pub(crate) digest: Option<Digest>,
 }
 
@@ -32,16 +32,27 @@ impl Subject {
     /// Asks the lab's origin, which serves `source` at `url`, what it serves.
     ///
     /// # Errors
-    /// The origin does not answer, or the file cannot be read.
+    /// The origin does not answer, or does not say how long the file is.
     pub(crate) async fn new(source: &Source, url: String) -> Result<Self> {
         let client = OriginClient::new(OriginConfig { proxy: ProxyMode::Direct, ..OriginConfig::default() })?;
         let info = client.probe(&SourceUrl::parse(&url)?).await?;
         let size = info.size.context("the origin does not say how long the file is")?;
-        let (name, digest) = match source {
-            Source::File(path) => (file_name(path), Some(digest(path.clone()).await?)),
-            Source::Url(url) => (url.to_string(), None),
+        let name = match source {
+            Source::File(path) => file_name(path),
+            Source::Url(url) => url.to_string(),
         };
-        Ok(Self { name, url, size, validators: info.validators, digest })
+        Ok(Self { name, url, size, validators: info.validators, digest: None })
+    }
+
+    /// Reads a file of this machine to know what it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn hash(&mut self, source: &Source) -> Result<()> {
+        if let Source::File(path) = source {
+            self.digest = Some(digest(path.clone()).await?);
+        }
+        Ok(())
     }
 }
 

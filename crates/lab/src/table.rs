@@ -3,11 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-use peerage_policy::units::{about_rate, about_size};
-
 use crate::args::Start;
 use crate::bound;
+use crate::human::{link, plural, printable, size};
 use crate::report::{DeviceReport, Report};
 use crate::usage::Usage;
 
@@ -24,42 +22,45 @@ pub(crate) struct Context {
     pub(crate) origin: Usage,
 }
 
+/// A column: its head, whether it is aligned to the left, and a device's cell.
+type Column = (&'static str, bool, fn(&DeviceReport) -> String);
+
+const COLUMNS: [Column; 9] = [
+    ("DEVICE", false, |device| device.device.to_string()),
+    ("ADDRESS", true, |device| device.address.clone()),
+    ("ORIGIN", false, |device| size(device.bytes_from_origin)),
+    (CACHE, false, |device| size(device.bytes_from_cache_server)),
+    ("PEERS", false, |device| size(device.bytes_from_peers)),
+    ("% PEERS", false, |device| format!("{:.1}", device.percent_from_peers)),
+    ("SECONDS", false, |device| format!("{:.1}", device.seconds)),
+    ("UPLOADED", false, |device| size(device.bytes_uploaded)),
+    ("CORRECT", true, |device| if device.correct { "yes" } else { "no" }.to_owned()),
+];
+/// Shown only when a connected cache had a part.
+const CACHE: &str = "CACHE";
+
 /// Renders both parts, for stdout.
 pub(crate) fn render(report: &Report, context: &Context) -> String {
-    format!("{}\n\n{}", devices(report), totals(report, context))
+    format!("{}\n{}", devices(report), totals(report, context))
 }
 
 fn devices(report: &Report) -> String {
     let caches = report.per_device.iter().any(|device| device.bytes_from_cache_server > 0);
-    let mut head = vec!["device", "address", "origin", "peers", "% peers", "seconds", "uploaded", "correct"];
-    if caches {
-        head.insert(3, "cache");
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
-    for device in &report.per_device {
-        let mut row = vec![
-            device.device.to_string(),
-            device.address.clone(),
-            about_size(device.bytes_from_origin),
-            about_size(device.bytes_from_peers),
-            format!("{:.1}", device.percent_from_peers),
-            format!("{:.1}", device.seconds),
-            about_size(device.bytes_uploaded),
-            if device.correct { "yes" } else { "no" }.to_owned(),
-        ];
-        if caches {
-            row.insert(3, about_size(device.bytes_from_cache_server));
+    let columns = COLUMNS.iter().filter(|(head, ..)| caches || *head != CACHE);
+    let mut lines = vec![String::new(); report.per_device.len() + 1];
+    for (head, left, cell) in columns {
+        let cells = || std::iter::once((*head).to_owned()).chain(report.per_device.iter().map(cell));
+        let width = cells().map(|cell| cell.len()).max().unwrap_or(0);
+        for (line, cell) in lines.iter_mut().zip(cells()) {
+            let gap = if line.is_empty() { "" } else { "  " };
+            // Writing to a string cannot fail.
+            let _ = match left {
+                true => write!(line, "{gap}{cell:<width$}"),
+                false => write!(line, "{gap}{cell:>width$}"),
+            };
         }
-        table.add_row(row);
     }
-    let columns = table.column_iter().count();
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index + 1 == columns { 0 } else { 2 }));
-        let words = index == 1 || index + 1 == columns;
-        column.set_cell_alignment(if words { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    table.trim_fmt()
+    lines.iter().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 fn totals(report: &Report, context: &Context) -> String {
@@ -84,25 +85,23 @@ fn totals(report: &Report, context: &Context) -> String {
 }
 
 fn file(report: &Report, context: &Context) -> String {
-    let uplink = context.uplink.map_or_else(|| "unlimited".to_owned(), about_rate);
+    let uplink = context.uplink.map_or_else(|| "unlimited".to_owned(), link);
     let start = match context.start {
         _ if report.devices == 1 => String::new(),
         Start::Together => ", all at once".to_owned(),
         Start::FirstAlone => ", the first alone".to_owned(),
         Start::Every(interval) => format!(", one every {} s", interval.as_secs_f64()),
     };
-    let devices = plural(u64::from(report.devices), "device", "devices");
-    format!("{}, {}; {devices}{start}; uplink {uplink}", context.name, about_size(report.file_bytes))
+    let devices = plural(report.devices, "device", "devices");
+    let name = printable(&context.name);
+    format!("{name}, {}; {devices}{start}; uplink {uplink}", size(report.file_bytes))
 }
 
 fn origin(report: &Report, context: &Context) -> String {
     let copies = report.origin_copies;
-    let mut text = format!("{} sent = {copies:.2} copies of the file", about_size(report.origin_bytes));
-    if context.ingested && report.file_bytes > 0 {
-        let to_devices: u64 = report.per_device.iter().map(|device| device.bytes_from_origin).sum();
-        let rest = report.origin_bytes.saturating_sub(to_devices) as f64 / report.file_bytes as f64;
-        // Besides the coordinator: what was on its way when a device no longer wanted it.
-        let _ = write!(text, ", {rest:.2} of them to the coordinator, which had to read it too");
+    let mut text = format!("{} sent = {copies:.2} copies of the file", size(report.origin_bytes));
+    if context.ingested {
+        text.push_str(", the coordinator's own reading included");
     }
     text
 }
@@ -110,10 +109,9 @@ fn origin(report: &Report, context: &Context) -> String {
 fn from_peers(report: &Report) -> String {
     let peers: u64 = report.per_device.iter().map(|device| device.bytes_from_peers).sum();
     let wasted: u64 = report.per_device.iter().map(|device| device.bytes_wasted).sum();
-    let mut text =
-        format!("{:.1} % of what devices received, {}", report.percent_from_peers, about_size(peers));
+    let mut text = format!("{:.1} % of what devices received, {}", report.percent_from_peers, size(peers));
     if wasted > 0 {
-        let _ = write!(text, "; {} received in vain", about_size(wasted));
+        let _ = write!(text, "; {} received in vain", size(wasted));
     }
     text
 }
@@ -136,12 +134,12 @@ fn cost(report: &Report, context: &Context) -> String {
         "CPU: agents {cpu:.1} s{per_gib}, coordinator {:.1} s, origin {:.1} s; largest agent {}",
         context.coordinator.cpu_seconds,
         context.origin.cpu_seconds,
-        about_size(memory)
+        size(memory)
     )
 }
 
 fn trouble(device: &DeviceReport) -> Option<String> {
-    device.error.as_ref().map(|why| format!("device {}: {why}", device.device))
+    device.error.as_ref().map(|why| format!("device {}: {}", device.device, printable(why)))
 }
 
 /// Why nothing came from peers, where something could have.
@@ -149,10 +147,8 @@ fn no_peers(report: &Report) -> Option<String> {
     if report.devices < 2 || report.percent_from_peers > 0.0 {
         return None;
     }
-    report.per_device.iter().find_map(|device| {
-        (!device.reasons.is_empty())
-            .then(|| format!("device {}: {}", device.device, device.reasons.join(" ")))
-    })
+    let told = report.per_device.iter().find(|device| !device.reasons.is_empty())?;
+    Some(format!("device {}: {}", told.device, printable(&told.reasons.join("; "))))
 }
 
 fn result(report: &Report) -> String {
@@ -160,16 +156,10 @@ fn result(report: &Report) -> String {
     match (report.all_correct, report.devices) {
         (true, 1) => "the device has the right file".to_owned(),
         (true, devices) => format!("all {devices} devices have the right file"),
-        (false, devices) => format!("only {right} of {} right file", plural_have(devices)),
+        (false, devices) => {
+            format!("only {right} of {} the right file", plural(devices, "device has", "devices have"))
+        }
     }
-}
-
-fn plural_have(devices: u32) -> String {
-    if devices == 1 { "1 device has the".to_owned() } else { format!("{devices} devices have the") }
-}
-
-pub(crate) fn plural(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -193,23 +183,18 @@ mod tests {
         let devices = vec![device(1, 700_000, 300_000, true), device(10, 323_456, 676_544, true)];
         let text = render(&Report::new(measured(devices)), &context());
         let expected = "\
-device  address      origin    peers     % peers  seconds  uploaded  correct
-     1  127.77.0.10  700 KB    300 KB       30.0      1.5    700 KB  yes
-    10  127.77.0.19  323.4 KB  676.5 KB     67.7     15.0  323.4 KB  yes
-";
-        // Alignment aside, which the table does by itself.
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert!(words(&text).starts_with(&words(expected)), "{text}");
-        assert!(text.contains("origin      1 MB sent = 1.02 copies of the file\n"), "{text}");
-        assert!(text.contains("from peers  48.8 % of what devices received, 976.5 KB\n"), "{text}");
-        assert!(text.contains("time        1.1 s = 1.10 × the bound of 1.0 s (file / uplink; "), "{text}");
-        assert!(text.ends_with("result      all 2 devices have the right file\n"), "{text}");
-        let widest = devices_of(&text).map(|line| line.chars().count()).max();
-        assert!(widest <= Some(79), "{text}");
-    }
+DEVICE  ADDRESS         ORIGIN      PEERS  % PEERS  SECONDS   UPLOADED  CORRECT
+     1  127.77.0.10  683.6 KiB  293.0 KiB     30.0      1.5  683.6 KiB  yes
+    10  127.77.0.19  315.9 KiB  660.7 KiB     67.7     15.0  315.9 KiB  yes
 
-    fn devices_of(text: &str) -> impl Iterator<Item = &str> {
-        text.lines().take_while(|line| !line.is_empty())
+file        update.bin, 976.6 KiB; 2 devices, all at once; uplink 200 Mbit/s
+origin      999.5 KiB sent = 1.02 copies of the file
+from peers  48.8 % of what devices received, 953.7 KiB
+time        1.1 s = 1.10 × the bound of 1.0 s (file / uplink; the devices' links are loopback, without limit)
+cost        CPU: agents 1.0 s (536.9 s/GiB delivered), coordinator 0.2 s, origin 1.0 s; largest agent 28.6 MiB
+result      all 2 devices have the right file
+";
+        assert_eq!(text, expected);
     }
 
     #[test]
@@ -223,12 +208,15 @@ device  address      origin    peers     % peers  seconds  uploaded  correct
     }
 
     #[test]
-    fn the_coordinators_own_reading_is_told_apart() {
+    fn the_coordinators_own_reading_is_told() {
         let mut measured = measured(vec![device(1, 1_000_000, 0, true)]);
         measured.origin_bytes = 2_000_000;
         let ingested = Context { ingested: true, ..context() };
         let text = render(&Report::new(measured), &ingested);
-        assert!(text.contains("= 2.00 copies of the file, 1.00 of them to the coordinator"), "{text}");
+        assert!(
+            text.contains("= 2.00 copies of the file, the coordinator's own reading included\n"),
+            "{text}"
+        );
         assert!(text.ends_with("result      the device has the right file\n"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use peerage_wire::Message;
 
 use crate::device::Fetch;
 use crate::run::{Run, What};
-use crate::uplink::Job;
+use crate::uplink::{Job, window};
 use crate::{Manner, Violation};
 
 /// An engine that does more than this about one event goes round in circles.
@@ -123,7 +123,9 @@ impl Run {
         let wrong = device.setup.manner == Manner::Corrupts;
         let start = self.layout.offset(piece) + u64::from(offset);
         let job = Job { at: start, end: start + u64::from(len), wrong };
-        self.devices[at].up.push((conn, end), job);
+        let to = self.conns[conn].ends[1 - end].device;
+        let window = window(self.devices[to].down.rate, self.conns[conn].latency);
+        self.devices[at].up.push((conn, end), job, window);
         self.send_on(at);
         Ok(())
     }

@@ -9,7 +9,7 @@ use peerage_wire::{IDLE_TIMEOUT, Message};
 use crate::conn::{Conn, End, Verdict};
 use crate::run::{Run, What};
 use crate::server::Key;
-use crate::uplink::Job;
+use crate::uplink::{Job, window};
 use crate::{Health, Violation};
 
 /// TCP, TLS 1.3 and both hellos, in one-way latencies.
@@ -139,12 +139,22 @@ impl Run {
 
     /// Whether what is sent to `to` still gets there.
     fn arrives(&self, conn: usize, to: usize) -> bool {
-        let [own, other] = [to, 1 - to].map(|end| &self.conns[conn].ends[end]);
-        own.open && !own.leaving && !self.is_cut(own.device, other.device)
+        let end = &self.conns[conn].ends[to];
+        end.open && !end.leaving
+    }
+
+    /// Keeps `what` back if the way between the ends of a connection is cut.
+    fn hold(&mut self, conn: usize, what: impl FnOnce() -> What) -> bool {
+        let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
+        let cut = self.is_cut(a, b);
+        if cut {
+            self.held.push(what());
+        }
+        cut
     }
 
     pub(crate) fn message(&mut self, conn: usize, to: usize, message: Message) -> Result<(), Violation> {
-        if !self.arrives(conn, to) {
+        if self.hold(conn, || What::Message(conn, to, message.clone())) || !self.arrives(conn, to) {
             return Ok(());
         }
         let end = &mut self.conns[conn].ends[to];
@@ -162,6 +172,9 @@ impl Run {
         len: u32,
         wrong: bool,
     ) -> Result<(), Violation> {
+        if self.hold(conn, || What::Data { conn, to, at, len, wrong }) {
+            return Ok(());
+        }
         self.landed += u64::from(len);
         let from = self.conns[conn].ends[1 - to].device;
         self.devices[from].up.landed((conn, 1 - to), len);
@@ -222,7 +235,8 @@ impl Run {
     pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
         let error = match self.servers[server].health {
             Health::Fine | Health::Silent => {
-                self.servers[server].uplink.push(key, Job { at: start, end, wrong: false });
+                let window = window(self.devices[key.device].down.rate, self.servers[server].latency);
+                self.servers[server].uplink.push(key, Job { at: start, end, wrong: false }, window);
                 self.serve(server);
                 return;
             }

@@ -144,7 +144,11 @@ impl Run {
                     }
                 }
             }
-            Fault::Heal => self.partition = None,
+            Fault::Heal => {
+                self.partition = None;
+                let now = self.now();
+                std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
+            }
             Fault::Pause(at, paused) => {
                 self.devices[at].paused = paused;
                 let life = self.devices[at].life;

@@ -78,6 +78,8 @@ pub(crate) struct Run {
     pub(crate) coordinator: bool,
     pub(crate) ordinals: u32,
     pub(crate) partition: Option<usize>,
+    /// What waits for the partition to end: TCP sends it again until it gets through.
+    pub(crate) held: Vec<What>,
     /// Devices and faults that are still to come.
     pub(crate) to_come: usize,
     /// Bytes that left a sender, and those that arrived or were lost on the way.
@@ -116,6 +118,7 @@ impl Run {
             coordinator: true,
             ordinals: 0,
             partition: None,
+            held: Vec::new(),
             to_come: 0,
             left: 0,
             landed: 0,

@@ -3,14 +3,22 @@
 //! The same model sends for devices (a flow is a connection) and for HTTP sources (a flow is a range).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use peerage_content::BLOCK_SIZE;
 use peerage_swarm::Time;
 
 use crate::link::{Link, mbit};
 
-/// Bytes of one flow on their way at most: the receiver's window. A slow receiver holds its flow back, nobody else's.
-const WINDOW: u64 = 4 << 20;
+/// A flow fills the way to its receiver and this much of the queue before the receiver's downlink.
+const QUEUE: Duration = Duration::from_millis(50);
+const MIN_WINDOW: u64 = 128 << 10;
+
+/// Bytes of one flow on their way at most, over a one-way `latency` to a receiver that takes in `rate` bytes a second.
+/// A slow receiver holds its own flow back, nobody else's.
+pub(crate) fn window(rate: u64, latency: Duration) -> u64 {
+    ((rate as f64 * (2 * latency + QUEUE).as_secs_f64()) as u64).max(MIN_WINDOW)
+}
 
 /// Bytes `[at, end)` of the content, to be sent in order.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +45,7 @@ pub(crate) struct Quantum<F> {
 struct Flow {
     jobs: VecDeque<(Job, u32)>,
     on_the_way: u64,
+    window: u64,
     /// It is among those that take turns.
     queued: bool,
 }
@@ -65,9 +74,11 @@ impl<F: Ord + Copy> Uplink<F> {
         }
     }
 
-    /// Adds a job to a flow.
-    pub(crate) fn push(&mut self, flow: F, job: Job) {
-        self.flows.entry(flow).or_default().jobs.push_back((job, (job.end - job.at) as u32));
+    /// Adds a job to a flow that may have `window` bytes on their way.
+    pub(crate) fn push(&mut self, flow: F, job: Job, window: u64) {
+        let state = self.flows.entry(flow).or_default();
+        state.window = window;
+        state.jobs.push_back((job, (job.end - job.at) as u32));
         self.queue(flow);
     }
 
@@ -85,7 +96,7 @@ impl<F: Ord + Copy> Uplink<F> {
 
     fn queue(&mut self, flow: F) {
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        if !state.queued && !state.jobs.is_empty() && state.on_the_way < WINDOW {
+        if !state.queued && !state.jobs.is_empty() && state.on_the_way < state.window {
             state.queued = true;
             self.turns.push_back(flow);
         }
@@ -143,8 +154,8 @@ mod tests {
     #[test]
     fn flows_take_turns() {
         let mut uplink = Uplink::new(1 << 20);
-        uplink.push(0, Job { at: 0, end: 3 * BLOCK, wrong: false });
-        uplink.push(1, Job { at: 5, end: 100, wrong: true });
+        uplink.push(0, Job { at: 0, end: 3 * BLOCK, wrong: false }, 8 * BLOCK);
+        uplink.push(1, Job { at: 5, end: 100, wrong: true }, 8 * BLOCK);
         let mut order = Vec::new();
         while let Some(quantum) = uplink.send_next(Time::ZERO) {
             order.push((quantum.flow, quantum.ends));
@@ -157,15 +168,16 @@ mod tests {
 
     #[test]
     fn a_slow_receiver_holds_its_own_flow_back() {
+        assert_eq!((window(1, Duration::ZERO), window(1 << 30, QUEUE)), (MIN_WINDOW, (1 << 30) * 3 / 20));
         let mut uplink = Uplink::new(1 << 30);
-        uplink.push(7, Job { at: 0, end: 2 * WINDOW, wrong: false });
+        uplink.push(7, Job { at: 0, end: 16 * BLOCK, wrong: false }, 8 * BLOCK);
         let mut on_the_way = 0;
         while let Some(quantum) = uplink.send_next(Time::ZERO) {
             on_the_way += u64::from(quantum.len);
             uplink.free();
         }
-        assert_eq!(on_the_way, WINDOW);
-        uplink.push(8, Job { at: 0, end: BLOCK, wrong: false });
+        assert_eq!(on_the_way, 8 * BLOCK);
+        uplink.push(8, Job { at: 0, end: BLOCK, wrong: false }, 8 * BLOCK);
         assert_eq!(uplink.send_next(Time::ZERO).map(|quantum| quantum.flow), Some(8));
         uplink.free();
         uplink.landed(7, BLOCK_SIZE);

@@ -22,7 +22,9 @@ fn show(name: &str, world: World, seed: u64) {
                 r.events,
                 wall
             );
-            if let Ok(path) = std::env::var("DIARY") { std::fs::write(path, r.diary.join("\n")).unwrap(); }
+            if let Ok(path) = std::env::var("DIARY") {
+                std::fs::write(path, r.diary.join("\n")).unwrap();
+            }
             for (i, d) in r.devices.iter().enumerate() {
                 if !d.banned_by.is_empty() {
                     println!("   {i} banned by {:?}", d.banned_by);
@@ -112,8 +114,97 @@ fn explore() {
             }),
         );
     }
+    add("0.3mbit peer", world().devices(2).pieces(200).seeds(1, 2).device(1, |d| d.link_mbit(0.3, 0.3)));
+    add(
+        "3 x 0.3mbit peer",
+        world().devices(4).pieces(200).seeds(1, 4).each(|i, d| {
+            if i > 0 {
+                d.link_mbit(0.3, 0.3)
+            }
+        }),
+    );
     add("4 devs one 2mbit up", world().devices(8).pieces(100).device(3, |d| d.link_mbit(20.0, 2.0)));
     add("wifi 8", world().devices(8).pieces(100).each(|_, d| d.link_mbit(100.0, 20.0)));
+    add(
+        "churn",
+        (0..6).fold(world().devices(10).pieces(200), |w, i| {
+            w.fault(ms(2000 + 1500 * i), Fault::PowerCut(i as usize))
+                .fault(ms(5000 + 1500 * i), Fault::Return(i as usize))
+        }),
+    );
+    add(
+        "churn clean",
+        (0..6).fold(world().devices(10).pieces(200), |w, i| {
+            w.fault(ms(2000 + 1500 * i), Fault::ShutDown(i as usize))
+                .fault(ms(5000 + 1500 * i), Fault::Return(i as usize))
+        }),
+    );
+    add(
+        "vanish for good",
+        (0..3).fold(world().devices(8).pieces(200), |w, i| {
+            w.fault(ms(3000 + 1500 * i), Fault::PowerCut(i as usize))
+        }),
+    );
+    add(
+        "partition",
+        world().devices(8).pieces(200).fault(s(4), Fault::Partition(3)).fault(s(9), Fault::Heal),
+    );
+    add(
+        "coordinator late",
+        world()
+            .devices(8)
+            .pieces(200)
+            .fault(ms(0), Fault::Coordinator(false))
+            .fault(s(4), Fault::Coordinator(true)),
+    );
+    add(
+        "choke storm",
+        (0..20).fold(world().devices(8).pieces(200), |w, i| {
+            w.fault(
+                ms(1000 + 500 * i),
+                Fault::Limits(
+                    (i % 8) as usize,
+                    peerage_swarm::Limits { upload_to_peers: i % 2 == 1, ..Default::default() },
+                ),
+            )
+        }),
+    );
+    add(
+        "choke storm seed",
+        (0..20).fold(world().devices(3).pieces(400).seeds(0, 1), |w, i| {
+            w.fault(
+                ms(300 + 150 * i),
+                Fault::Limits(0, peerage_swarm::Limits { upload_to_peers: i % 2 == 1, ..Default::default() }),
+            )
+        }),
+    );
+    add(
+        "pauses",
+        (0..8).fold(world().devices(8).pieces(200), |w, i| {
+            w.fault(ms(1000 + 300 * i), Fault::Pause(i as usize, true))
+                .fault(ms(4000 + 500 * i), Fault::Pause(i as usize, false))
+        }),
+    );
+    add(
+        "damage",
+        (0..30).fold(world().devices(6).pieces(200), |w, i| {
+            w.fault(ms(3000 + 300 * i), Fault::Damage((i % 6) as usize, (i * 7 % 200) as u32))
+        }),
+    );
+    add(
+        "origin gone, peers hold it",
+        world().devices(8).pieces(100).seeds(0, 1).fault(ms(0), Fault::Origin(Health::Gone)),
+    );
+    add("sites 2x4", world().devices(8).pieces(200).each(|i, d| d.site = i / 4));
+    add(
+        "sites seed far",
+        world()
+            .devices(5)
+            .pieces(200)
+            .each(|i, d| d.site = usize::from(i > 0))
+            .seeds(0, 1)
+            .device(0, |d| d.link_mbit(50.0, 50.0)),
+    );
     add("no origin, 1 seed, 8", world().devices(9).pieces(200).seeds(0, 1).no_origin());
     add("no origin, 4 parts", world().devices(6).pieces(100).each(|_, d| d.has_percent = 60).no_origin());
     add("cache 1G 8", world().devices(8).pieces(200).cache_mbit(1000.0));
@@ -136,6 +227,45 @@ fn explore() {
     if only == "big" {
         add("flash 1000 big", world().devices(1000).pieces(50));
         add("flash 200 big", world().devices(200).pieces(200));
+    }
+    let seeds: u64 = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    if seeds > 0 {
+        for (n, w) in list {
+            if n.contains(&only) {
+                let (mut copies, mut over, mut slow, mut waste) = (0.0f64, 0.0f64, 0.0f64, 0);
+                for seed in 100..100 + seeds {
+                    match w.clone().run(seed) {
+                        Ok(r) => {
+                            if std::env::var("EACH").is_ok() {
+                                println!(
+                                    "   seed {seed}: copies {:.3} over {:.3} slowest {:.2} wasted {:.1}",
+                                    r.origin_copies(),
+                                    r.over_bound(),
+                                    r.slowest().as_secs_f64(),
+                                    r.wasted() as f64 / 1048576.0
+                                );
+                            }
+                            copies = copies.max(r.origin_copies());
+                            over = over.max(r.over_bound());
+                            slow = slow.max(r.slowest().as_secs_f64());
+                            waste = waste.max(r.wasted());
+                        }
+                        Err(v) => {
+                            let s = v.to_string();
+                            if std::env::var("VL").is_ok() {
+                                println!("{s}");
+                            }
+                            println!("{n}: VIOLATION {}", &s[..s.len().min(300)]);
+                        }
+                    }
+                }
+                println!(
+                    "{n}: worst copies {copies:.3} over {over:.3} slowest {slow:.2} wasted {:.1}MiB",
+                    waste as f64 / 1048576.0
+                );
+            }
+        }
+        return;
     }
     for (n, w) in list {
         if n.contains(&only) {

@@ -20,10 +20,12 @@ impl Transfer {
         self.from_all.add(bytes, now);
         let kind = if let Some(peer) = self.peers.get_mut(&source) {
             peer.delivered(piece, blocks, bytes, now);
-            let kind = peer.kind;
+            let (kind, believed) = (peer.kind, !peer.is_silent() && !peer.leaving);
             self.from_peers.add(bytes, now);
             self.ready.insert(source);
-            self.set_counted(source, true);
+            if believed {
+                self.believe(source);
+            }
             Some(kind)
         } else if let Some(http) = self.https.get_mut(&source) {
             http.delivered(layout.offset(piece) + u64::from(offset), bytes, now);
@@ -33,6 +35,8 @@ impl Transfer {
             None
         };
         if outcome == Outcome::Duplicate || self.pieces.have().contains(piece) {
+            // They are in the store, whoever brought them: asking again would bring nothing new.
+            self.pieces.stored(source, piece, blocks);
             self.pieces.unask(source, piece, blocks);
             self.stats.wasted += bytes;
             return;
@@ -50,17 +54,16 @@ impl Transfer {
 
     fn verified(&mut self, piece: PieceIndex, now: Time) {
         self.heard_at = now;
-        let askers =
-            self.pieces.verified(piece).map(|active| active.askers(BlockSet(u64::MAX)).collect::<Vec<_>>());
+        self.pieces.verified(piece);
         self.claims.settle(piece);
-        self.take_back(askers.unwrap_or_default(), piece);
+        self.take_back(piece);
         self.news.push(piece);
     }
 
     fn corrupt(&mut self, piece: PieceIndex) {
         self.stats.wasted += u64::from(self.pieces.layout().piece_len(piece));
         let Some(active) = self.pieces.corrupt(piece) else { return };
-        self.take_back(active.askers(BlockSet(u64::MAX)).collect(), piece);
+        self.take_back(piece);
         // Only a piece that came wholly from one source proves anything against it.
         let Some(source) = active.sole_contributor() else { return };
         if let Some(peer) = self.peers.get(&source) {
@@ -70,9 +73,10 @@ impl Transfer {
         }
     }
 
-    /// Nothing more is wanted of `piece` from those who were asked for it.
-    fn take_back(&mut self, askers: Vec<SourceId>, piece: PieceIndex) {
-        for source in askers {
+    /// Nothing more is wanted of `piece`.
+    fn take_back(&mut self, piece: PieceIndex) {
+        let asked = self.peers.iter().filter(|(_, peer)| peer.requests.iter().any(|one| one.piece == piece));
+        for source in asked.map(|(source, _)| *source).collect::<Vec<_>>() {
             self.cancel_requests(source, |request| request.piece == piece);
         }
         if let Some(fetch) = self.range_with(piece) {

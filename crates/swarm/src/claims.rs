@@ -12,7 +12,7 @@ use peerage_content::PieceIndex;
 use crate::{SourceId, Time};
 
 /// Claims honoured of a neighbour that has nothing yet …
-const FIRST_CREDIT: u32 = 4;
+const FIRST_CREDIT: u32 = 8;
 /// … and of any neighbour.
 const MAX_CREDIT: u32 = 32;
 /// A claim may take this long beside the time that its pieces take.
@@ -158,7 +158,7 @@ mod tests {
             (0..100).filter(|i| claims.claim(A, p(*i), has, 1.0, Time::ZERO)).count()
         };
         assert_eq!(honoured(&mut claims, 0), FIRST_CREDIT as usize);
-        assert_eq!(honoured(&mut claims, 10), 14);
+        assert_eq!(honoured(&mut claims, 10), 18);
         assert_eq!(honoured(&mut claims, 1000), MAX_CREDIT as usize);
         claims.leave(A);
         assert!(claims.standing.is_empty());

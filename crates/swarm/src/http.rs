@@ -7,9 +7,12 @@ use peerage_content::{PIECE_SIZE, PieceIndex};
 use crate::pace::Pace;
 use crate::{FetchId, SourceKind, Time};
 
-/// Ranges under way at once. The second begins when the first is about to end, so that a round trip is never waited for.
-const LANES: usize = 2;
-/// The next range is asked for when the last one will be done within this time.
+/// Ranges under way at once.
+const LANES: usize = 4;
+/// … while no pace is known.
+const FIRST_LANES: usize = 2;
+/// The next range is asked for when all that is owed will have come within this time, so that a round trip is never
+/// waited for.
 const OVERLAP: Duration = Duration::from_millis(250);
 /// A device that downloads alone asks for this much time's worth of bytes in one range …
 const ALONE_TIME: Duration = Duration::from_secs(1);
@@ -31,6 +34,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) fetch: FetchId,
+    pub(crate) start: u64,
     pub(crate) end: u64,
     /// The next byte to arrive.
     pub(crate) at: u64,
@@ -43,6 +47,11 @@ impl Range {
         let first = (self.at / size) as u32;
         let end = if self.left() > 0 { self.end.div_ceil(size) as u32 } else { first };
         (first..end).map(PieceIndex)
+    }
+
+    /// Whether nothing of it has come.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        self.at == self.start
     }
 
     /// Bytes still to come.
@@ -91,8 +100,12 @@ impl Http {
             return false;
         }
         let owed = self.owed() as f64;
-        let nearly_done = |rate: f64| owed < rate * OVERLAP.as_secs_f64();
-        self.ranges.is_empty() || self.pace.rate(now).map_or(alone, nearly_done)
+        match self.pace.rate(now) {
+            _ if self.ranges.is_empty() => true,
+            Some(rate) => owed < rate * OVERLAP.as_secs_f64(),
+            // Nothing has come yet. Somebody else may still turn up, so not much is claimed either.
+            None => alone && self.ranges.len() < FIRST_LANES,
+        }
     }
 
     /// Most pieces that the next range may cover.
@@ -179,11 +192,11 @@ mod tests {
     }
 
     fn range(name: u64, start: u64, end: u64) -> Range {
-        Range { fetch: FetchId(name), at: start, end }
+        Range { fetch: FetchId(name), start, at: start, end }
     }
 
     #[test]
-    fn the_second_lane_opens_when_the_first_is_nearly_done() {
+    fn the_next_lane_opens_when_the_last_is_nearly_done() {
         let mut http = Http::new(SourceKind::Cdn, None);
         assert!(http.has_lane(false, at(0)) && http.range_pieces(false, at(0)) == 1);
         http.begin(range(0, 0, 4 * MIB), at(0));

@@ -11,6 +11,7 @@ const MAX_BROKEN_WORDS: u32 = 3;
 impl Transfer {
     pub(crate) fn message(&mut self, source: SourceId, message: Message, now: Time) {
         let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
+        peer.has_spoken |= !matches!(message, Message::Fetching { .. });
         let layout = self.pieces.layout();
         let outside = |pieces: &[PieceIndex]| pieces.iter().any(|piece| !layout.contains(*piece));
         match message {

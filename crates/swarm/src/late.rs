@@ -68,6 +68,10 @@ impl Transfer {
             .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece, is_connected))
             .filter_map(|(piece, active)| {
                 let blocks = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
+                if active.askers(blocks).count() > 1 {
+                    // Somebody has taken over already. A third copy would only slow the other two down.
+                    return None;
+                }
                 let wait = active.askers(blocks).map(|other| self.wait_for(other, now)).reduce(f64::min)?;
                 (wait > own * FACTOR + GAIN).then_some((piece, blocks, wait))
             })

@@ -18,9 +18,14 @@ const NEARLY_DONE: u64 = 256 << 10;
 /// Devices of a swarm that feed it from the origin. More would make every piece slower and none sooner; in a swarm of
 /// more than a connection each, they would also not hear of each other's claims.
 const FEEDERS: u32 = 16;
+/// How long a device is a newcomer …
+const NEWCOMER: Duration = Duration::from_secs(1);
+/// … and waits for the first word of a neighbour.
+const LISTEN: Duration = Duration::from_millis(50);
 /// The next [`FEEDERS`] devices join in when no new piece has been heard of for this long.
 const NEXT_FEEDERS: Duration = Duration::from_secs(4);
-/// A device whose neighbours wait this long for what they asked of it takes nothing more from the origin for them.
+/// A device whose neighbours wait this long for what they asked of it takes nothing more from the origin: it would not
+/// pass it on.
 const MAX_DEBT: Duration = Duration::from_secs(2);
 
 impl Transfer {
@@ -28,9 +33,16 @@ impl Transfer {
         if self.holds_origin_back(now) {
             return;
         }
+        let alone = self.is_alone();
+        if std::mem::replace(&mut self.was_alone, alone) && !alone {
+            self.shorten_ranges(now);
+        }
         self.drop_needless_ranges(now);
         let Some(source) = self.best_http(now) else { return };
-        let alone = self.is_alone();
+        if self.listens(now) {
+            self.http_due = true;
+            return;
+        }
         while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(alone, now)) {
             let most = http.range_pieces(alone, now);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
@@ -69,7 +81,8 @@ impl Transfer {
         let quiet = now.since(self.heard_at);
         let debt: u64 = self.peers.values().map(|peer| peer.serving.backlog()).sum();
         let rate = self.to_all.rate(now).max(1) as f64;
-        if debt as f64 > rate * MAX_DEBT.as_secs_f64() && quiet < NEXT_FEEDERS {
+        let in_debt = debt as f64 > rate * MAX_DEBT.as_secs_f64();
+        if (in_debt || !self.limits.upload_to_peers) && quiet < NEXT_FEEDERS {
             return false;
         }
         let swarm = self.downloaders + 1;
@@ -77,18 +90,39 @@ impl Transfer {
         quiet >= NEXT_FEEDERS * place
     }
 
-    /// Gives up ranges whose next piece a peer turns out to have, and those that are others' to fetch.
+    /// Somebody else downloads too from now on: what this device has claimed beyond its next few pieces is free for them.
+    fn shorten_ranges(&mut self, now: Time) {
+        let mut long = Vec::new();
+        for http in self.https.values() {
+            let most = u64::from(http.range_pieces(false, now)) * u64::from(PIECE_SIZE);
+            let too_much =
+                |(at, range): &(usize, &Range)| range.left() > most || (*at > 0 && range.is_untouched());
+            long.extend(http.ranges.iter().enumerate().filter(too_much).map(|(_, range)| range.fetch));
+        }
+        long.into_iter().for_each(|fetch| self.give_up(fetch));
+    }
+
+    /// A newcomer listens before it speaks: neighbours who have just joined may be about to say what they are fetching.
+    fn listens(&self, now: Time) -> bool {
+        let new = self.started.is_some_and(|started| now.since(started) < NEWCOMER);
+        new && self.peers.values().any(|peer| !peer.has_spoken && now.since(peer.joined) < LISTEN)
+    }
+
+    /// Gives up ranges whose next piece a peer turns out to have, those that are others' to fetch, and those of the origin
+    /// when there is a cache.
     fn drop_needless_ranges(&mut self, now: Time) {
         if self.peers_slow || !self.limits.download_from_peers {
             return;
         }
         let turn = self.is_my_turn(now);
+        let best = self.best_http(now).and_then(|source| self.https.get(&source)).map(|http| http.kind);
         let needless = |kind: SourceKind, range: &Range| {
             let piece = range.pieces().next().filter(|piece| self.pieces.missing_blocks(*piece).count() > 0);
             let had_by_peers = piece.is_some_and(|piece| !self.pieces.is_scarce(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
             let others = !turn && barely_begun && kind == SourceKind::Cdn;
-            range.left() > NEARLY_DONE && (had_by_peers || others)
+            let dearer = best.is_some_and(|best| best < kind);
+            range.left() > NEARLY_DONE && (had_by_peers || others || dearer)
         };
         let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(|range| (http.kind, *range)));
         let gone: Vec<FetchId> =
@@ -105,7 +139,13 @@ impl Transfer {
         if !anything && self.pieces.scarce() == 0 {
             return None;
         }
-        let start = self.first_place();
+        let http = self.https.get(&source)?;
+        let under_way =
+            http.ranges.last().map(|range| PieceIndex((range.end / u64::from(PIECE_SIZE)) as u32));
+        let start = match under_way.or(http.cursor) {
+            Some(next) => next.0,
+            None => self.first_place(),
+        };
         let wanted = |piece: &PieceIndex| {
             (anything || self.pieces.is_scarce(*piece))
                 && !(together && self.claims.is_claimed(*piece))
@@ -138,12 +178,11 @@ impl Transfer {
         Some((start, end.min(layout.size())))
     }
 
-    /// Where to look for a piece. The first time it follows the order of arrival (multiples of the golden ratio spread
-    /// any number of devices evenly), later it is random: two neighbours rarely pick the same in the moment before
-    /// they hear of each other's claim.
+    /// Where the first range begins. It follows the order of arrival, if that is known: multiples of the golden ratio
+    /// spread any number of devices evenly.
     fn first_place(&mut self) -> u32 {
         let pieces = self.pieces.layout().pieces();
-        match self.ordinal.filter(|_| !std::mem::replace(&mut self.placed, true)) {
+        match self.ordinal {
             Some(ordinal) => {
                 let turn = u64::from(ordinal.wrapping_mul(0x9e37_79b9));
                 ((turn * u64::from(pieces)) >> 32) as u32
@@ -157,7 +196,7 @@ impl Transfer {
     fn fetch(&mut self, source: SourceId, start: u64, end: u64, now: Time) {
         let fetch = FetchId(self.next_fetch);
         self.next_fetch += 1;
-        let range = Range { fetch, end, at: start };
+        let range = Range { fetch, start, end, at: start };
         let pieces: Vec<PieceIndex> = range.pieces().collect();
         for piece in &pieces {
             let blocks = self.blocks_between(*piece, start, end);
@@ -166,12 +205,17 @@ impl Transfer {
         if let Some(http) = self.https.get_mut(&source) {
             http.begin(range, now);
         }
-        self.tell_downloaders(&Message::Fetching { active: true, pieces });
+        if self.limits.upload_to_peers {
+            self.tell_downloaders(&Message::Fetching { active: true, pieces });
+        }
         self.actions.push_back(Action::Fetch { source, fetch, start, end });
     }
 
-    /// Pieces that this device is fetching over HTTP.
+    /// Pieces that this device is fetching over HTTP and will share.
     pub(crate) fn own_claims(&self) -> Vec<PieceIndex> {
+        if !self.limits.upload_to_peers {
+            return Vec::new();
+        }
         let ranges = self.https.values().flat_map(|http| http.ranges.iter());
         let pieces = ranges.flat_map(Range::pieces).filter(|piece| !self.pieces.have().contains(*piece));
         pieces.take(MAX_LISTED).collect()

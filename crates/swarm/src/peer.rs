@@ -20,8 +20,6 @@ const MAX_DEPTH: u32 = MAX_REQUESTS as u32 * REQUEST_BLOCKS;
 /// Outstanding requests cover the peer's latency and this much time, in which either side may be busy otherwise. More
 /// would commit the swarm early: what is asked of one source is not asked of a better one.
 const DEPTH_TIME: Duration = Duration::from_millis(50);
-/// A peer that owes bytes and delivers none for this long is stalled (product §8: 4 s, 4 s a MiB; a request is less).
-pub(crate) const STALL_TIME: Duration = Duration::from_secs(4);
 
 /// One request on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +36,9 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) kind: SourceKind,
     pub(crate) have: Bitmap,
+    pub(crate) joined: Time,
+    /// It has said something since it joined: what it is fetching, if anything, comes first.
+    pub(crate) has_spoken: bool,
     /// It does not answer requests.
     pub(crate) choking_us: bool,
     /// Its pieces are taken for available: it is believed to deliver.
@@ -47,8 +48,11 @@ pub(crate) struct Peer {
     pub(crate) waiting_since: Option<Time>,
     /// Since when it has been its fault that nothing comes: it owes bytes, or chokes us.
     pub(crate) at_fault_since: Option<Time>,
-    /// It owed bytes for too long; it gets one request at a time until it delivers.
-    pub(crate) stalled: bool,
+    /// It has been silent for too long; what it owes is asked of others too, and of it nothing more than a probe, until
+    /// it has delivered so many bytes.
+    redeems: Option<u64>,
+    /// How often it has been silent for too long.
+    silences: u32,
     /// It has nothing that could be asked for at the moment.
     pub(crate) dry: bool,
     pub(crate) pace: Pace,
@@ -72,12 +76,15 @@ impl Peer {
             id,
             kind,
             have,
+            joined: now,
+            has_spoken: false,
             choking_us: true,
             counted,
             requests: Vec::new(),
             waiting_since: None,
             at_fault_since: Some(now),
-            stalled: false,
+            redeems: None,
+            silences: 0,
             dry: false,
             pace: Pace::default(),
             latency: None,
@@ -95,6 +102,18 @@ impl Peer {
         !self.choking_us && !self.leaving
     }
 
+    /// Whether it has been silent for too long and not made up for it.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.redeems.is_some()
+    }
+
+    /// It has been silent for too long: each time it must deliver twice as much to be believed again, or a peer that
+    /// comes and goes would stop the origin each time it comes.
+    pub(crate) fn fall_silent(&mut self) {
+        self.silences += 1;
+        self.redeems = Some(u64::from(REQUEST_BLOCKS * BLOCK_SIZE) << self.silences.min(5));
+    }
+
     fn outstanding(&self) -> u32 {
         self.requests.iter().map(|request| request.left.count()).sum()
     }
@@ -104,8 +123,10 @@ impl Peer {
         if !self.usable() || self.requests.len() >= MAX_REQUESTS {
             return 0;
         }
+        if self.is_silent() {
+            return if self.requests.is_empty() { REQUEST_BLOCKS } else { 0 };
+        }
         let depth = match self.pace.rate(now) {
-            _ if self.stalled => REQUEST_BLOCKS,
             None => FIRST_DEPTH,
             Some(rate) => {
                 let span = self.latency.unwrap_or_default() + DEPTH_TIME;
@@ -147,7 +168,7 @@ impl Peer {
             let latency = now.since(asked_at);
             self.latency = Some(self.latency.map_or(latency, |known| known.min(latency)));
         }
-        self.stalled = false;
+        self.redeems = self.redeems.and_then(|left| left.checked_sub(bytes)).filter(|left| *left > 0);
         for request in self.requests.iter_mut().filter(|request| request.piece == piece) {
             request.left = request.left.minus(blocks);
         }

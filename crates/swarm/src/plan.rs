@@ -7,16 +7,16 @@ use std::time::Duration;
 use peerage_content::{BlockSet, PieceIndex};
 use peerage_wire::{ByeReason, MAX_LISTED, MAX_REQUESTS, Message};
 
-use crate::peer::{REQUEST_BLOCKS, STALL_TIME};
+use crate::peer::REQUEST_BLOCKS;
 use crate::{Action, SourceId, Time, Transfer};
 
 const CHOKE_REVIEW: Duration = Duration::from_secs(1);
-/// Ask for more peers when fewer than this are connected and something is missing …
+/// Ask for more peers when fewer than this are connected, or when nothing has come from anywhere for [`FIRST_NEED`].
 const FEW_PEERS: usize = 4;
-/// … first after this time …
-pub(crate) const FIRST_NEED: Duration = Duration::from_secs(10);
-/// … and then this often.
-const NEED_AGAIN: Duration = Duration::from_secs(30);
+/// How long a transfer waits before it asks for more peers; then twice as long each time …
+pub(crate) const FIRST_NEED: Duration = Duration::from_secs(2);
+/// … up to this.
+const LAST_NEED: Duration = Duration::from_secs(30);
 
 impl Transfer {
     /// Decides what to do now.
@@ -50,32 +50,17 @@ impl Transfer {
         }
         self.https.values_mut().for_each(|http| http.learn_rate(now));
         self.judge_peers(now);
-        self.stop_waiting(now);
         self.stop_waiting_for_http(now);
         self.claims.expire(self.piece_time(now), now);
         (self.http_due, self.dial_due) = (true, true);
         let idle = self.peers.iter().filter(|(_, peer)| peer.usable() && peer.requests.is_empty());
         self.ready.extend(idle.map(|(source, _)| *source));
         if now >= self.need_peers_at && self.limits.download_from_peers {
-            self.need_peers_at = now + NEED_AGAIN;
-            if self.peers.len() < FEW_PEERS {
+            let stuck = self.from_all.last().is_none_or(|last| now.since(last) >= FIRST_NEED);
+            if stuck || self.peers.len() < FEW_PEERS {
+                self.need_peers_at = now + self.need_peers_wait;
+                self.need_peers_wait = (self.need_peers_wait * 2).min(LAST_NEED);
                 self.actions.push_back(Action::NeedPeers);
-            }
-        }
-    }
-
-    /// What stalled peers owe is asked of others (product §8).
-    fn stop_waiting(&mut self, now: Time) {
-        let stalled: Vec<SourceId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.waiting_since.is_some_and(|since| now.since(since) >= STALL_TIME))
-            .map(|(source, _)| *source)
-            .collect();
-        for source in stalled {
-            self.cancel_requests(source, |_| true);
-            if let Some(peer) = self.peers.get_mut(&source) {
-                peer.stalled = true;
             }
         }
     }
@@ -132,7 +117,8 @@ impl Transfer {
             .into_iter()
             .filter_map(|source| {
                 let peer = self.peers.get(&source).filter(|peer| peer.usable())?;
-                Some((peer.pace.rate(now).unwrap_or_default() as u64, source))
+                let pace = peer.pace.rate(now).filter(|_| !peer.is_silent());
+                Some((pace.unwrap_or_default() as u64, source))
             })
             .collect();
         // The fastest first: near the end it should get the work.
@@ -157,7 +143,7 @@ impl Transfer {
                 self.pieces.pick_for_peer(source, &peer.have, is_connected, start)
             };
             let Some(piece) = found else {
-                let idle = peer.requests.is_empty() && !peer.stalled;
+                let idle = peer.requests.is_empty() && !peer.is_silent();
                 if let Some(peer) = self.peers.get_mut(&source) {
                     peer.dry = true;
                 }
@@ -190,7 +176,9 @@ impl Transfer {
             while at < first + count && left > 0 && peer.requests.len() < MAX_REQUESTS {
                 let take = REQUEST_BLOCKS.min(first + count - at).min(left);
                 let request = peer.ask(piece, at, take, piece_len, now);
-                self.pieces.ask(source, piece, request.left);
+                if !peer.is_silent() {
+                    self.pieces.ask(source, piece, request.left);
+                }
                 let (offset, len) = (request.offset, request.len);
                 self.actions
                     .push_back(Action::Send { source, message: Message::Request { piece, offset, len } });

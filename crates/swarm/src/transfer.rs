@@ -97,10 +97,10 @@ pub struct Transfer {
     pub(crate) started: Option<Time>,
     pub(crate) discovered: bool,
     pub(crate) ordinal: Option<u32>,
-    /// The order of arrival has been used to choose where to begin.
-    pub(crate) placed: bool,
     /// Other devices that download the same content, by the last answer of discovery.
     pub(crate) downloaders: u32,
+    /// Nobody else was downloading when that was last looked at.
+    pub(crate) was_alone: bool,
     /// When discovery first named a near peer that has everything.
     pub(crate) hope_since: Option<Time>,
     pub(crate) paused: bool,
@@ -115,6 +115,7 @@ pub struct Transfer {
     pub(crate) heard_at: Time,
     pub(crate) chokes_reviewed: Time,
     pub(crate) need_peers_at: Time,
+    pub(crate) need_peers_wait: Duration,
     tick: Option<Time>,
     dirty: bool,
     /// Peers of whom something may be asked now.
@@ -145,8 +146,8 @@ impl Transfer {
             started: None,
             discovered: false,
             ordinal: None,
-            placed: false,
             downloaders: 0,
+            was_alone: false,
             hope_since: None,
             paused: false,
             next_fetch: 0,
@@ -158,6 +159,7 @@ impl Transfer {
             heard_at: Time::ZERO,
             chokes_reviewed: Time::ZERO,
             need_peers_at: Time::ZERO,
+            need_peers_wait: FIRST_NEED * 2,
             tick: None,
             dirty: true,
             ready: BTreeSet::new(),

@@ -2,14 +2,16 @@
 //!
 //! Two doubts call it in, both measured, neither final:
 //!
-//! - *A peer says nothing*: it owes bytes or chokes us, and none come. Its pieces no longer count as available until it
-//!   delivers again. While nobody delivers, that takes [`PATIENCE`]; while others do, [`LONG_PATIENCE`].
+//! - *A peer is silent*: it owes bytes or chokes us, and none come. Its pieces no longer count as available, and what it
+//!   owes is asked of others, until it delivers again. While nobody delivers, that takes [`PATIENCE`]; while others do,
+//!   [`LONG_PATIENCE`] (less than product §8 grants: it costs a silent peer nothing that it could have had).
 //! - *All peers together are slow*: what they have would take them a while, at a rate below what the origin would give.
 
 use std::time::Duration;
 
 use peerage_content::PIECE_SIZE;
 
+use crate::peer::Peer;
 use crate::{SourceId, SourceKind, Time, Transfer};
 
 /// Peers that do not deliver for this long are not waited for (product §6.1).
@@ -48,14 +50,31 @@ impl Transfer {
             .filter(|(_, peer)| peer.have.has_beyond(self.pieces.have()))
             .map(|(source, _)| *source)
             .collect();
-        silent.into_iter().for_each(|source| self.set_counted(source, false));
+        for source in silent {
+            self.set_counted(source, false);
+            // Its requests stand: what it still delivers is welcome.
+            self.pieces.unask_all(source);
+            if let Some(peer) = self.peers.get_mut(&source) {
+                peer.fall_silent();
+            }
+        }
         self.peers_slow = self.are_peers_slow(now);
     }
 
     /// Whether a newcomer's pieces count as available at once: not if somebody has already disappointed us, for then
     /// every newcomer could hold the origin back a little longer.
     pub(crate) fn trusts_newcomers(&self) -> bool {
-        self.peers.values().all(|peer| peer.counted)
+        !self.peers.values().any(Peer::is_silent)
+    }
+
+    /// A peer has delivered.
+    pub(crate) fn believe(&mut self, source: SourceId) {
+        let Some(peer) = self.peers.get(&source).filter(|peer| !peer.counted) else { return };
+        // What a silent peer owed was nobody's; it is this peer's again.
+        for request in &peer.requests {
+            self.pieces.ask(source, request.piece, request.left);
+        }
+        self.set_counted(source, true);
     }
 
     /// Counts the pieces of a peer as available, or no longer.

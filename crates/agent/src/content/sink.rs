@@ -1,6 +1,8 @@
 //! From a source to the store: gathers bytes of one piece, writes whole blocks, reports what became of them.
 //!
-//! Each byte is copied from the stream into the buffer once, and hashed and written from there. One write is under way
+//! Each byte is copied from the stream into the buffer once, and hashed and written from there. What became of it is
+//! reported by the write itself: a source that is dropped in the middle must not leave blocks in the store that the engine
+//! does not know of. One write is under way
 //! while the next bytes are read, so that hashing and disk run beside the network. On a fast link a write is a request
 //! or a whole piece; on a slow one every few milliseconds' blocks are written, so that a `kill -9` loses next to nothing.
 
@@ -17,7 +19,7 @@ use super::Command;
 /// Whole blocks wait no longer than this for more.
 const FLUSH_AFTER: Duration = Duration::from_millis(5);
 
-type Write = JoinHandle<(Vec<u8>, Result<Written, StoreError>)>;
+type Write = JoinHandle<Result<Vec<u8>, Gone>>;
 
 /// The actor is gone: stop.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,7 @@ pub(crate) struct Gone;
 
 #[derive(Debug, Clone, Copy)]
 struct Span {
+    source: SourceId,
     piece: PieceIndex,
     offset: u32,
     len: u32,
@@ -41,7 +44,7 @@ pub(crate) struct Sink {
     /// Piece and offset of the first byte in the buffer.
     base: (PieceIndex, u32),
     flushed: Instant,
-    writing: Option<(Span, Write)>,
+    writing: Option<Write>,
     spare: Option<Vec<u8>>,
 }
 
@@ -105,12 +108,12 @@ impl Sink {
         self.filled = rest;
         self.base = (piece, offset + whole as u32);
         self.flushed = Instant::now();
-        let content = self.content.clone();
-        let write = tokio::task::spawn_blocking(move || {
+        let (content, commands, source) = (self.content.clone(), self.commands.clone(), self.source);
+        let span = Span { source, piece, offset, len: whole as u32 };
+        self.writing = Some(tokio::task::spawn_blocking(move || {
             let written = content.write(piece, offset, &full[..whole]);
-            (full, written)
-        });
-        self.writing = Some((Span { piece, offset, len: whole as u32 }, write));
+            report(&content, &commands, span, written).map(|()| full)
+        }));
         Ok(())
     }
 
@@ -120,27 +123,34 @@ impl Sink {
         self.settle().await
     }
 
-    /// Waits for the write under way and reports it.
+    /// Waits for the write under way.
     async fn settle(&mut self) -> Result<(), Gone> {
-        let Some((span, write)) = self.writing.take() else { return Ok(()) };
-        let Ok((buffer, written)) = write.await else { return Err(Gone) };
-        self.spare = Some(buffer);
-        let Span { piece, offset, len } = span;
-        let outcome = match written {
-            Ok(Written::Partial) => Outcome::Partial,
-            Ok(Written::Verified) => Outcome::Verified,
-            Ok(Written::Duplicate) => Outcome::Duplicate,
-            Err(StoreError::Mismatch { .. }) => Outcome::Corrupt,
-            Err(error) => {
-                self.tell(Command::Trouble(std::sync::Arc::new(error))).await?;
-                return Err(Gone);
-            }
-        };
-        let source = self.source;
-        self.tell(Command::Event(Event::Stored { source, piece, offset, len, outcome })).await
+        let Some(write) = self.writing.take() else { return Ok(()) };
+        self.spare = Some(write.await.unwrap_or(Err(Gone))?);
+        Ok(())
     }
+}
 
-    async fn tell(&self, command: Command) -> Result<(), Gone> {
-        self.commands.send(command).await.map_err(|_| Gone)
-    }
+/// Tells the actor what became of a write. Blocking.
+fn report(
+    content: &Content,
+    commands: &mpsc::Sender<Command>,
+    span: Span,
+    written: Result<Written, StoreError>,
+) -> Result<(), Gone> {
+    let Span { source, piece, offset, len } = span;
+    let tell = |command| commands.blocking_send(command).map_err(|_| Gone);
+    let outcome = match written {
+        Ok(Written::Partial) => Outcome::Partial,
+        Ok(Written::Verified) => Outcome::Verified,
+        // Had already, and perhaps verified before this actor began: the engine learns it now at the latest.
+        Ok(Written::Duplicate) if content.have().contains(piece) => Outcome::Verified,
+        Ok(Written::Duplicate) => Outcome::Duplicate,
+        Err(StoreError::Mismatch { .. }) => Outcome::Corrupt,
+        Err(error) => {
+            tell(Command::Trouble(std::sync::Arc::new(error)))?;
+            return Err(Gone);
+        }
+    };
+    tell(Command::Event(Event::Stored { source, piece, offset, len, outcome }))
 }

@@ -1,8 +1,7 @@
 //! What the view shows, as text: pure functions of a snapshot and a width.
 
-use peerage_policy::units::{about_rate, about_size};
-
 use crate::board::{Seen, Snapshot, State};
+use crate::human::{rate, size};
 
 /// More devices than this are shown as a grid.
 const MAX_BARS: usize = 20;
@@ -29,8 +28,8 @@ pub(super) fn totals(now: &Snapshot) -> String {
         now.elapsed.as_secs_f64(),
         now.ended(),
         now.devices.len(),
-        about_rate(now.rate()),
-        about_size(now.origin_bytes),
+        rate(now.rate()),
+        size(now.origin_bytes),
         percent(from_peers, from_http + from_peers),
     )
 }
@@ -46,24 +45,24 @@ fn bars(now: &Snapshot, width: usize) -> Vec<String> {
 }
 
 /// Bytes from peers dark, bytes from HTTP lighter, missing ones dotted.
-fn bar_of(seen: &Seen, size: u64, width: usize) -> String {
-    let filled = (fraction(seen, size) * width as f64) as usize;
+fn bar_of(seen: &Seen, whole: u64, width: usize) -> String {
+    let filled = (fraction(seen, whole) * width as f64) as usize;
     let peers = percent(seen.from_peers, seen.from_http + seen.from_peers) / 100.0;
     let dark = (peers * filled as f64).round() as usize;
     let parts = [("█", dark), ("▒", filled.saturating_sub(dark)), ("·", width.saturating_sub(filled))];
     parts.iter().map(|(cell, count)| cell.repeat(*count)).collect()
 }
 
-fn tail(seen: &Seen, size: u64) -> String {
+fn tail(seen: &Seen, whole: u64) -> String {
     let end = match seen.state {
         State::Waiting => "waiting".to_owned(),
-        State::Running => about_rate(seen.rate),
+        State::Running => rate(seen.rate),
         State::Done(took) => format!("in {:.1} s", took.as_secs_f64()),
         State::Failed => "failed".to_owned(),
     };
-    let percent = (fraction(seen, size) * 100.0) as u64;
-    let (origin, peers) = (about_size(seen.from_http), about_size(seen.from_peers));
-    format!("{percent:>3}%  origin {origin:>8}  peers {peers:>8}  {end:>10}")
+    let percent = (fraction(seen, whole) * 100.0) as u64;
+    let (origin, peers) = (size(seen.from_http), size(seen.from_peers));
+    format!("{percent:>3}%  origin {origin:>10}  peers {peers:>10}  {end:>12}")
 }
 
 fn grid(now: &Snapshot, width: usize) -> Vec<String> {
@@ -78,23 +77,23 @@ fn grid(now: &Snapshot, width: usize) -> Vec<String> {
     now.devices.chunks(cells).enumerate().map(row).collect()
 }
 
-fn cell(seen: &Seen, size: u64) -> char {
+fn cell(seen: &Seen, whole: u64) -> char {
     let full = LEVELS.len() - 1;
     let level = match seen.state {
         State::Failed => return FAILED,
         State::Waiting => 0,
         State::Done(_) => full,
         // Neither empty nor full while it runs.
-        State::Running => ((fraction(seen, size) * full as f64) as usize).clamp(1, full - 1),
+        State::Running => ((fraction(seen, whole) * full as f64) as usize).clamp(1, full - 1),
     };
     LEVELS.get(level).copied().unwrap_or(FAILED)
 }
 
-fn fraction(seen: &Seen, size: u64) -> f64 {
-    match (seen.state, size) {
+fn fraction(seen: &Seen, whole: u64) -> f64 {
+    match (seen.state, whole) {
         (State::Done(_), _) => 1.0,
         (_, 0) => 0.0,
-        _ => (seen.held as f64 / size as f64).min(1.0),
+        _ => (seen.held as f64 / whole as f64).min(1.0),
     }
 }
 
@@ -123,18 +122,16 @@ mod tests {
         let failed = Seen { state: State::Failed, ..Seen::default() };
         let now = snapshot(vec![running(500_000_000), done, Seen::default(), failed]);
         let lines = all(&now, 79);
-        assert_eq!(
-            lines[0],
-            format!(
-                "1 {}{}{}  50%  origin   125 MB  peers   375 MB   12.3 MB/s",
-                "█".repeat(9),
-                "▒".repeat(4),
-                "·".repeat(14)
-            )
+        let bar = "█".repeat(8) + &"▒".repeat(2) + &"·".repeat(11);
+        let first = format!("1 {bar}  50%  origin  119.2 MiB  peers  357.6 MiB    11.8 MiB/s");
+        assert_eq!(lines[0], first);
+        assert!(
+            lines[1].ends_with("100%  origin  238.4 MiB  peers  715.3 MiB      in 2.5 s"),
+            "{}",
+            lines[1]
         );
-        assert!(lines[1].ends_with("100%  origin   250 MB  peers   750 MB    in 2.5 s"), "{}", lines[1]);
         assert!(lines[2].ends_with("waiting") && lines[3].ends_with("failed"), "{lines:?}");
-        assert_eq!(lines[4], "3.2 s  2/4 done  12.3 MB/s  origin 250 MB (0.25 copies)  peers 75.0 %");
+        assert_eq!(lines[4], "3.2 s  2/4 done  11.8 MiB/s  origin 238.4 MiB (0.25 copies)  peers 75.0 %");
         for width in [0, 10, 40, 79, 119, 500] {
             for line in all(&now, width) {
                 assert!(line.chars().count() <= width, "{width}: {line}");
