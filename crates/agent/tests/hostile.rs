@@ -308,7 +308,8 @@ async fn victim_of(manner: Manner, banned: bool) {
     let status = status.unwrap();
     assert!(same_file(&office.file, &out).unwrap(), "{manner:?}");
     // What wrong bytes there were are counted as received, and as thrown away.
-    let (lan, wasted) = (status["BytesFromLanPeers"].as_u64().unwrap(), status["WastedBytes"].as_u64().unwrap());
+    let (lan, wasted) =
+        (status["BytesFromLanPeers"].as_u64().unwrap(), status["WastedBytes"].as_u64().unwrap());
     assert!(lan <= wasted, "{manner:?}: {status}");
     if banned {
         wait_until("the rogue is banned", PATIENCE, || {

@@ -35,7 +35,7 @@ pub(crate) struct CoordinatorArgs {
     /// Directory of keys, tokens, catalog and piece maps [default: /var/lib/peerage/coordinator]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where devices connect; port 0 takes a free one [default: [::]:7690]
+    /// Where devices connect; port 0 takes a free one [default: port 7690 of all addresses]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Certificate chain (PEM) of your own [default: self-signed, pinned by the tokens]

@@ -16,7 +16,7 @@ use crate::socket::SocketArgs;
 /// Join a coordinator: through the running agent; with none running, the enrolment is written for its next start
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArgs {
-    /// The coordinator, such as https://peerage.example.org:7690
+    /// The coordinator, such as `https://peerage.example.org:7690`
     url: String,
     /// Enrolment token, or @FILE that holds it
     #[arg(long, value_name = "TOKEN")]

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use peerage_agent::{OriginClient, OriginConfig, SourceUrl};
 use peerage_api::client::{AdminClient, Ingested};
 use peerage_api::coordinator::{IngestRequest, PublishRequest, PublishResponse};
+use peerage_api::{ApiError, Code};
 use peerage_content::{Digest, Digester, Scope, ScopeSet, Validators};
 use peerage_policy::units::parse_duration;
 use serde_json::json;
@@ -83,16 +84,16 @@ impl Widest {
 }
 
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
-    let admin = args.admin.client()?;
     let is_url = ["http://", "https://"].iter().any(|scheme| args.target.starts_with(scheme));
-    let done = match (is_url, args.urls.is_empty()) {
+    match (is_url, args.urls.is_empty()) {
         (true, false) => {
             return Err(usage("--url goes with a local file; a URL is read by the coordinator as it is"));
         }
         (false, true) => return Err(usage("a local file needs --url URL: where devices get it from")),
-        (true, true) => ingest(&admin, &args.target).await?,
-        (false, false) => publish(&admin, &args).await?,
-    };
+        _ => {}
+    }
+    let admin = args.admin.client()?;
+    let done = if is_url { ingest(&admin, &args.target).await? } else { publish(&admin, &args).await? };
     if args.json {
         let fields =
             json!({"FileId": done.id, "FileSize": done.size, "Sha256": done.sha256, "Record": done.record});
@@ -110,8 +111,9 @@ async fn publish(admin: &AdminClient, args: &PublishArgs) -> anyhow::Result<Publ
         SourceUrl::parse(url).map_err(|error| usage(format!("--url {}: {error}", output::printable(url))))
     });
     let urls = urls.collect::<anyhow::Result<Vec<_>>>()?;
+    let Some(first) = urls.first() else { return Err(usage("--url is missing")) };
     let digest = hash(Path::new(&args.target)).await?;
-    let validators = validators(&urls[0], &digest).await;
+    let validators = validators(first, &digest).await?;
     let request = PublishRequest {
         urls: urls.iter().map(|url| url.as_str().to_owned()).collect(),
         sha256: digest.sha256,
@@ -167,31 +169,29 @@ fn read(path: PathBuf, mut file: File, done: &AtomicU64) -> anyhow::Result<Diges
 
 /// What the origin says of the file, so that devices notice when it serves something else. An origin that cannot be
 /// asked from here may well be reachable for the devices: the record is then good without it.
-async fn validators(url: &SourceUrl, digest: &Digest) -> Validators {
-    let client = match OriginClient::new(OriginConfig::default()) {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::warn!(%error, "the origin was not asked");
-            return Validators::default();
-        }
-    };
-    match tokio::time::timeout(PROBE, client.probe(url)).await {
-        Ok(Ok(info)) => match info.size {
-            Some(found) if found != digest.map.layout().size() => {
-                output::note(&format!(
-                    "peerage: {url} serves {found} bytes and the file has {}: devices will not use the record until \
-                     that is mended",
-                    digest.map.layout().size()
-                ));
-                Validators::default()
-            }
-            _ => info.validators,
-        },
+async fn validators(url: &SourceUrl, digest: &Digest) -> anyhow::Result<Validators> {
+    let client = OriginClient::new(OriginConfig::default())?;
+    let info = match tokio::time::timeout(PROBE, client.probe(url)).await {
+        Ok(Ok(info)) => info,
         Ok(Err(error)) => {
             tracing::info!(%error, "the origin did not say what it serves");
-            Validators::default()
+            return Ok(Validators::default());
         }
-        Err(_) => Validators::default(),
+        Err(_) => {
+            tracing::info!(%url, "the origin did not say within {PROBE:?} what it serves");
+            return Ok(Validators::default());
+        }
+    };
+    let size = digest.map.layout().size();
+    match info.size {
+        // Such a record would send every device back to plain HTTP.
+        Some(found) if found != size => {
+            let message = format!(
+                "{url} serves {found} bytes, the file has {size}; put the file there first, or name another --url"
+            );
+            Err(ApiError::new(Code::Integrity, message).into())
+        }
+        _ => Ok(info.validators),
     }
 }
 

@@ -114,7 +114,8 @@ fn place<'a>(
         return Ok((temp, DeliverMethod::Reflink));
     }
     let stat = source.metadata().map_err(|error| failed("read the source of", error))?;
-    if how.hard_link && stat.uid() == rustix::process::geteuid().as_raw() {
+    let read_only = stat.mode() & 0o222 == 0;
+    if how.hard_link && read_only && stat.uid() == rustix::process::geteuid().as_raw() {
         // Other volume, a file system without links, too many of them, or no /proc: then a copy.
         if let Ok((linked, ())) = Temp::make(dir, |name| dir.link_from(source, name)) {
             return Ok((linked, DeliverMethod::HardLink));

@@ -3,32 +3,27 @@
 //! It ends by itself: when nobody here wants an incomplete content any more, and when a complete one has had no peers
 //! for a while (the next peer starts it again). What survives it is in the store.
 
+mod peers;
+mod show;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use peerage_api::coordinator::SwarmItem;
-use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Scope, Signed};
+use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Class, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{
-    Action, ByKind, Candidate, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
-};
-use peerage_transport as transport;
+use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::connection::{self, Control, Link, Parts};
-use super::expect::Expected;
+use super::connection::{Control, Link};
 use super::fetch::{self, Fetch};
 use super::sink::Sink;
-use super::status::PeerRow;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
-use crate::admission::{self, Admitted};
 use crate::shared::Shared;
 
 /// Commands that may wait: enough that reporting tasks seldom do.
@@ -73,6 +68,8 @@ struct Actor {
     /// Counters from before this actor.
     before: (ByKind, ByKind, u64),
     saved_at: Instant,
+    /// The state shown last had bytes moving: it must be shown again when they have stopped.
+    shown_moving: bool,
     /// Keeps the content from being evicted.
     _busy: Busy,
 }
@@ -128,6 +125,7 @@ pub(crate) fn spawn(
         limits,
         reasons: Vec::new(),
         saved_at: Instant::now(),
+        shown_moving: false,
         _busy: busy,
     };
     actor.apply_policy();
@@ -151,7 +149,10 @@ impl Actor {
                 break;
             }
             let timeout = self.transfer.poll_timeout().map(|time| self.shared.clock.instant(time));
-            let moving = !self.links.is_empty() || !self.fetches.is_empty() || !self.wants.is_empty();
+            let moving = self.shown_moving
+                || !self.links.is_empty()
+                || !self.fetches.is_empty()
+                || !self.wants.is_empty();
             let wake = [timeout, self.retry_at, moving.then_some(next_status), self.end_at()];
             let wake = wake.into_iter().flatten().min();
             tokio::select! {
@@ -323,101 +324,6 @@ impl Actor {
         self.feed(Event::Pause(true));
     }
 
-    // === Peers ===
-
-    fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
-        let Some(item) = item else {
-            self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
-            return;
-        };
-        let own = self.shared.identity.peer();
-        let mut candidates = Vec::new();
-        for info in item.peers {
-            if info.peer == own || self.shared.is_banned(&info.peer) || info.addresses.is_empty() {
-                continue;
-            }
-            let kind = match info.scope {
-                Scope::Lan => SourceKind::Lan,
-                Scope::Group => SourceKind::Group,
-                Scope::Internet => SourceKind::Internet,
-            };
-            let mut addresses = info.addresses;
-            addresses.truncate(8);
-            self.known.insert(info.peer, (addresses, kind));
-            candidates.push(Candidate { peer: info.peer, kind, seed: info.seed });
-        }
-        let others = item.members.saturating_sub(item.seeds);
-        let downloaders = others.saturating_sub(u32::from(!self.transfer.is_complete()));
-        self.feed(Event::Discovered { candidates, ordinal: Some(item.ordinal), downloaders });
-    }
-
-    fn dial(&mut self, peer: PeerId) {
-        let Some((addresses, kind)) = self.known.get(&peer).cloned() else {
-            self.feed(Event::DialFailed { peer });
-            return;
-        };
-        let (shared, commands, content) =
-            (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
-        tokio::spawn(async move {
-            let command = match dial(&shared, peer, &addresses, kind, &content).await {
-                Ok(admitted) => Command::Connected(Box::new(admitted)),
-                Err(why) => {
-                    tracing::debug!(peer = %peer.short(), why, "no connection");
-                    Command::Event(Event::DialFailed { peer })
-                }
-            };
-            let _ = commands.send(command).await;
-        });
-    }
-
-    fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, kind, dialled, have, told, reader, writer } = admitted;
-        if self.shared.is_banned(&peer) {
-            self.feed(Event::DialFailed { peer });
-            return;
-        }
-        if let Some((source, old)) = self.links.iter().find(|(_, link)| link.peer == peer) {
-            // Both sides keep the connection that the lower key opened.
-            let own_is_lower = self.shared.identity.peer() < peer;
-            let keep_new = dialled == own_is_lower && old.dialled != own_is_lower;
-            if !keep_new {
-                tokio::spawn(say_bye(writer, ByeReason::AlreadyConnected));
-                return;
-            }
-            let source = *source;
-            if let Some(old) = self.links.get(&source) {
-                let _ = old.control.send(Control::Close(ByeReason::AlreadyConnected));
-            }
-            self.peer_left(source);
-        }
-        let source = self.new_source();
-        let parts = Parts {
-            source,
-            peer,
-            content: self.content.clone(),
-            map: self.map.clone(),
-            commands: self.commands.clone(),
-            expected: Arc::new(Mutex::new(Expected::default())),
-            down: self.limiter(),
-            up: Arc::clone(&self.shared.limiters.upload),
-        };
-        self.known.entry(peer).or_insert_with(|| (vec![address], kind));
-        let link = connection::start(parts, reader, writer, address, dialled);
-        // What was verified between our hello and now.
-        let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
-        if !news.is_empty() {
-            let _ = link.control.send(Control::Send(Message::Have(news)));
-        }
-        self.links.insert(source, link);
-        self.feed(Event::PeerJoined { source, peer, kind, have });
-    }
-
-    fn peer_left(&mut self, source: SourceId) {
-        if self.links.remove(&source).is_some() {
-            self.feed(Event::PeerLeft { source });
-        }
-    }
-
     // === Actions ===
 
     fn perform(&mut self) {
@@ -529,119 +435,8 @@ impl Actor {
             self.feed(Event::Limits(limits));
         }
     }
-
-    // === Showing ===
-
-    fn counters(&self) -> (ByKind, ByKind, u64) {
-        let stats = self.transfer.stats(self.now());
-        let (received, sent, wasted) = &self.before;
-        (received.plus(&stats.received), sent.plus(&stats.sent), wasted + stats.wasted)
-    }
-
-    fn show(&self) {
-        let stats = self.transfer.stats(self.now());
-        let (received, sent, wasted) = self.counters();
-        let size = self.content.layout().size();
-        let have = self.transfer.have();
-        let last = peerage_content::PieceIndex(have.len().saturating_sub(1));
-        let short = u64::from(peerage_content::PIECE_SIZE) - u64::from(self.content.layout().piece_len(last));
-        let full = u64::from(have.count()) * u64::from(peerage_content::PIECE_SIZE);
-        let verified = if have.contains(last) { full - short } else { full };
-        let status = ContentStatus {
-            complete: self.transfer.is_complete(),
-            verified_bytes: verified.min(size),
-            received,
-            sent,
-            wasted,
-            down_rate: stats.down_rate,
-            up_rate: stats.up_rate,
-            known_peers: stats.known_peers,
-            http_connections: self.fetches.len() as u32,
-            peers: self.peer_rows(),
-            trouble: self.trouble.clone(),
-            share: self.share,
-            reasons: self.reasons.clone(),
-        };
-        self.status.send_replace(Arc::new(status));
-    }
-
-    fn peer_rows(&self) -> Vec<PeerRow> {
-        let mut rows = BTreeMap::new();
-        for (peer, (addresses, kind)) in &self.known {
-            let Some(address) = addresses.first() else { continue };
-            let note = self.shared.ban_note(peer);
-            let row = PeerRow {
-                peer: *peer,
-                address: *address,
-                kind: *kind,
-                connected: false,
-                received: 0,
-                sent: 0,
-                down_rate: 0,
-                up_rate: 0,
-                note,
-            };
-            rows.insert(*peer, row);
-        }
-        for stats in self.transfer.peer_stats(self.now()) {
-            let Some(link) = self.links.get(&stats.source) else { continue };
-            let note = self.shared.ban_note(&stats.peer);
-            let row = PeerRow {
-                peer: stats.peer,
-                address: link.address,
-                kind: stats.kind,
-                connected: true,
-                received: stats.received,
-                sent: stats.sent,
-                down_rate: stats.down_rate,
-                up_rate: stats.up_rate,
-                note,
-            };
-            rows.insert(stats.peer, row);
-        }
-        rows.into_values().collect()
-    }
 }
 
 fn host_key(url: &SourceUrl) -> String {
     format!("{}:{}", url.host(), url.port())
-}
-
-/// Connects to one of a peer's addresses and exchanges hellos.
-async fn dial(
-    shared: &Shared,
-    peer: PeerId,
-    addresses: &[SocketAddr],
-    kind: SourceKind,
-    content: &Content,
-) -> Result<Admitted, String> {
-    let options = shared.connect_options();
-    let mut why = "no address".to_owned();
-    for address in addresses {
-        let address = *address;
-        // A socket bound to an IPv4 address cannot reach IPv6, and the other way round.
-        let options = transport::Options {
-            bind: options.bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()),
-            ..options
-        };
-        match transport::connect(address, peer, &shared.identity, &options).await {
-            Ok(connection) => {
-                let have = content.have();
-                return admission::greet(shared, connection, kind, content.id(), content.layout(), have)
-                    .await
-                    .map_err(|refused| refused.to_string());
-            }
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(why)
-}
-
-async fn say_bye(mut writer: transport::FrameWriter, reason: ByeReason) {
-    let bye = async {
-        writer.send(&Message::Bye(reason)).await?;
-        writer.flush().await?;
-        writer.close().await
-    };
-    let _ = tokio::time::timeout(CLOSE_TIME, bye).await;
 }

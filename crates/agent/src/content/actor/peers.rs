@@ -1,0 +1,153 @@
+//! The actor's peers: whom discovery names, who is connected, which of two connections to one peer is kept.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use peerage_api::coordinator::SwarmItem;
+use peerage_content::{PeerId, Scope};
+use peerage_store::Content;
+use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
+use peerage_transport as transport;
+use peerage_wire::{ByeReason, Message};
+
+use super::{Actor, CLOSE_TIME};
+use crate::admission::{self, Admitted};
+use crate::content::Command;
+use crate::content::connection::{self, Control, Parts};
+use crate::content::expect::Expected;
+use crate::shared::Shared;
+
+impl Actor {
+    pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
+        let Some(item) = item else {
+            self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
+            return;
+        };
+        let own = self.shared.identity.peer();
+        let mut candidates = Vec::new();
+        for info in item.peers {
+            if info.peer == own || self.shared.is_banned(&info.peer) || info.addresses.is_empty() {
+                continue;
+            }
+            let kind = match info.scope {
+                Scope::Lan => SourceKind::Lan,
+                Scope::Group => SourceKind::Group,
+                Scope::Internet => SourceKind::Internet,
+            };
+            let mut addresses = info.addresses;
+            addresses.truncate(8);
+            self.known.insert(info.peer, (addresses, kind));
+            candidates.push(Candidate { peer: info.peer, kind, seed: info.seed });
+        }
+        let others = item.members.saturating_sub(item.seeds);
+        let downloaders = others.saturating_sub(u32::from(!self.transfer.is_complete()));
+        self.feed(Event::Discovered { candidates, ordinal: Some(item.ordinal), downloaders });
+    }
+
+    pub(super) fn dial(&mut self, peer: PeerId) {
+        let Some((addresses, kind)) = self.known.get(&peer).cloned() else {
+            self.feed(Event::DialFailed { peer });
+            return;
+        };
+        let (shared, commands, content) =
+            (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
+        tokio::spawn(async move {
+            let command = match dial(&shared, peer, &addresses, kind, &content).await {
+                Ok(admitted) => Command::Connected(Box::new(admitted)),
+                Err(why) => {
+                    tracing::debug!(peer = %peer.short(), why, "no connection");
+                    Command::Event(Event::DialFailed { peer })
+                }
+            };
+            let _ = commands.send(command).await;
+        });
+    }
+
+    pub(super) fn connected(&mut self, admitted: Admitted) {
+        let Admitted { peer, address, kind, dialled, have, told, reader, writer } = admitted;
+        if self.shared.is_banned(&peer) {
+            self.feed(Event::DialFailed { peer });
+            return;
+        }
+        if let Some((source, old)) = self.links.iter().find(|(_, link)| link.peer == peer) {
+            // Both sides keep the connection that the lower key opened.
+            let own_is_lower = self.shared.identity.peer() < peer;
+            let keep_new = dialled == own_is_lower && old.dialled != own_is_lower;
+            if !keep_new {
+                tokio::spawn(say_bye(writer, ByeReason::AlreadyConnected));
+                return;
+            }
+            let source = *source;
+            if let Some(old) = self.links.get(&source) {
+                let _ = old.control.send(Control::Close(ByeReason::AlreadyConnected));
+            }
+            self.peer_left(source);
+        }
+        let source = self.new_source();
+        let parts = Parts {
+            source,
+            peer,
+            content: self.content.clone(),
+            map: self.map.clone(),
+            commands: self.commands.clone(),
+            expected: Arc::new(Mutex::new(Expected::default())),
+            down: self.limiter(),
+            up: Arc::clone(&self.shared.limiters.upload),
+        };
+        self.known.entry(peer).or_insert_with(|| (vec![address], kind));
+        let link = connection::start(parts, reader, writer, address, dialled);
+        // What was verified between our hello and now.
+        let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
+        if !news.is_empty() {
+            let _ = link.control.send(Control::Send(Message::Have(news)));
+        }
+        self.links.insert(source, link);
+        self.feed(Event::PeerJoined { source, peer, kind, have });
+    }
+
+    pub(super) fn peer_left(&mut self, source: SourceId) {
+        if self.links.remove(&source).is_some() {
+            self.feed(Event::PeerLeft { source });
+        }
+    }
+}
+
+/// Connects to one of a peer's addresses and exchanges hellos.
+async fn dial(
+    shared: &Shared,
+    peer: PeerId,
+    addresses: &[SocketAddr],
+    kind: SourceKind,
+    content: &Content,
+) -> Result<Admitted, String> {
+    let options = shared.connect_options();
+    let mut why = "no address".to_owned();
+    for address in addresses {
+        let address = *address;
+        // A socket bound to an IPv4 address cannot reach IPv6, and the other way round.
+        let options = transport::Options {
+            bind: options.bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()),
+            ..options
+        };
+        match transport::connect(address, peer, &shared.identity, &options).await {
+            Ok(connection) => {
+                let have = content.have();
+                return admission::greet(shared, connection, kind, content.id(), content.layout(), have)
+                    .await
+                    .map_err(|refused| refused.to_string());
+            }
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
+}
+
+async fn say_bye(mut writer: transport::FrameWriter, reason: ByeReason) {
+    let bye = async {
+        writer.send(&Message::Bye(reason)).await?;
+        writer.flush().await?;
+        writer.close().await
+    };
+    let _ = tokio::time::timeout(CLOSE_TIME, bye).await;
+}

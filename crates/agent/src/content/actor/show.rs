@@ -1,0 +1,83 @@
+//! What the rest of the agent sees of a content, made from the engine's figures.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use peerage_swarm::ByKind;
+
+use super::Actor;
+use crate::content::ContentStatus;
+use crate::content::status::PeerRow;
+
+impl Actor {
+    pub(super) fn counters(&self) -> (ByKind, ByKind, u64) {
+        let stats = self.transfer.stats(self.now());
+        let (received, sent, wasted) = &self.before;
+        (received.plus(&stats.received), sent.plus(&stats.sent), wasted + stats.wasted)
+    }
+
+    pub(super) fn show(&mut self) {
+        let stats = self.transfer.stats(self.now());
+        self.shown_moving = stats.down_rate > 0 || stats.up_rate > 0;
+        let (received, sent, wasted) = self.counters();
+        let size = self.content.layout().size();
+        let have = self.transfer.have();
+        let last = peerage_content::PieceIndex(have.len().saturating_sub(1));
+        let short = u64::from(peerage_content::PIECE_SIZE) - u64::from(self.content.layout().piece_len(last));
+        let full = u64::from(have.count()) * u64::from(peerage_content::PIECE_SIZE);
+        let verified = if have.contains(last) { full - short } else { full };
+        let status = ContentStatus {
+            complete: self.transfer.is_complete(),
+            verified_bytes: verified.min(size),
+            received,
+            sent,
+            wasted,
+            down_rate: stats.down_rate,
+            up_rate: stats.up_rate,
+            known_peers: stats.known_peers,
+            http_connections: self.fetches.len() as u32,
+            peers: self.peer_rows(),
+            trouble: self.trouble.clone(),
+            share: self.share,
+            reasons: self.reasons.clone(),
+        };
+        self.status.send_replace(Arc::new(status));
+    }
+
+    fn peer_rows(&self) -> Vec<PeerRow> {
+        let mut rows = BTreeMap::new();
+        for (peer, (addresses, kind)) in &self.known {
+            let Some(address) = addresses.first() else { continue };
+            let note = self.shared.ban_note(peer);
+            let row = PeerRow {
+                peer: *peer,
+                address: *address,
+                kind: *kind,
+                connected: false,
+                received: 0,
+                sent: 0,
+                down_rate: 0,
+                up_rate: 0,
+                note,
+            };
+            rows.insert(*peer, row);
+        }
+        for stats in self.transfer.peer_stats(self.now()) {
+            let Some(link) = self.links.get(&stats.source) else { continue };
+            let note = self.shared.ban_note(&stats.peer);
+            let row = PeerRow {
+                peer: stats.peer,
+                address: link.address,
+                kind: stats.kind,
+                connected: true,
+                received: stats.received,
+                sent: stats.sent,
+                down_rate: stats.down_rate,
+                up_rate: stats.up_rate,
+                note,
+            };
+            rows.insert(stats.peer, row);
+        }
+        rows.into_values().collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! The simple phase: plain HTTP, until it is done or a record arrives.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_api::agent::{FileState, FileStatus};
+use peerage_api::{ApiError, Code};
+use peerage_policy::{Class, RecordState};
+use peerage_store::Staging;
+use tokio::time::sleep;
+
+use super::{Download, Ended, Finished, Phase, TELL_EVERY};
+use crate::file_status::{self, chain};
+use crate::resolve::{Resolution, Resolver};
+use crate::simple::{Simple, SimpleState};
+
+impl Download {
+    /// Plain HTTP, until it is done or a record arrives.
+    pub(super) async fn simple(&mut self, resolver: &mut Resolver) -> Ended<Phase> {
+        let Some(url) = resolver.url().cloned() else {
+            return Err(ApiError::new(Code::NotFound, "only a record could say where the file is"));
+        };
+        let limiters = &self.shared.limiters;
+        let foreground = self.request().foreground;
+        let limiter = Arc::clone(if foreground { &limiters.foreground } else { &limiters.background });
+        let opened = Simple::open(Arc::clone(&self.shared), url, limiter, self.no_progress());
+        let (simple, mut state) = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        let staging = simple.staging.clone();
+        let begun = staging.len();
+        let run = simple.run();
+        tokio::pin!(run);
+        loop {
+            let now = state.borrow_and_update().clone();
+            self.show_simple(&simple, &now, resolver);
+            tokio::select! {
+                done = &mut run => {
+                    done?;
+                    let now = state.borrow().clone();
+                    self.show_simple(&simple, &now, resolver);
+                    return self.finish_simple(staging, resolver).await;
+                }
+                resolved = resolver.resolve(), if resolver.may_hope() => match resolved {
+                    Ok(mut resolution) => {
+                        self.promote(&staging, &mut resolution, begun).await?;
+                        return Ok(Phase::Resolved(Box::new(resolution)));
+                    }
+                    Err(why) => self.note(why),
+                },
+                told = self.next_tell() => told?,
+                _ = state.changed() => sleep(Duration::from_millis(20)).await,
+                () = sleep(TELL_EVERY) => {}
+            }
+        }
+    }
+
+    /// Turns what simple mode has into verified pieces.
+    async fn promote(&self, staging: &Staging, resolution: &mut Resolution, begun: u64) -> Ended<()> {
+        if staging.is_empty() {
+            let _ = staging.discard();
+            return Ok(());
+        }
+        let Some(map) = resolution.map.clone() else { return Ok(()) };
+        let (staging, shared) = (staging.clone(), Arc::clone(&self.shared));
+        let held = staging.len();
+        let promoted = tokio::task::spawn_blocking(move || {
+            let (content, report) = staging.promote(&map, shared.clock.unix())?;
+            // They came from the origin, in simple mode.
+            let mut notes = content.notes();
+            let (mut received, sent, wasted) = crate::notes::counters(&notes);
+            let kept = u64::from(report.verified) * u64::from(peerage_content::PIECE_SIZE);
+            received.cdn += kept.min(held);
+            crate::notes::set_counters(
+                &mut notes,
+                &received,
+                &sent,
+                wasted + held.saturating_sub(kept.max(begun)),
+            );
+            content.set_notes(notes)?;
+            Ok::<_, peerage_store::StoreError>(content)
+        });
+        let content = promoted
+            .await
+            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
+            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        resolution.staged = Some(content);
+        Ok(())
+    }
+
+    async fn finish_simple(&mut self, staging: Staging, resolver: &mut Resolver) -> Ended<Phase> {
+        let wish = self.request();
+        if wish.sha256.is_some() || wish.id.is_some() {
+            let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+            let digest = tokio::task::spawn_blocking(move || digest(file)).await;
+            let digest = digest
+                .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
+                .map_err(|error| ApiError::new(Code::Disk, error.to_string()))?;
+            let wrong = wish
+                .sha256
+                .filter(|wish| *wish != digest.sha256)
+                .map(|wish| format!("the file has SHA-256 {}, asked for was {wish}", digest.sha256));
+            let wrong = wrong.or_else(|| {
+                let wish = wish.id.filter(|wish| *wish != digest.id)?;
+                Some(format!("the file has content id {}, asked for was {wish}", digest.id))
+            });
+            if let Some(message) = wrong {
+                let _ = staging.discard();
+                return Err(ApiError::new(Code::Integrity, message));
+            }
+        }
+        // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
+        if resolver.may_hope() {
+            crate::adopt::later(resolver.clone(), staging.clone());
+        } else {
+            crate::adopt::discard_later(staging.clone());
+        }
+        self.status.status = FileState::Complete;
+        Ok(Phase::Done(Finished::Staged(staging)))
+    }
+
+    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, resolver: &Resolver) {
+        let size = state.size.unwrap_or(0);
+        let mut row = FileStatus {
+            file_id: simple.staging.name().to_owned(),
+            file_size: size,
+            file_size_in_cache: state.bytes,
+            status: if state.paused { FileState::Paused } else { FileState::Downloading },
+            http_connection_count: u32::from(state.trouble.is_none()),
+            ..FileStatus::default()
+        };
+        let received = peerage_swarm::ByKind { cdn: state.received, ..Default::default() };
+        file_status::add_received(&mut row, &received);
+        let class = if self.request().foreground { Class::Foreground } else { Class::Background };
+        let decision = self.shared.decide(class, RecordState::Missing, state.size);
+        row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
+        row.reasons.extend(resolver.why());
+        row.reasons.extend(self.notes.iter().cloned());
+        row.reasons.extend(state.trouble.clone());
+        let elapsed = self.began.elapsed().as_secs_f64().max(0.001);
+        row.download_rate = (state.received as f64 / elapsed) as u64;
+        self.show(row);
+    }
+}
+
+fn digest(mut file: File) -> std::io::Result<peerage_content::Digest> {
+    let mut digester = peerage_content::Digester::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => break,
+            n => digester.update(&buffer[..n]),
+        }
+    }
+    digester.finish().map_err(std::io::Error::other)
+}

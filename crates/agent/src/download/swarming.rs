@@ -1,0 +1,234 @@
+//! The swarm phase: the content's actor does the work; this waits for it and watches over the record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_api::{ApiError, Code};
+use peerage_content::{ContentRecord, PieceMap, Signed};
+use peerage_origin::{ErrorKind, Known, OriginError, SourceUrl};
+use peerage_store::Content;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Download, Ended, Finished, Phase, TELL_EVERY};
+use crate::content::{Command, ContentHandle, ContentStatus, Trouble, Want};
+use crate::file_status::{self, chain};
+use crate::resolve::{Resolution, Resolver};
+use crate::shared::Shared;
+
+/// An origin that takes longer to say whether the record is fresh is treated as away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Download {
+    /// The content's actor does the work; this waits for it and watches over the record.
+    pub(super) async fn swarm(&mut self, resolution: Resolution, resolver: &Resolver) -> Ended<Phase> {
+        self.check_wish(resolution.record.get())?;
+        let Resolution { record, map, announce, staged } = resolution;
+        let content = match staged {
+            Some(content) => content,
+            None => self.open_content(record.get(), map.clone()).await?,
+        };
+        self.note_source(&content, &record, resolver.url());
+        let map = content_map(&content, map)?;
+        let (shared, own) = (Arc::clone(&self.shared), content.clone());
+        let started = tokio::task::spawn_blocking(move || shared.contents.start(&shared, own, map)).await;
+        let handle = started
+            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
+            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        let want = self.shared.next_number();
+        self.join(&handle, want, &record, resolver).await?;
+        match announce {
+            Some(item) => crate::announcer::accept(&self.shared, item).await,
+            None => self.shared.announcer.poke(handle.id),
+        }
+        let end = self.watch(&handle, want, &record, resolver).await;
+        handle.tell(Command::Leave { want }).await;
+        end
+    }
+
+    /// A caller that knows the file's hash must not be given another one.
+    fn check_wish(&self, record: &ContentRecord) -> Ended<()> {
+        let wish = self.request();
+        if let Some(id) = wish.id.filter(|id| *id != record.id) {
+            let message = format!("the file has content id {}, asked for was {id}", record.id);
+            return Err(ApiError::new(Code::Integrity, message));
+        }
+        if let Some(sha256) = wish.sha256.filter(|sha256| *sha256 != record.sha256) {
+            let message = format!("the file has SHA-256 {}, asked for was {sha256}", record.sha256);
+            return Err(ApiError::new(Code::Integrity, message));
+        }
+        Ok(())
+    }
+
+    async fn open_content(&self, record: &ContentRecord, map: Option<PieceMap>) -> Ended<Content> {
+        let (shared, id, layout) = (Arc::clone(&self.shared), record.id, record.layout());
+        let opened = tokio::task::spawn_blocking(move || {
+            let now = shared.clock.unix();
+            shared.store.create(id, layout, map.as_ref(), now)
+        });
+        opened
+            .await
+            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
+            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))
+    }
+
+    fn note_source(&self, content: &Content, record: &Signed<ContentRecord>, url: Option<&SourceUrl>) {
+        tokio::task::block_in_place(|| {
+            let mut notes = content.notes();
+            crate::notes::set_source(&mut notes, url.map(SourceUrl::as_str), Some(record));
+            if let Err(error) = content.set_notes(notes) {
+                tracing::debug!(%error, "the source was not noted");
+            }
+        });
+    }
+
+    async fn join(
+        &self,
+        handle: &ContentHandle,
+        want: u64,
+        record: &Signed<ContentRecord>,
+        resolver: &Resolver,
+    ) -> Ended<()> {
+        let known = Known { size: Some(record.get().size), validators: record.get().validators.clone() };
+        let origin = resolver.url().cloned().or_else(|| {
+            let url = record.get().urls.first()?;
+            SourceUrl::parse(url).ok()
+        });
+        let want = Want {
+            id: want,
+            foreground: self.request().foreground,
+            origin: origin.map(|url| (url, known)),
+            record: Some(record.clone()),
+        };
+        if handle.tell(Command::Join(Box::new(want))).await {
+            Ok(())
+        } else {
+            Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"))
+        }
+    }
+
+    async fn watch(
+        &mut self,
+        handle: &ContentHandle,
+        want: u64,
+        record: &Signed<ContentRecord>,
+        resolver: &Resolver,
+    ) -> Ended<Phase> {
+        let mut fresh =
+            tokio::spawn(check_fresh(Arc::clone(&self.shared), resolver.url().cloned(), record.clone()));
+        let (mut is_fresh, mut foreground) = (false, self.request().foreground);
+        let mut status = handle.status.clone();
+        let mut progress = (0, Instant::now());
+        loop {
+            let now = Arc::clone(&status.borrow_and_update());
+            self.show_content(handle, &now);
+            if now.complete && is_fresh {
+                self.show_content(handle, &now);
+                return self.deliverable(handle).await.map(|content| Phase::Done(Finished::Content(content)));
+            }
+            if let Some(why) = proves_stale(&now) {
+                return Ok(Phase::Stale { serial: record.get().serial, why });
+            }
+            if now.verified_bytes != progress.0 || now.complete {
+                progress = (now.verified_bytes, Instant::now());
+            }
+            if progress.1.elapsed() >= self.no_progress() {
+                let trouble = now.trouble.as_ref().map(file_status::sentence).unwrap_or_default();
+                let seconds = self.no_progress().as_secs();
+                return Err(ApiError::new(
+                    Code::NoProgress,
+                    format!("no progress for {seconds} s. {trouble}"),
+                ));
+            }
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() {
+                    return Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"));
+                },
+                told = self.next_tell() => {
+                    if let Err(error) = told {
+                        fresh.abort();
+                        return Err(error);
+                    }
+                    self.check_wish(record.get())?;
+                    if self.request().foreground != foreground {
+                        foreground = !foreground;
+                        self.join(handle, want, record, resolver).await?;
+                    }
+                }
+                checked = &mut fresh, if !is_fresh => match checked {
+                    Ok(Ok(())) => is_fresh = true,
+                    Ok(Err(why)) => return Ok(Phase::Stale { serial: record.get().serial, why }),
+                    Err(error) => return Err(ApiError::new(Code::Internal, error.to_string())),
+                },
+                () = sleep(TELL_EVERY) => {}
+            }
+        }
+    }
+
+    /// The complete content; a hash that the caller brought is checked over the whole file.
+    async fn deliverable(&self, handle: &ContentHandle) -> Ended<Content> {
+        let Some(wish) = self.request().sha256 else { return Ok(handle.content.clone()) };
+        let content = handle.content.clone();
+        let hashed = tokio::task::spawn_blocking(move || content.sha256()).await;
+        let found = hashed
+            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
+            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        if found == wish {
+            Ok(handle.content.clone())
+        } else {
+            let message = format!("the file has SHA-256 {found}, asked for was {wish}");
+            Err(ApiError::new(Code::Integrity, message))
+        }
+    }
+
+    fn show_content(&mut self, handle: &ContentHandle, status: &ContentStatus) {
+        let mut row = file_status::of_content(handle.id, &handle.content.info(), status, false);
+        row.reasons.extend(self.notes.iter().cloned());
+        self.show(row);
+    }
+}
+
+/// Whether the engine found that the origin serves something else.
+fn proves_stale(status: &ContentStatus) -> Option<String> {
+    match &status.trouble {
+        Some(Trouble::Origin(error)) if error.kind() == ErrorKind::Stale => Some(error.failure.to_string()),
+        Some(Trouble::OriginCorrupt) => Some("its bytes are not those of the record".to_owned()),
+        _ => None,
+    }
+}
+
+/// Asks the origin whether it still serves what the record says. An origin that cannot be asked does not object: peers
+/// and cache may finish the download without it (product §8).
+async fn check_fresh(
+    shared: Arc<Shared>,
+    url: Option<SourceUrl>,
+    record: Signed<ContentRecord>,
+) -> Result<(), String> {
+    let Some(url) = url else { return Ok(()) };
+    match timeout(PROBE_TIMEOUT, shared.origin.probe(&url)).await {
+        Ok(Ok(info)) => {
+            record.get().check_fresh(info.size, &info.validators).map_err(|error| error.to_string())
+        }
+        Ok(Err(error)) => judge_probe(&error),
+        Err(_) => Ok(()),
+    }
+}
+
+fn judge_probe(error: &OriginError) -> Result<(), String> {
+    match error.kind() {
+        // The origin says that the file is no longer there, or not for this device: the record must not stand in.
+        ErrorKind::Gone | ErrorKind::Denied | ErrorKind::Stale => Err(error.to_string()),
+        _ => {
+            tracing::info!(%error, "the origin could not say whether the record is fresh");
+            Ok(())
+        }
+    }
+}
+
+fn content_map(content: &Content, map: Option<PieceMap>) -> Ended<PieceMap> {
+    if let Some(map) = map {
+        return Ok(map);
+    }
+    let held = tokio::task::block_in_place(|| content.map());
+    held.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?
+        .ok_or_else(|| ApiError::new(Code::Internal, "the piece map is missing"))
+}
