@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Adds the tables to docs/performance.md, with the date and the machine.
     #[arg(long, global = true)]
     write: bool,
+    /// A binary that is built already, instead of the release build of this tree.
+    #[arg(long, global = true)]
+    bin: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,8 +37,13 @@ enum Bench {
 
 /// Builds the release binary, measures, prints.
 pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
-    shell::run(&mut shell.cargo(["build", "--locked", "--release", "--package", "peerage-cli"]))?;
-    let bin = shell.root().join("target/release/peerage");
+    let bin = match &options.bin {
+        Some(bin) => bin.clone(),
+        None => {
+            shell::run(&mut shell.cargo(["build", "--locked", "--release", "--package", "peerage-cli"]))?;
+            shell.root().join("target/release/peerage")
+        }
+    };
     let section = match &options.bench {
         Bench::Pair(pair) => pair::run(&bin, pair)?,
         Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,

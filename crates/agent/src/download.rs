@@ -19,7 +19,7 @@ use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_store::{Content, Staging};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::downloads::{DownloadState, Key, Tell};
 use crate::file_status::{self, chain};
@@ -33,6 +33,8 @@ const RECORD_GRACE: Duration = Duration::from_millis(200);
 const NO_PROGRESS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(60));
 /// How often the state is told to callers.
 const TELL_EVERY: Duration = Duration::from_millis(200);
+/// Whoever deletes the cache gets a moment to finish.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// A record that keeps turning out stale is not tried for ever.
 const MAX_STALE: u32 = 3;
 
@@ -111,6 +113,8 @@ enum Phase {
         serial: u64,
         why: String,
     },
+    /// Somebody deleted the cache while it was in use.
+    Lost,
     /// Simple mode was joined by a record.
     Resolved(Box<Resolution>),
 }
@@ -131,6 +135,11 @@ impl Download {
             phase = match phase {
                 Phase::Done(finished) => return Ok(finished),
                 Phase::Resolved(resolution) => self.swarm(*resolution, &resolver).await?,
+                Phase::Lost => {
+                    self.note("The cache was deleted while in use; the download begins anew.".to_owned());
+                    sleep(LOST_PAUSE).await;
+                    self.begin(&mut resolver).await?
+                }
                 Phase::Stale { serial, why } => {
                     self.stale += 1;
                     self.note(format!(

@@ -88,7 +88,7 @@ impl Simple {
     }
 
     /// Downloads to the end. Dropping the future stops the traffic and keeps what has arrived.
-    pub(crate) async fn run(&self) -> Result<(), ApiError> {
+    pub(crate) async fn run(&self) -> Result<(), SimpleEnd> {
         let (mut failures, mut progress_at, mut progress) = (0u32, Instant::now(), self.staging.len());
         loop {
             let known = known_of(&self.staging.notes());
@@ -97,11 +97,14 @@ impl Simple {
             }
             let wait = match self.attempt(&known).await {
                 Ok(()) => return Ok(()),
+                Err(Stop::Disk(StoreError::Vanished { .. } | StoreError::Removed { .. })) => {
+                    return Err(SimpleEnd::Lost);
+                }
                 Err(Stop::Disk(error)) => {
                     self.say(Some(format!("Paused: {}", crate::file_status::chain(&error))), true);
                     self.shared.make_room.notify_one();
                     if !error.is_mendable() {
-                        return Err(ApiError::new(Code::Disk, crate::file_status::chain(&error)));
+                        return Err(ApiError::new(Code::Disk, crate::file_status::chain(&error)).into());
                     }
                     DISK_RETRY
                 }
@@ -127,7 +130,7 @@ impl Simple {
                                 _ => own,
                             }
                         }
-                        _ => return Err(ApiError::new(Code::Origin, error.to_string())),
+                        _ => return Err(ApiError::new(Code::Origin, error.to_string()).into()),
                     }
                 }
             };
@@ -137,7 +140,7 @@ impl Simple {
             if progress_at.elapsed() + wait >= self.no_progress {
                 let last = self.state.borrow().trouble.clone().unwrap_or_default();
                 let message = format!("no progress for {} s. {last}", self.no_progress.as_secs());
-                return Err(ApiError::new(Code::NoProgress, message));
+                return Err(ApiError::new(Code::NoProgress, message).into());
             }
             tokio::time::sleep(wait).await;
         }
@@ -221,6 +224,21 @@ impl Simple {
         self.staging.set_notes(notes_of(&self.url, known))?;
         self.state.send_modify(|state| state.size = known.size.or(state.size));
         Ok(())
+    }
+}
+
+/// Why simple mode ended without the file.
+#[derive(Debug)]
+pub(crate) enum SimpleEnd {
+    /// Somebody deleted the staging area.
+    Lost,
+    /// It failed for good.
+    Failed(ApiError),
+}
+
+impl From<ApiError> for SimpleEnd {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
     }
 }
 

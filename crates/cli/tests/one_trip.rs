@@ -189,6 +189,27 @@ fn twenty_kills_fetch_next_to_nothing_twice() {
 }
 
 #[test]
+fn a_cache_deleted_in_the_middle_is_made_again() {
+    let office = Office::new(&["limit_rate 4m;"]);
+    let (file, url, id) = office.published("gone.bin", 16 * MIB);
+    let a = office.agent("a", 11);
+    let unknown = office.file("plain.bin", 12 * MIB);
+    let jobs = [
+        a.begin_get(&url, &office.out("gone"), &[]).unwrap(),
+        a.begin_get(&office.origin.url("plain.bin"), &office.out("plain"), &[]).unwrap(),
+    ];
+    wait_until("some bytes arrive", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| number(&row, "FileSizeInCache") >= 2 * MIB)
+    });
+    fs::remove_dir_all(a.cache()).unwrap();
+    for job in jobs {
+        job.json().unwrap();
+    }
+    assert!(same_file(&file, &office.out("gone")).unwrap());
+    assert!(same_file(&unknown, &office.out("plain")).unwrap());
+}
+
+#[test]
 fn downloads_finish_without_the_coordinator() {
     let mut office = Office::new(&["limit_rate 4m;"]);
     let (file, url, id) = office.published("orphan.bin", 24 * MIB);

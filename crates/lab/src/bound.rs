@@ -3,8 +3,6 @@
 //! The bound of peer-assisted distribution (product §9): the file crosses the uplink at least once, every device takes
 //! it in through its own link, and all copies together leave through the uplink and the devices' links.
 
-use std::time::Duration;
-
 use crate::args::Start;
 
 /// Rates in bytes per second; infinite where nothing limits.
@@ -56,24 +54,22 @@ pub(crate) fn bound_seconds(size: u64, devices: u32, links: Links, start: Start)
 pub(crate) fn in_words(start: Start, uplink: Option<u64>) -> &'static str {
     match (start, uplink) {
         (Start::Every(_), None) => "the last device's start",
-        (_, None) => "nothing limits: no --uplink, and the devices' links are loopback",
-        (Start::Together, Some(_)) => "file / uplink; the devices' links are loopback, without limit",
-        (Start::FirstAlone, Some(_)) => {
-            "the first device's file / uplink; the others' links are loopback, without limit"
-        }
-        (Start::Every(_), Some(_)) => {
-            "file / uplink or the last start, the later; the devices' links are loopback, without limit"
-        }
+        (_, None) => "none (no --uplink, and the devices' links are loopback)",
+        (Start::Together, Some(_)) => "file / uplink (the devices' links are loopback: no limit)",
+        (Start::FirstAlone, Some(_)) => "file / uplink for the first (the other links: no limit)",
+        (Start::Every(_), Some(_)) => "file / uplink, or the last start (the other links: no limit)",
     }
 }
 
-/// How far `took` is from the bound, as a factor; `None` where there is no bound.
-pub(crate) fn factor(took: Duration, bound: Option<f64>) -> Option<f64> {
-    bound.filter(|bound| *bound > 0.0).map(|bound| took.as_secs_f64() / bound)
+/// How far `seconds` are from the bound, as a factor; `None` where there is no bound.
+pub(crate) fn factor(seconds: f64, bound: Option<f64>) -> Option<f64> {
+    bound.filter(|bound| *bound > 0.0).map(|bound| seconds / bound)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

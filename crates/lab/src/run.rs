@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -96,8 +97,10 @@ async fn measure(
     let coordinator = Coordinator::start(nursery, dir).await?;
     let mut subject = Subject::new(&args.source, origin.url.clone()).await?;
     scratch.check_space(args.devices, subject.size)?;
-    view.phase("reading the file");
-    subject.hash(&args.source).await?;
+    if matches!(args.source, Source::File(_)) {
+        view.phase("reading the file");
+        subject.hash(&args.source).await?;
+    }
     if let Some(digest) = subject.digest.as_ref().filter(|_| !args.no_publish) {
         coordinator.publish(&subject, digest).await?;
     }
@@ -143,6 +146,7 @@ async fn measure(
         ingested,
         coordinator: coordinator.child.usage(),
         origin: origin.child.usage(),
+        processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
     };
 
     view.phase("stopping");

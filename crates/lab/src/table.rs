@@ -1,7 +1,6 @@
 //! The result as people read it: one row per device, then the totals in words.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::args::Start;
 use crate::bound;
@@ -20,7 +19,12 @@ pub(crate) struct Context {
     pub(crate) ingested: bool,
     pub(crate) coordinator: Usage,
     pub(crate) origin: Usage,
+    /// Processors of this machine.
+    pub(crate) processors: usize,
 }
+
+/// From this share of all processors on, it is no longer the links that a run measures.
+const BUSY: f64 = 0.8;
 
 /// A column: its head, whether it is aligned to the left, and a device's cell.
 type Column = (&'static str, bool, fn(&DeviceReport) -> String);
@@ -65,12 +69,16 @@ fn devices(report: &Report) -> String {
 
 fn totals(report: &Report, context: &Context) -> String {
     let mut lines = vec![
-        ("file", file(report, context)),
+        ("file", format!("{}, {}", printable(&context.name), size(report.file_bytes))),
+        ("fleet", fleet(report, context)),
         ("origin", origin(report, context)),
         ("from peers", from_peers(report)),
-        ("time", time(report, context)),
-        ("cost", cost(report, context)),
+        ("time", time(report)),
+        ("bound", limit(report, context)),
+        ("cpu", cpu(report, context)),
+        ("memory", memory(report)),
     ];
+    lines.extend(busy(report, context).map(|why| ("careful", why)));
     lines.extend(report.per_device.iter().filter_map(trouble).map(|why| ("failed", why)));
     if let Some(why) = no_peers(report) {
         lines.push(("no peers", why));
@@ -84,7 +92,7 @@ fn totals(report: &Report, context: &Context) -> String {
     text
 }
 
-fn file(report: &Report, context: &Context) -> String {
+fn fleet(report: &Report, context: &Context) -> String {
     let uplink = context.uplink.map_or_else(|| "unlimited".to_owned(), link);
     let start = match context.start {
         _ if report.devices == 1 => String::new(),
@@ -92,9 +100,7 @@ fn file(report: &Report, context: &Context) -> String {
         Start::FirstAlone => ", the first alone".to_owned(),
         Start::Every(interval) => format!(", one every {} s", interval.as_secs_f64()),
     };
-    let devices = plural(report.devices, "device", "devices");
-    let name = printable(&context.name);
-    format!("{name}, {}; {devices}{start}; uplink {uplink}", size(report.file_bytes))
+    format!("{}{start}; uplink {uplink}", plural(report.devices, "device", "devices"))
 }
 
 fn origin(report: &Report, context: &Context) -> String {
@@ -116,26 +122,42 @@ fn from_peers(report: &Report) -> String {
     text
 }
 
-fn time(report: &Report, context: &Context) -> String {
-    let words = bound::in_words(context.start, context.uplink);
-    let Some(bound) = report.bound_seconds else { return format!("{:.1} s; {words}", report.seconds) };
-    let factor = bound::factor(Duration::from_secs_f64(report.seconds.max(0.0)), report.bound_seconds);
+fn time(report: &Report) -> String {
+    let factor = bound::factor(report.seconds, report.bound_seconds);
     let factor = factor.map(|factor| format!(" = {factor:.2} × the bound")).unwrap_or_default();
-    format!("{:.1} s{factor} of {bound:.1} s ({words})", report.seconds)
+    format!("{:.1} s{factor}", report.seconds)
 }
 
-fn cost(report: &Report, context: &Context) -> String {
-    let cpu: f64 = report.per_device.iter().map(|device| device.cpu_seconds).sum();
+fn limit(report: &Report, context: &Context) -> String {
+    let words = bound::in_words(context.start, context.uplink);
+    report.bound_seconds.map_or_else(|| words.to_owned(), |bound| format!("{bound:.1} s = {words}"))
+}
+
+fn cpu(report: &Report, context: &Context) -> String {
+    let agents: f64 = report.per_device.iter().map(|device| device.cpu_seconds).sum();
     let delivered = report.per_device.iter().filter(|device| device.correct).count() as f64;
     let gib = delivered * report.file_bytes as f64 / f64::from(1 << 30);
-    let per_gib = if gib > 0.0 { format!(" ({:.1} s/GiB delivered)", cpu / gib) } else { String::new() };
-    let memory = report.per_device.iter().map(|device| device.peak_rss_bytes).max().unwrap_or(0);
-    format!(
-        "CPU: agents {cpu:.1} s{per_gib}, coordinator {:.1} s, origin {:.1} s; largest agent {}",
-        context.coordinator.cpu_seconds,
-        context.origin.cpu_seconds,
-        size(memory)
-    )
+    let per_gib = if gib > 0.0 { format!(" ({:.1} s/GiB delivered)", agents / gib) } else { String::new() };
+    let (coordinator, origin) = (context.coordinator.cpu_seconds, context.origin.cpu_seconds);
+    format!("agents {agents:.1} s{per_gib}, coordinator {coordinator:.1} s, origin {origin:.1} s")
+}
+
+/// Says so when the machine held the fleet back: devices of a real one do not share processors.
+fn busy(report: &Report, context: &Context) -> Option<String> {
+    let agents: f64 = report.per_device.iter().map(|device| device.cpu_seconds).sum();
+    let used = agents + context.coordinator.cpu_seconds + context.origin.cpu_seconds;
+    let share = used / (report.seconds * context.processors as f64);
+    // Starting up is counted in the time used, so a very short run says nothing.
+    (report.seconds >= 1.0 && share >= BUSY).then(|| {
+        let processors = u32::try_from(context.processors).unwrap_or(u32::MAX);
+        let share = (share * 100.0).min(100.0);
+        format!("{} busy {share:.0} %: a real fleet is faster", plural(processors, "processor", "processors"))
+    })
+}
+
+fn memory(report: &Report) -> String {
+    let largest = report.per_device.iter().map(|device| device.peak_rss_bytes).max().unwrap_or(0);
+    format!("{} in the largest agent", size(largest))
 }
 
 fn trouble(device: &DeviceReport) -> Option<String> {
@@ -175,6 +197,7 @@ mod tests {
             ingested: false,
             coordinator: Usage { cpu_seconds: 0.25, peak_rss: 1 },
             origin: Usage { cpu_seconds: 1.0, peak_rss: 1 },
+            processors: 4,
         }
     }
 
@@ -187,14 +210,29 @@ DEVICE  ADDRESS         ORIGIN      PEERS  % PEERS  SECONDS   UPLOADED  CORRECT
      1  127.77.0.10  683.6 KiB  293.0 KiB     30.0      1.5  683.6 KiB  yes
     10  127.77.0.19  315.9 KiB  660.7 KiB     67.7     15.0  315.9 KiB  yes
 
-file        update.bin, 976.6 KiB; 2 devices, all at once; uplink 200 Mbit/s
+file        update.bin, 976.6 KiB
+fleet       2 devices, all at once; uplink 200 Mbit/s
 origin      999.5 KiB sent = 1.02 copies of the file
 from peers  48.8 % of what devices received, 953.7 KiB
-time        1.1 s = 1.10 × the bound of 1.0 s (file / uplink; the devices' links are loopback, without limit)
-cost        CPU: agents 1.0 s (536.9 s/GiB delivered), coordinator 0.2 s, origin 1.0 s; largest agent 28.6 MiB
+time        1.1 s = 1.10 × the bound
+bound       1.0 s = file / uplink (the devices' links are loopback: no limit)
+cpu         agents 1.0 s (536.9 s/GiB delivered), coordinator 0.2 s, origin 1.0 s
+memory      28.6 MiB in the largest agent
 result      all 2 devices have the right file
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_machine_that_is_too_small_is_told() {
+        let devices = (1..=4).map(|number| device(number, 250_000, 750_000, true)).collect();
+        let report = Report::new(measured(devices));
+        // 4 × 0.5 + 0.25 + 1 s of processor time in 1.1 s.
+        let small = Context { processors: 3, ..context() };
+        assert!(
+            render(&report, &small).contains("careful     3 processors busy 98 %: a real fleet is faster\n")
+        );
+        assert!(!render(&report, &context()).contains("careful"));
     }
 
     #[test]

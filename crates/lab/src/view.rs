@@ -12,8 +12,8 @@ use crate::board::Snapshot;
 
 /// Between two lines when stderr is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
-/// Where the terminal does not tell its width.
-const USUAL_WIDTH: usize = 80;
+/// Where the terminal does not tell its size.
+const USUAL_SIZE: (usize, usize) = (80, 24);
 
 /// Shows how a run goes. Dropping it removes what it drew.
 #[derive(Debug)]
@@ -45,7 +45,10 @@ impl View {
     /// Shows how far everybody is.
     pub(crate) fn draw(&mut self, now: &Snapshot) {
         match &mut self.0 {
-            Kind::Terminal { multi, rows } => show(multi, rows, lines::all(now, width())),
+            Kind::Terminal { multi, rows } => {
+                let (width, height) = size();
+                show(multi, rows, lines::all(now, width, height));
+            }
             Kind::Plain { last } => {
                 if last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
                     *last = Some(Instant::now());
@@ -80,11 +83,13 @@ fn show(multi: &MultiProgress, rows: &mut Vec<ProgressBar>, lines: Vec<String>) 
     }
 }
 
-/// One column less than there is: some terminals wrap when the last one is written.
-fn width() -> usize {
+/// Columns and rows of the terminal, one less each than there are: some wrap or scroll when the last one is written.
+fn size() -> (usize, usize) {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    let columns = size.map_or(USUAL_WIDTH, |size| usize::from(size.ws_col));
-    if columns == 0 { USUAL_WIDTH } else { columns }.saturating_sub(1)
+    let size = size.ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    let (columns, rows) =
+        size.map_or(USUAL_SIZE, |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+    (columns - 1, rows - 1)
 }
 
 fn say(line: &str) {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::file_status::{self, chain};
 use crate::resolve::{Resolution, Resolver};
-use crate::simple::{Simple, SimpleState};
+use crate::simple::{Simple, SimpleEnd, SimpleState};
 
 impl Download {
     /// Plain HTTP, until it is done or a record arrives.
@@ -35,7 +35,11 @@ impl Download {
             self.show_simple(&simple, &now, resolver);
             tokio::select! {
                 done = &mut run => {
-                    done?;
+                    match done {
+                        Ok(()) => {}
+                        Err(SimpleEnd::Lost) => return Ok(Phase::Lost),
+                        Err(SimpleEnd::Failed(error)) => return Err(error),
+                    }
                     let now = state.borrow().clone();
                     self.show_simple(&simple, &now, resolver);
                     return self.finish_simple(staging, resolver).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentRecord, PieceMap, Signed};
 use peerage_origin::{ErrorKind, Known, OriginError, SourceUrl};
-use peerage_store::Content;
+use peerage_store::{Content, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
@@ -125,6 +125,11 @@ impl Download {
                 self.show_content(handle, &now);
                 return self.deliverable(handle).await.map(|content| Phase::Done(Finished::Content(content)));
             }
+            if is_lost(&now) {
+                handle.tell(Command::Stop).await;
+                handle.commands.closed().await;
+                return Ok(Phase::Lost);
+            }
             if let Some(why) = proves_stale(&now) {
                 return Ok(Phase::Stale { serial: record.get().serial, why });
             }
@@ -185,6 +190,12 @@ impl Download {
         row.reasons.extend(self.notes.iter().cloned());
         self.show(row);
     }
+}
+
+/// Whether the content's files are gone for good: somebody deleted them.
+fn is_lost(status: &ContentStatus) -> bool {
+    matches!(&status.trouble, Some(Trouble::Disk(error))
+        if matches!(**error, StoreError::Vanished { .. } | StoreError::Removed { .. }))
 }
 
 /// Whether the engine found that the origin serves something else.

@@ -12,9 +12,11 @@ const MIN_BAR: usize = 4;
 const LEVELS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const FAILED: char = '✗';
 
-/// All lines, each at most `width` characters: the devices, then the totals.
-pub(super) fn all(now: &Snapshot, width: usize) -> Vec<String> {
-    let mut lines = if now.devices.len() <= MAX_BARS { bars(now, width) } else { grid(now, width) };
+/// All lines, at most `height`, each at most `width` characters: the devices, then the totals.
+pub(super) fn all(now: &Snapshot, width: usize, height: usize) -> Vec<String> {
+    let room = height.saturating_sub(1);
+    let mut lines = if now.devices.len() <= room.min(MAX_BARS) { bars(now, width) } else { grid(now, width) };
+    lines.truncate(room);
     lines.push(totals(now));
     lines.iter().map(|line| line.chars().take(width).collect()).collect()
 }
@@ -121,7 +123,7 @@ mod tests {
         let done = Seen { state: State::Done(Duration::from_millis(2500)), ..running(1_000_000_000) };
         let failed = Seen { state: State::Failed, ..Seen::default() };
         let now = snapshot(vec![running(500_000_000), done, Seen::default(), failed]);
-        let lines = all(&now, 79);
+        let lines = all(&now, 79, 24);
         let bar = "█".repeat(8) + &"▒".repeat(2) + &"·".repeat(11);
         let first = format!("1 {bar}  50%  origin  119.2 MiB  peers  357.6 MiB    11.8 MiB/s");
         assert_eq!(lines[0], first);
@@ -133,7 +135,7 @@ mod tests {
         assert!(lines[2].ends_with("waiting") && lines[3].ends_with("failed"), "{lines:?}");
         assert_eq!(lines[4], "3.2 s  2/4 done  11.8 MiB/s  origin 238.4 MiB (0.25 copies)  peers 75.0 %");
         for width in [0, 10, 40, 79, 119, 500] {
-            for line in all(&now, width) {
+            for line in all(&now, width, 24) {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
@@ -146,7 +148,7 @@ mod tests {
         devices[0] = Seen::default();
         devices[1] = Seen { state: State::Failed, ..Seen::default() };
         devices[249].state = State::Done(Duration::ZERO);
-        let lines = all(&snapshot(devices), 79);
+        let lines = all(&snapshot(devices), 79, 24);
         assert_eq!(lines.len(), 5);
         assert!(lines[0].starts_with("  1 ·✗▁▁") && lines[3].ends_with('█'), "{lines:?}");
         assert_eq!(lines[1].chars().take(4).collect::<String>(), " 71 ");
@@ -154,8 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn a_low_terminal_still_shows_the_totals() {
+        let now = snapshot(vec![running(500_000_000); 12]);
+        assert_eq!(all(&now, 79, 13).len(), 13);
+        let low = all(&now, 79, 12);
+        assert_eq!(low[0], format!(" 1 {}", "▄".repeat(12)));
+        assert_eq!(low[1], totals(&now));
+        assert_eq!(all(&now, 79, 1), [totals(&now)]);
+    }
+
+    #[test]
     fn an_empty_file_is_shown() {
         let now = Snapshot { size: 0, devices: vec![running(0)], ..Snapshot::default() };
-        assert!(all(&now, 79)[0].contains("  0%"));
+        assert!(all(&now, 79, 24)[0].contains("  0%"));
     }
 }
