@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 fn eight_devices_at_once_and_one_late() {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::new(dir.path(), "100mbit").unwrap();
-    let (file, size) = (site.root().join("f.bin"), 64 * MIB);
+    let (file, size) = (site.root().join("f.bin"), 128 * MIB);
     random_file(&file, 5, size).unwrap();
     let url = site.origin.url("f.bin");
     site.fleet.publish(&file, &url).unwrap();

@@ -118,7 +118,7 @@ impl End {
         let overlaps = |asked: &Asked| asked.piece == piece && asked.left.minus(left) != asked.left;
         if self.choked {
             Err("of a peer that chokes it")
-        } else if !layout.fits(piece, offset, len) || offset % BLOCK_SIZE != 0 {
+        } else if !layout.fits(piece, offset, len) || !offset.is_multiple_of(BLOCK_SIZE) {
             Err("which is not whole blocks of it")
         } else if !self.knows.contains(piece) {
             Err("of a peer that does not have it")
