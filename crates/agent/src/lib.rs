@@ -3,9 +3,9 @@
 //! It drives the engine of `peerage-swarm` with the rooms that touch the world: `store`, `transport`, `origin`, `host`.
 //! The way of a download, from the local API to the disk:
 //!
-//! `server::downloads` → [`downloads`] (callers share) → [`download`] (phases) → [`resolve`] (what is it?) →
-//! [`content::actor`] (one per content, drives the engine) → [`content::connection`] and [`content::fetch`] (bytes in) →
-//! [`content::sink`] (whole blocks to the store) → `server::handout` (the finished file).
+//! `server::downloads` → `downloads` (callers share) → `download` (phases) → `resolve` (what is it?) →
+//! `content::actor` (one per content, drives the engine) → `content::connection` and `content::fetch` (bytes in) →
+//! `content::sink` (whole blocks to the store) → `server::handout` (the finished file).
 //!
 //! What survives a crash: verified pieces, blocks of pieces on their way, records, enrolment, counters up to 10 s ago.
 //! What does not: connections, bans, callers; they come again.

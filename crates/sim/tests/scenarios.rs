@@ -14,7 +14,6 @@ fn each_seed(name: &str, make: impl Fn() -> World, please: impl Fn(&Report) -> b
         let from_peers = report.peer_percent(report.devices.len() - 1);
         let figures =
             format!("{copies:.3} copies, {over:.3} x bound, last device {from_peers:.2} % from peers");
-        println!("{name}, seed {seed}: {figures}");
         assert!(please(&report), "{name}, seed {seed}: {figures}");
     }
 }
