@@ -52,7 +52,9 @@ impl Limiter {
             bucket.credit -= bytes as f64;
             return None;
         }
-        Some(Duration::from_secs_f64((-bucket.credit / rate.max(1.0)).min(60.0)))
+        // Rounded up: a debt of less than a nanosecond's bytes must not become a wait of nothing, which earns nothing.
+        let wait = (-bucket.credit / rate.max(1.0)).min(60.0);
+        Some(Duration::from_secs_f64(wait) + Duration::from_nanos(1))
     }
 }
 
@@ -60,21 +62,26 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    const LENGTH: Duration = Duration::from_secs(50);
+
     #[test]
     fn holds_the_rate_whatever_the_size_of_passages() {
-        for size in [1_000u64, 16_384, 1_048_576] {
+        // The last rate is one whose debts are smaller than what a nanosecond earns, again and again.
+        for (size, limit) in
+            [(1_000u64, 1_000_000u64), (16_384, 1_000_000), (1_048_576, 1_000_000), (16_384, 3_000_000_007)]
+        {
             let limiter = Limiter::new();
-            limiter.set(Some(1_000_000));
+            limiter.set(Some(limit));
             let start = Instant::now();
             let (mut now, mut passed) = (start, 0);
-            while now < start + Duration::from_secs(50) {
+            while now < start + LENGTH {
                 match limiter.try_pass(size, now) {
                     None => passed += size,
                     Some(wait) => now += wait,
                 }
             }
-            let rate = passed as f64 / 50.0;
-            assert!((0.96e6..1.05e6).contains(&rate), "{size}: {rate}");
+            let share = passed as f64 / LENGTH.as_secs_f64() / limit as f64;
+            assert!((0.96..1.05).contains(&share), "{size} B at {limit} B/s: {share}");
         }
         let free = Limiter::new();
         assert!(free.try_pass(u64::MAX, Instant::now()).is_none());
