@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::announcer::{self, Announcer};
+use crate::budgets::{self, Budgets};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -64,24 +65,18 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
+    let clock = Arc::new(Clock::new());
+    let budgets = Budgets::open(Arc::clone(&clock), state.clone());
     let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir)).await?;
+    let counts = Arc::clone(&budgets);
+    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
-    let parts = Parts {
-        config,
-        clock: Clock::new(),
-        identity,
-        store,
-        origin,
-        coordinator,
-        announcer,
-        catalog,
-        policy,
-    };
+    let parts =
+        Parts { config, clock, identity, store, origin, coordinator, announcer, catalog, budgets, policy };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
     Ok(Agent { shared, sockets, port, pokes, watcher, views })
@@ -164,7 +159,7 @@ impl Agent {
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
-        tasks.spawn(housekeeping::rates(Arc::clone(&shared)));
+        tasks.spawn(budgets::run(Arc::clone(&shared)));
         tasks.spawn(watcher.run(views));
         let api = Arc::clone(&shared);
         tasks.spawn(async move {
@@ -197,5 +192,8 @@ impl Running {
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
+            tracing::warn!(%error, "traffic counts were not saved");
+        }
     }
 }

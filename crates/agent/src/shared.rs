@@ -16,6 +16,7 @@ use peerage_transport::{Encryption, Identity, Options};
 use tokio::sync::watch;
 
 use crate::announcer::Announcer;
+use crate::budgets::Budgets;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,23 +25,14 @@ use crate::content::registry::Registry;
 use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
-use crate::limiter::Limiter;
 use crate::policy::PolicyView;
 use crate::tickets::Tickets;
-
-/// The limiters of the device.
-#[derive(Debug)]
-pub(crate) struct Limiters {
-    pub(crate) foreground: Arc<Limiter>,
-    pub(crate) background: Arc<Limiter>,
-    pub(crate) upload: Arc<Limiter>,
-}
 
 /// The agent's common ground.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
@@ -51,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
-    pub(crate) limiters: Limiters,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
@@ -66,20 +58,31 @@ pub(crate) struct Shared {
 /// Members of [`Shared`] that are built before it.
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, clock, identity, store, origin, coordinator, announcer, catalog, policy } = parts;
-        let limiter = || Arc::new(Limiter::new());
+        let Parts {
+            config,
+            clock,
+            identity,
+            store,
+            origin,
+            coordinator,
+            announcer,
+            catalog,
+            budgets,
+            policy,
+        } = parts;
         Self {
             config,
             clock,
@@ -93,7 +96,7 @@ impl Shared {
             catalog,
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
-            limiters: Limiters { foreground: limiter(), background: limiter(), upload: limiter() },
+            budgets,
             policy,
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),
