@@ -5,6 +5,7 @@
 //! verified pieces and the download joins the swarm. A record that proves stale is dropped and the download goes on in
 //! simple mode until there is a new one.
 
+mod disk;
 mod plain;
 mod swarming;
 
@@ -57,9 +58,14 @@ impl Finished {
         };
         let file = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         if let Self::Content(_) = self {
-            // The caller may link it: from now on nobody writes to it by accident, not even its owner.
-            let read_only = std::fs::Permissions::from_mode(0o444);
-            file.set_permissions(read_only).map_err(|error| ApiError::new(Code::Disk, error.to_string()))?;
+            // The caller may link it, if nobody writes to it by accident any more, not even its owner. Else it is copied.
+            let protect = |file: &File| match file.metadata()?.permissions().mode() & 0o777 {
+                0o444 => Ok(()),
+                _ => file.set_permissions(std::fs::Permissions::from_mode(0o444)),
+            };
+            if let Err(error) = protect(&file) {
+                tracing::debug!(%error, "a delivered file is not protected");
+            }
         }
         Ok(file)
     }

@@ -8,6 +8,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::shared::Shared;
 
+/// Between two tries of what a full or read-only disk keeps from working.
+pub(crate) const DISK_RETRY: Duration = Duration::from_secs(2);
 /// How often the cache is looked at; space that is needed now is made at once.
 const EVERY: Duration = Duration::from_secs(30);
 /// Free space below which the cache gives way to others: 2 % of the volume, at most 1 GiB (DO reference §1.1: "still

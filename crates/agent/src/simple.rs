@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::budgets::Gate;
+use crate::housekeeping::DISK_RETRY;
 use crate::shared::Shared;
 
 /// Bytes written at once.
 const BATCH: usize = 256 << 10;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
-const DISK_RETRY: Duration = Duration::from_secs(2);
 
 /// How far it is.
 #[derive(Debug, Clone, Default, PartialEq)]

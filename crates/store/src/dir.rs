@@ -59,6 +59,11 @@ impl Dir {
         self.open_with(name, OFlags::RDWR | OFlags::CREATE)
     }
 
+    /// Opens a file for reading, made empty if it is not there.
+    pub(crate) fn open_or_touch(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::RDONLY | OFlags::CREATE)
+    }
+
     /// Makes an empty file in place of any other of this name.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
         self.remove_file(name)?;

@@ -62,6 +62,11 @@ impl Session {
         Ok(Arc::clone(files.writing.insert(Arc::new(Writing { data, pieces }))))
     }
 
+    /// Nothing more is written: files are no longer held open for that, so that an idle volume can be made read-only.
+    pub(crate) fn written(&self) {
+        *self.files.lock() = OpenFiles::default();
+    }
+
     /// The piece map, read and proven again if no handle had it yet.
     pub(crate) fn map(&self, item: &Item) -> Result<Option<PieceMap>, StoreError> {
         let mut held = self.map.lock();

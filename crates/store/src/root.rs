@@ -119,7 +119,8 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 fn lock(dir: &Dir, path: &Path) -> Result<File, StoreError> {
     let at = || path.join(LOCK);
-    let mut file = dir.open_or_create(LOCK).map_err(|error| StoreError::io("open", at(), error))?;
+    // Not for writing: the volume of an idle cache can be made read-only.
+    let mut file = dir.open_or_touch(LOCK).map_err(|error| StoreError::io("open", at(), error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -131,8 +132,10 @@ fn lock(dir: &Dir, path: &Path) -> Result<File, StoreError> {
         Err(error) => return Err(StoreError::io("lock", at(), error)),
     }
     // The pid is a courtesy to the next one who comes; a full disk must not keep the store from opening.
-    let noted =
-        file.set_len(0).and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
+    let noted = dir.open_or_create(LOCK).and_then(|file| {
+        file.set_len(0)?;
+        file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
+    });
     if let Err(error) = noted {
         tracing::debug!(%error, "could not note the pid in the lock file");
     }

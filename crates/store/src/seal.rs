@@ -41,6 +41,7 @@ impl Content {
         let synced = synced.and_then(|()| root.contents()?.sync()).and_then(|()| root.dir().sync());
         synced.map_err(|error| StoreError::inside("sync", root.path().join(CONTENTS), error))?;
         self.item.state.lock().stamp = Some(stamp);
+        self.session.written();
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use super::fetch::{self, Fetch};
 use super::sink::Sink;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
+use crate::housekeeping::DISK_RETRY;
 use crate::shared::Shared;
 
 /// Commands that may wait: enough that reporting tasks seldom do.
@@ -34,7 +35,6 @@ const STATUS_EVERY: Duration = Duration::from_millis(200);
 /// A complete content without peers is kept awake this long.
 const IDLE_END: Duration = Duration::from_secs(30);
 /// After trouble with the disk it is tried again after this time.
-const DISK_RETRY: Duration = Duration::from_secs(2);
 /// Counters are saved this often: what a `kill -9` may lose of them.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// A connection that was told to close is dropped after this time.

@@ -24,8 +24,9 @@ impl Download {
         };
         let lane = self.shared.budgets.lane(self.class());
         let gate = lane.from(SourceKind::Cdn);
-        let opened = Simple::open(Arc::clone(&self.shared), url, gate, self.no_progress());
-        let (simple, mut state) = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        let (shared, no_progress) = (Arc::clone(&self.shared), self.no_progress());
+        let open = move || Simple::open(Arc::clone(&shared), url.clone(), gate.clone(), no_progress);
+        let (simple, mut state) = self.on_disk(FileStatus::default(), open).await?;
         let staging = simple.staging.clone();
         let begun = staging.len();
         let run = simple.run();
@@ -62,7 +63,7 @@ impl Download {
     }
 
     /// Turns what simple mode has into verified pieces.
-    async fn promote(&self, staging: &Staging, resolution: &mut Resolution, begun: u64) -> Ended<()> {
+    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution, begun: u64) -> Ended<()> {
         if staging.is_empty() {
             let _ = staging.discard();
             return Ok(());
@@ -70,7 +71,9 @@ impl Download {
         let Some(map) = resolution.map.clone() else { return Ok(()) };
         let (staging, shared) = (staging.clone(), Arc::clone(&self.shared));
         let held = staging.len();
-        let promoted = tokio::task::spawn_blocking(move || {
+        let size = map.layout().size();
+        let row = FileStatus { file_id: map.id().to_string(), file_size: size, ..FileStatus::default() };
+        let promote = move || {
             let (content, report) = staging.promote(&map, shared.clock.unix())?;
             // They came from the origin, in simple mode.
             let mut notes = content.notes();
@@ -84,13 +87,9 @@ impl Download {
                 wasted + held.saturating_sub(kept.max(begun)),
             );
             content.set_notes(notes)?;
-            Ok::<_, peerage_store::StoreError>(content)
-        });
-        let content = promoted
-            .await
-            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
-        resolution.staged = Some(content);
+            Ok(content)
+        };
+        resolution.staged = Some(self.on_disk(row, promote).await?);
         Ok(())
     }
 

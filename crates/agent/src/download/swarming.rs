@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use peerage_api::agent::FileStatus;
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentRecord, PieceMap, Signed};
 use peerage_origin::{ErrorKind, Known, OriginError, SourceUrl};
@@ -59,16 +60,10 @@ impl Download {
         Ok(())
     }
 
-    async fn open_content(&self, record: &ContentRecord, map: Option<PieceMap>) -> Ended<Content> {
+    async fn open_content(&mut self, record: &ContentRecord, map: Option<PieceMap>) -> Ended<Content> {
         let (shared, id, layout) = (Arc::clone(&self.shared), record.id, record.layout());
-        let opened = tokio::task::spawn_blocking(move || {
-            let now = shared.clock.unix();
-            shared.store.create(id, layout, map.as_ref(), now)
-        });
-        opened
-            .await
-            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))
+        let row = FileStatus { file_id: id.to_string(), file_size: record.size, ..FileStatus::default() };
+        self.on_disk(row, move || shared.store.create(id, layout, map.as_ref(), shared.clock.unix())).await
     }
 
     fn note_source(&self, content: &Content, record: &Signed<ContentRecord>, url: Option<&SourceUrl>) {

@@ -1,0 +1,41 @@
+//! Steps of a download that need the disk: a full or read-only one makes it wait, not fail (product §8).
+
+use peerage_api::agent::{FileState, FileStatus};
+use peerage_api::{ApiError, Code};
+use peerage_store::StoreError;
+use tokio::time::{Instant, sleep};
+
+use super::{Download, Ended};
+use crate::file_status::chain;
+use crate::housekeeping::DISK_RETRY;
+
+impl Download {
+    /// Does `step` off the runtime's threads. As long as the disk keeps it from working the download is shown as paused,
+    /// with the reason, room is made, and it is tried again; at most for the no-progress time-out.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &mut self,
+        mut row: FileStatus,
+        step: impl Fn() -> Result<T, StoreError> + Clone + Send + 'static,
+    ) -> Ended<T> {
+        let since = Instant::now();
+        loop {
+            let done = tokio::task::spawn_blocking(step.clone()).await;
+            let error = match done.map_err(|error| ApiError::new(Code::Internal, error.to_string()))? {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let waits = matches!(error, StoreError::DiskFull { .. } | StoreError::ReadOnly { .. });
+            if !waits || since.elapsed() >= self.no_progress() {
+                return Err(ApiError::new(Code::Disk, chain(&error)));
+            }
+            row.status = FileState::Paused;
+            row.reasons = vec![format!("Paused: {}", chain(&error))];
+            self.show(row.clone());
+            self.shared.make_room.notify_one();
+            tokio::select! {
+                () = sleep(DISK_RETRY) => {}
+                told = self.next_tell() => told?,
+            }
+        }
+    }
+}

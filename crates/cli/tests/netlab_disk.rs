@@ -1,0 +1,114 @@
+//! A cache on a volume that fills up, or turns read-only, under a running agent. Needs root for the volume.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use peerage_testkit::{Agent, OPEN_POLICY, Office, same_file, wait_for, wait_until};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A volume of its own, gone when dropped.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn new(path: PathBuf, mib: u64) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        assert!(mount(&path, &format!("size={mib}m")), "mount a tmpfs at {}", path.display());
+        Self(path)
+    }
+
+    fn resize(&self, mib: u64) {
+        assert!(mount(&self.0, &format!("remount,size={mib}m")), "resize {}", self.0.display());
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn mount(path: &Path, options: &str) -> bool {
+    let mut command = Command::new("mount");
+    command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path);
+    command.output().unwrap().status.success()
+}
+
+fn has(agent: &Agent, id: &str) -> u64 {
+    agent.file(id).unwrap().map_or(0, |row| row["FileSizeInCache"].as_u64().unwrap())
+}
+
+/// Waits until the download is paused for the disk's sake; the row.
+fn paused(agent: &Agent, id: &str) -> Value {
+    wait_for("the download pauses and says why", PATIENCE, || {
+        let row = agent.file(id).unwrap()?;
+        (row["Status"] == "Paused" && row["Reasons"].to_string().contains("Paused")).then_some(row)
+    })
+}
+
+#[test]
+fn a_full_disk_pauses_downloads_and_loses_nothing() {
+    let office = Office::new(35, &[]).unwrap();
+    let (file, url, id) = office.published("big.bin", 64 * MIB).unwrap();
+    let volume = Volume::new(office.path("volume"), 40);
+    let cache = volume.0.join("cache");
+    let a = office.agent_with("a", OPEN_POLICY, &["--cache-dir", cache.to_str().unwrap()]).unwrap();
+    let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
+    let row = paused(&a, &id);
+    assert!(row["Reasons"].to_string().contains("space"), "{row}");
+    assert!(has(&a, &id) >= 24 * MIB, "{row}");
+    volume.resize(200);
+    job.json().unwrap();
+    assert!(same_file(&file, &office.path("a.out")).unwrap());
+    // Each stop may cost what was on its way, on each connection.
+    let origin = office.origin_bytes().unwrap();
+    assert!(origin <= 96 * MIB, "the origin sent {origin} bytes");
+}
+
+#[test]
+fn what_is_cached_gives_way_to_a_download() {
+    let office = Office::new(35, &[]).unwrap();
+    let volume = Volume::new(office.path("volume"), 120);
+    let cache = volume.0.join("cache");
+    let lavish = format!("{OPEN_POLICY}absolute_max_cache_size = 0\n");
+    let a = office.agent_with("a", &lavish, &["--cache-dir", cache.to_str().unwrap()]).unwrap();
+    for name in ["one.bin", "two.bin", "three.bin"] {
+        let (file, url, _) = office.published(name, 50 * MIB + name.len() as u64).unwrap();
+        let out = office.path(&format!("{name}.out"));
+        a.get(&url, &out).unwrap();
+        assert!(same_file(&file, &out).unwrap());
+    }
+}
+
+#[test]
+fn a_disk_that_turned_read_only_pauses_downloads_until_it_is_mended() {
+    let office = Office::new(35, &[]).unwrap();
+    let (file, url, id) = office.published("big.bin", 24 * MIB).unwrap();
+    let (old, old_url, _) = office.published("old.bin", 8 * MIB).unwrap();
+    let volume = Volume::new(office.path("volume"), 200);
+    let cache = volume.0.join("cache");
+    let a = office.agent_with("a", OPEN_POLICY, &["--cache-dir", cache.to_str().unwrap()]).unwrap();
+    a.get(&old_url, &office.path("old")).unwrap();
+    // Refused while a file is open for writing, which none is when nothing is downloaded.
+    wait_until("the volume is read-only", PATIENCE, || mount(&volume.0, "remount,ro"));
+    let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
+    let plain = office.file("plain.bin", 3 * MIB).unwrap();
+    let other = a.begin_get(&office.origin.url("plain.bin"), &office.path("plain"), &[]).unwrap();
+    wait_until("somebody is told why", PATIENCE, || {
+        let all = Value::Array(a.status().unwrap()).to_string();
+        all.contains("ead-only")
+    });
+    // What is there is still delivered.
+    a.get(&old_url, &office.path("old2")).unwrap();
+    assert!(same_file(&old, &office.path("old2")).unwrap());
+    assert!(mount(&volume.0, "remount,rw"));
+    job.json().unwrap();
+    assert!(same_file(&file, &office.path("a.out")).unwrap());
+    assert!(has(&a, &id) == 24 * MIB);
+    other.json().unwrap();
+    assert!(same_file(&plain, &office.path("plain")).unwrap());
+}
