@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::MetadataCommand;
 
 use self::finding::{Finding, Level};
+use crate::docs;
 use crate::shell::{self, Shell};
 
 /// Checks the whole tree; prints findings and a closing line. Returns whether no rule is broken.
@@ -23,6 +24,7 @@ pub(crate) fn run(shell: &Shell) -> Result<bool> {
     let mut findings = rooms(shell)?;
     let (files, in_files) = files(shell)?;
     findings.extend(in_files);
+    findings.extend(documents(shell));
     findings.sort();
     for finding in &findings {
         println!("{finding}");
@@ -30,6 +32,13 @@ pub(crate) fn run(shell: &Shell) -> Result<bool> {
     let broken = findings.iter().filter(|finding| finding.level == Level::Error).count();
     println!("check: {files} files, {broken} broken rules, {} warnings", findings.len() - broken);
     Ok(broken == 0)
+}
+
+/// Documents that follow from the code, and no longer do.
+fn documents(shell: &Shell) -> Option<Finding> {
+    let held = fs::read_to_string(shell.root().join(docs::POLICY)).unwrap_or_default();
+    let message = "is not what the code says; run `cargo xtask docs`";
+    (held != docs::policy()).then(|| Finding::error(docs::POLICY, 1, "generated", message))
 }
 
 fn rooms(shell: &Shell) -> Result<Vec<Finding>> {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod docs;
 mod fuzz;
 mod setup;
 mod shell;
@@ -29,6 +30,8 @@ enum Command {
     Setup,
     /// Proves the house rules: room imports, pure rooms, file heads and lengths.
     Check,
+    /// Writes the documents that follow from the code; `check` finds out if one of them is old.
+    Docs,
     /// Runs everything that CI runs, and counts the tests at the end.
     Test(test::Options),
     /// Measures Peerage beside other programs.
@@ -54,6 +57,7 @@ fn run(args: &Args) -> Result<bool> {
     match &args.command {
         Command::Setup => setup::run(&shell).map(|()| true),
         Command::Check => check::run(&shell),
+        Command::Docs => docs::write(&shell).map(|()| true),
         Command::Test(options) => test::run(&shell, options),
         Command::Bench(options) => bench::run(&shell, options).map(|()| true),
         Command::Fuzz(options) => fuzz::run(&shell, options).map(|()| true),

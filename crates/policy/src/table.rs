@@ -143,11 +143,11 @@ settings! {
     /// Where the group id comes from when `group_id` is unset. Unset, or when DHCP option or DNS suffix give none: the first
     /// available of AD site, domain SID, Entra tenant.
     GroupIdSource group_id_source: GroupIdSource = GroupIdSource::Unset
-        => Spec::choice(GroupIdSource::CHOICES);
+        => Spec::choice(GroupIdSource::CHOICES).pending();
 
     /// Which of the peers in scope may be used: all, those of the same subnet, or those found by DNS-SD.
     RestrictPeerSelectionBy restrict_peer_selection_by: PeerRestriction = PeerRestriction::None
-        => Spec::choice(PeerRestriction::CHOICES);
+        => Spec::choice(PeerRestriction::CHOICES).pending();
 
     /// The least installed RAM with which a device uses peers and is one, in bytes, inclusive.
     MinRAMAllowedToPeer min_ram_allowed_to_peer: u64 = 4 * GB
@@ -177,7 +177,7 @@ settings! {
 
     /// The directory of the cache. Moving it keeps what is there.
     ModifyCacheDrive modify_cache_drive: PathBuf = PathBuf::from("/var/cache/peerage")
-        => Spec::of(Rule::Directory).reported_as("WorkingDirectory");
+        => Spec::of(Rule::Directory).reported_as("WorkingDirectory").pending();
 
     /// The most that is uploaded to Internet peers in a calendar month, in bytes.
     MonthlyUploadDataCap monthly_upload_data_cap: u64 = 20 * GB
@@ -213,12 +213,12 @@ settings! {
     /// Percentages of the measured downlink for foreground downloads inside and outside some hours. While set, it replaces
     /// `percentage_max_foreground_bandwidth`.
     SetHoursToLimitForegroundDownloadBandwidth set_hours_to_limit_foreground_download_bandwidth: Option<Hours> = None
-        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadForeground");
+        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadForeground").pending();
 
     /// Percentages of the measured downlink for background downloads inside and outside some hours. While set, it replaces
     /// `percentage_max_background_bandwidth`.
     SetHoursToLimitBackgroundDownloadBandwidth set_hours_to_limit_background_download_bandwidth: Option<Hours> = None
-        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadBackground");
+        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadBackground").pending();
 
     /// How long the origin is held back from a foreground download that may use peers, in seconds. Ended early when no peer
     /// and no cache is known after one announce.
@@ -232,49 +232,49 @@ settings! {
 
     /// Connected caches, tried in order. One failure leads to the next, then to the origin.
     CacheHost cache_host: Option<Vec<CacheHost>> = None
-        => Spec::of(Rule::Hosts);
+        => Spec::of(Rule::Hosts).pending();
 
     /// How connected caches are found besides `cache_host`. Unset: by DNS-SD.
     CacheHostSource cache_host_source: Option<CacheHostSource> = None
-        => Spec::choice(CacheHostSource::CHOICES);
+        => Spec::choice(CacheHostSource::CHOICES).pending();
 
     /// How long a foreground download goes round the connected caches before it turns to the origin, in seconds.
     DelayCacheServerFallbackForeground delay_cache_server_fallback_foreground: u64 = 0
-        => Spec::number(Seconds, 0, 2_592_000);
+        => Spec::number(Seconds, 0, 2_592_000).pending();
 
     /// How long a background download goes round the connected caches before it turns to the origin, in seconds.
     DelayCacheServerFallbackBackground delay_cache_server_fallback_background: u64 = 0
-        => Spec::number(Seconds, 0, 2_592_000);
+        => Spec::number(Seconds, 0, 2_592_000).pending();
 
     /// Whether connected caches are left alone while on a VPN.
     DisallowCacheServerDownloadsOnVPN disallow_cache_server_downloads_on_vpn: bool = false
-        => Spec::of(Rule::Switch);
+        => Spec::of(Rule::Switch).pending();
 
     /// Whether peers are used while on a VPN. Peers found by DNS-SD always are.
     AllowVPNPeerCaching allow_vpn_peer_caching: bool = false
-        => Spec::of(Rule::Switch).reported_as("VpnPeerCachingAllowed");
+        => Spec::of(Rule::Switch).reported_as("VpnPeerCachingAllowed").pending();
 
     /// Words by which a VPN is known, besides its type: parts of the interface's name or description, or of the
     /// connection's name.
     VpnKeywords vpn_keywords: Vec<String> = ["vpn", "secure", "virtual private network"].map(String::from).to_vec()
-        => Spec::of(Rule::Words);
+        => Spec::of(Rule::Words).pending();
 
     /// The least charge with which a device on battery uploads, in percent. Downloading from peers on battery is always
     /// allowed.
     MinBatteryPercentageAllowedToUpload min_battery_percentage_allowed_to_upload: u64 = 0
-        => Spec::number(Percent, 0, 100).reported_as("BatteryPctToSeed").zero_is("never on battery");
+        => Spec::number(Percent, 0, 100).reported_as("BatteryPctToSeed").zero_is("never on battery").pending();
 
     /// Whether peers are used on a metered connection.
     AllowMeteredPeerCaching allow_metered_peer_caching: bool = false
-        => Spec::of(Rule::Switch).ours();
+        => Spec::of(Rule::Switch).ours().pending();
 
     /// Which downloads may run on a metered connection.
     AllowMeteredDownloads allow_metered_downloads: MeteredDownloads = MeteredDownloads::Foreground
-        => Spec::choice(MeteredDownloads::CHOICES).ours();
+        => Spec::choice(MeteredDownloads::CHOICES).ours().pending();
 
     /// Whether peers are announced and looked for by DNS-SD.
     LocalDiscovery local_discovery: bool = true
-        => Spec::of(Rule::Switch).ours();
+        => Spec::of(Rule::Switch).ours().pending();
 
     /// Whether connections between peers must be encrypted.
     PeerEncryption peer_encryption: PeerEncryption = PeerEncryption::Required
@@ -282,15 +282,15 @@ settings! {
 
     /// Whether peers that cannot reach each other may go through a relay.
     AllowRelay allow_relay: bool = false
-        => Spec::of(Rule::Switch).ours();
+        => Spec::of(Rule::Switch).ours().pending();
 
     /// Keys whose content records are trusted besides the catalog's.
     TrustedPublishers trusted_publishers: Vec<PublicKey> = Vec::new()
-        => Spec::of(Rule::Keys).ours();
+        => Spec::of(Rule::Keys).ours().pending();
 
     /// How many files are served at once.
     UploadSlots upload_slots: u64 = 0
-        => Spec::number(Count, 0, 10_000).zero_is("all").ours();
+        => Spec::number(Count, 0, 10_000).zero_is("all").ours().pending();
 
     /// The most peers that are connected at once.
     MaxPeerConnections max_peer_connections: u64 = 50
