@@ -149,8 +149,7 @@ impl Config {
             resolver,
             ..OriginConfig::default()
         })?;
-        let limits = (self.on_demand, self.ingest_concurrency);
-        let ingester = Ingester::new(origin, Arc::clone(&records), limits, tasks.clone(), stop.clone());
+        let ingester = Ingester::new(origin, Arc::clone(&records), &self, tasks.clone(), stop.clone());
         let state = Arc::new(Parts {
             clock,
             pin: identity.pin,

@@ -9,6 +9,7 @@
 //! Jobs live in memory: after a crash the next asker starts anew.
 
 mod job;
+mod lanes;
 mod refusals;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Config;
 use crate::records::{Record, Records};
 use job::Job;
 use refusals::Refusals;
@@ -72,6 +74,8 @@ struct Shared {
     /// Whether a device's word is reason enough to fetch.
     on_demand: bool,
     places: Semaphore,
+    /// Longest time for reading one file.
+    max_time: Duration,
     jobs: Mutex<HashMap<SourceUrl, watch::Receiver<Stage>>>,
     refusals: Mutex<Refusals>,
     /// When a URL's claim of staleness may be heard again.
@@ -84,15 +88,16 @@ impl Ingester {
     pub(crate) fn new(
         origin: OriginClient,
         records: Arc<Records>,
-        (on_demand, concurrency): (bool, usize),
+        config: &Config,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let shared = Shared {
             origin,
             records,
-            on_demand,
-            places: Semaphore::new(concurrency),
+            on_demand: config.on_demand,
+            places: Semaphore::new(config.ingest_concurrency),
+            max_time: Duration::from_secs(config.ingest_max_time),
             jobs: Mutex::default(),
             refusals: Mutex::default(),
             checks: Mutex::default(),

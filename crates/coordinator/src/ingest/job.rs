@@ -1,12 +1,16 @@
 //! One job: look what is known, ask the origin if need be, read the file, sign.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use peerage_content::{Digester, ScopeSet, Validators};
-use peerage_origin::{ErrorKind, Known, OriginError, OriginInfo, RangeBody, RangeRequest, SourceUrl};
+use futures_util::StreamExt as _;
+use peerage_content::{Digest, Digester, ScopeSet, Validators};
+use peerage_origin::{
+    ErrorKind, Failure, Known, OriginError, OriginInfo, RangeBody, RangeRequest, SourceUrl,
+};
 use tokio::sync::watch;
 
-use super::{Cause, RECHECK, REFETCH, Refused, Shared, Stage};
+use super::{Cause, RECHECK, REFETCH, Refused, Shared, Stage, lanes};
 use crate::records::{New, Record, RecordsError};
 
 /// A broken fetch is taken up where it broke this many times without progress.
@@ -67,28 +71,10 @@ impl Job<'_> {
     }
 
     async fn fetch(&self) -> Result<Record, Refused> {
-        let (mut digester, mut told) = (Digester::new(), 0);
-        let mut body = self.open(0, &Known::default()).await?;
-        let info = body.info().clone();
-        let mut failures = 0;
-        loop {
-            match body.chunk().await {
-                Ok(Some(bytes)) => {
-                    digester.update(&bytes);
-                    failures = 0;
-                    if digester.size() - told >= TELL_EVERY {
-                        told = digester.size();
-                        self.stage.send_replace(Stage::Working { fetched: told, size: info.size });
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    failures += 1;
-                    body = self.resume(&info, digester.size(), failures, error).await?;
-                }
-            }
-        }
-        let digest = digester.finish().map_err(|error| Refused::origin(error.to_string()))?;
+        let max = self.shared.max_time;
+        let read = tokio::time::timeout(max, self.read()).await;
+        let (digest, info) =
+            read.map_err(|_| Refused::origin(format!("not read within {} s", max.as_secs())))??;
         let new = New {
             map: digest.map,
             sha256: digest.sha256,
@@ -100,6 +86,55 @@ impl Job<'_> {
         self.shared.records.register(new).await.map_err(broken)
     }
 
+    /// Reads the whole file.
+    async fn read(&self) -> Result<(Digest, OriginInfo), Refused> {
+        let mut progress = Progress { digester: Digester::new(), told: 0, size: None, stage: self.stage };
+        let first = RangeRequest { from: 0, to: Some(lanes::STRIPE) };
+        let body = match self.shared.origin.open(self.url, first, &Known::default()).await {
+            // An empty file has no first byte.
+            Err(OriginError { failure: Failure::OutOfRange { .. }, .. }) => {
+                self.open(0, &Known::default()).await?
+            }
+            opened => opened?,
+        };
+        let info = body.info().clone();
+        progress.size = info.size;
+        match lanes::size_in_stripes(&body) {
+            Some(size) => {
+                let mut stripes = pin!(lanes::read(&self.shared.origin, self.url, body, size));
+                while let Some(stripe) = stripes.next().await {
+                    progress.add(&stripe?);
+                }
+            }
+            None => self.read_on(body, &mut progress).await?,
+        }
+        let digest = progress.digester.finish().map_err(|error| Refused::origin(error.to_string()))?;
+        Ok((digest, info))
+    }
+
+    /// Reads to the end of the file over one connection at a time.
+    async fn read_on(&self, mut body: RangeBody, progress: &mut Progress<'_>) -> Result<(), Refused> {
+        let info = body.info().clone();
+        let mut failures = 0;
+        loop {
+            match body.chunk().await {
+                Ok(Some(bytes)) => {
+                    progress.add(&bytes);
+                    failures = 0;
+                }
+                // The first answer is of the first stripe only.
+                Ok(None) if info.size.is_some_and(|size| progress.digester.size() < size) => {
+                    body = self.open(progress.digester.size(), &info.known()).await?;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    failures += 1;
+                    body = self.resume(&info, progress.digester.size(), failures, error).await?;
+                }
+            }
+        }
+    }
+
     async fn open(&self, from: u64, known: &Known) -> Result<RangeBody, Refused> {
         let range = RangeRequest { from, to: None };
         let body = self.shared.origin.open(self.url, range, known).await.map_err(Refused::from)?;
@@ -109,7 +144,7 @@ impl Job<'_> {
         Ok(body)
     }
 
-    /// Takes a broken fetch up again. Only where the origin can tell that it still has the same file.
+    /// Takes a broken fetch up again.
     async fn resume(
         &self,
         info: &OriginInfo,
@@ -117,14 +152,36 @@ impl Job<'_> {
         failures: u32,
         error: OriginError,
     ) -> Result<RangeBody, Refused> {
-        let same = info.supports_ranges && info.validators != Validators::default();
-        if !matches!(error.kind(), ErrorKind::Later { .. }) || !same || from == 0 || failures > RESUMES {
-            return Err(error.into());
-        }
+        let same = info.supports_ranges && info.validators != Validators::default() && from > 0;
+        let Some(pause) = resume_pause(&error, failures).filter(|_| same) else { return Err(error.into()) };
         tracing::debug!(url = %self.url, from, %error, "fetch broke; taken up again");
-        tokio::time::sleep(RESUME_PAUSE * 2u32.pow(failures - 1)).await;
+        tokio::time::sleep(pause).await;
         self.open(from, &info.known()).await
     }
+}
+
+/// What has been read.
+struct Progress<'a> {
+    digester: Digester,
+    told: u64,
+    size: Option<u64>,
+    stage: &'a watch::Sender<Stage>,
+}
+
+impl Progress<'_> {
+    fn add(&mut self, bytes: &[u8]) {
+        self.digester.update(bytes);
+        if self.digester.size() - self.told >= TELL_EVERY {
+            self.told = self.digester.size();
+            self.stage.send_replace(Stage::Working { fetched: self.told, size: self.size });
+        }
+    }
+}
+
+/// How long to wait before a broken fetch is taken up again; `None`: it is not.
+pub(super) fn resume_pause(error: &OriginError, failures: u32) -> Option<Duration> {
+    let may = matches!(error.kind(), ErrorKind::Later { .. }) && failures <= RESUMES;
+    may.then(|| RESUME_PAUSE * 2u32.pow(failures.saturating_sub(1)))
 }
 
 /// Whether two answers of an origin say something that could differ.

@@ -214,11 +214,15 @@ async fn without_on_demand_only_an_administrator_ingests() {
 #[tokio::test]
 async fn a_broken_fetch_is_taken_up_where_it_broke() {
     let (world, origin) = (World::new().await, Origin::new().await);
-    let full: Vec<u8> = (0..300_000u32).map(|n| (n / 3) as u8).collect();
-    origin.put("/f", Page::Cut { full: full.clone(), at: 123_456 });
-    let record = known(world.device(1).await.resolve(&by_url(origin.url("/f"))).await.unwrap(), world.key);
-    assert_eq!(record.get().id.as_bytes(), blake3::hash(&full).as_bytes());
-    assert_eq!(origin.counts(), (2, 0));
+    // One that a single request reads, and one that several do at once.
+    for (path, size, at, gets) in [("/small", 300_000, 123_456, 2), ("/large", 9 << 20, 5_000_001, 2 + 6)] {
+        let full: Vec<u8> = (0..size as u32).map(|n| (n / 3) as u8).collect();
+        origin.put(path, Page::Cut { full: full.clone(), at });
+        let record =
+            known(world.device(1).await.resolve(&by_url(origin.url(path))).await.unwrap(), world.key);
+        assert_eq!(record.get().id.as_bytes(), blake3::hash(&full).as_bytes());
+        assert_eq!(origin.counts(), (gets, 0), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -36,7 +36,8 @@ pub(super) enum Page {
     },
     /// Bytes without end.
     Endless,
-    /// More is announced than sent, with an ETag: `full` comes when it is asked for from the middle.
+    /// Ranges of a file with an ETag. What is announced beyond the byte `at` does not come, unless it is asked for from
+    /// there on.
     Cut {
         full: Vec<u8>,
         at: usize,
@@ -113,10 +114,10 @@ impl Origin {
             }
             inner.pages.get(request.uri().path()).cloned()
         };
-        let from = request
-            .headers()
-            .get("range")
-            .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?.0.parse().ok());
+        let range = request.headers().get("range").and_then(|range| {
+            let (from, to) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+            Some((from.parse().ok()?, to.parse::<usize>().ok()))
+        });
         let file = |body: Vec<u8>, etag: &str| {
             let mut answer = Response::builder().header("content-length", body.len());
             if !etag.is_empty() {
@@ -142,29 +143,30 @@ impl Origin {
                 let endless = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()));
                 Response::new(Body::from_stream(endless))
             }
-            Some(Page::Cut { full, at }) => cut(&full, at, from),
+            Some(Page::Cut { full, at }) => cut(&full, at, range),
             None => status(StatusCode::NOT_FOUND),
         }
     }
 }
 
-fn cut(full: &[u8], at: usize, from: Option<usize>) -> Response<Body> {
-    let answer = Response::builder().header("etag", "\"cut\"").header("accept-ranges", "bytes");
-    match from {
-        Some(from) => {
-            let range = format!("bytes {from}-{}/{}", full.len() - 1, full.len());
-            answer.status(206).header("content-range", range).body(Body::from(full[from..].to_vec())).unwrap()
-        }
-        None => {
-            let head = Bytes::copy_from_slice(&full[..at]);
-            let parts = futures_util::stream::once(async move { Ok(head) }).chain(
-                futures_util::stream::once(async {
-                    // Lets the server send what it has before the connection breaks.
-                    tokio::task::yield_now().await;
-                    Err(std::io::Error::other("cut"))
-                }),
-            );
-            answer.header("content-length", full.len()).body(Body::from_stream(parts)).unwrap()
-        }
+fn cut(full: &[u8], at: usize, range: Option<(usize, Option<usize>)>) -> Response<Body> {
+    let mut answer = Response::builder().header("etag", "\"cut\"").header("accept-ranges", "bytes");
+    let (from, last) = range.unwrap_or_default();
+    let end = last.map_or(full.len(), |last| full.len().min(last + 1));
+    if range.is_some() {
+        let range = format!("bytes {from}-{}/{}", end - 1, full.len());
+        answer = answer.status(206).header("content-range", range);
     }
+    answer = answer.header("content-length", end - from);
+    if !(from + 1..end).contains(&at) {
+        return answer.body(Body::from(full[from..end].to_vec())).unwrap();
+    }
+    let head = Bytes::copy_from_slice(&full[from..at]);
+    let parts =
+        futures_util::stream::once(async move { Ok(head) }).chain(futures_util::stream::once(async {
+            // Lets the server send what it has before the connection breaks.
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("cut"))
+        }));
+    answer.body(Body::from_stream(parts)).unwrap()
 }
