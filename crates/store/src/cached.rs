@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// File systems without a disk (statfs(2)). They do not know of reads that do not wait, and never wait.
-const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+/// File systems without a disk: tmpfs, ramfs (statfs(2); 32 bits in a field whose type differs). They do not know of
+/// reads that do not wait, and never wait.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Fills `buf` from `at` if all of it is in memory; tells whether it is. Otherwise `buf` holds nothing to be used.
 pub(crate) fn read_at(file: &File, buf: &mut [u8], at: u64) -> bool {
@@ -28,7 +29,7 @@ pub(crate) fn read_at(file: &File, buf: &mut [u8], at: u64) -> bool {
 }
 
 fn is_in_memory(file: &File) -> bool {
-    rustix::fs::fstatfs(file).is_ok_and(|stat| IN_MEMORY.contains(&i64::from(stat.f_type)))
+    rustix::fs::fstatfs(file).is_ok_and(|stat| IN_MEMORY.contains(&(stat.f_type as u32)))
 }
 
 #[cfg(test)]

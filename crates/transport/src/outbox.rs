@@ -186,13 +186,19 @@ impl Outbox {
 
     /// Sends `len` bytes of `file` from `at` as they are, behind what is pending: the kernel takes them from its own
     /// memory. Clear text only. When dropped half-way, part of them is sent.
-    pub(crate) async fn push_file(&mut self, file: &File, mut at: u64, len: usize) -> Result<(), TransportError> {
+    pub(crate) async fn push_file(
+        &mut self,
+        file: &File,
+        mut at: u64,
+        len: usize,
+    ) -> Result<(), TransportError> {
         debug_assert!(self.is_clear(), "a file would leave unsealed");
         self.drain_before_more().await?;
         let mut left = len;
         while left > 0 {
             let socket = &*self.stream;
-            let sent = socket.async_io(Interest::WRITABLE, || Ok(sendfile(socket, file, Some(&mut at), left)?));
+            let sent =
+                socket.async_io(Interest::WRITABLE, || Ok(sendfile(socket, file, Some(&mut at), left)?));
             match sent.await {
                 // The file ends before its content does.
                 Ok(0) => return Err(TransportError::Send(io::ErrorKind::UnexpectedEof.into())),

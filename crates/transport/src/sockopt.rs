@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(options.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);
         let congestion = options.tcp_congestion().unwrap();
         let congestion = congestion.split(|byte| *byte == 0).next().unwrap();
-        assert!(CONGESTION.contains(&congestion), "{congestion:?}: reno is in every kernel, and always allowed");
+        assert!(
+            CONGESTION.contains(&congestion),
+            "{congestion:?}: reno is in every kernel, and always allowed"
+        );
         assert_eq!(options.tcp_user_timeout().unwrap(), Some(IDLE_TIMEOUT));
         assert_eq!(options.tcp_keepalive_time().unwrap(), IDLE_TIMEOUT);
         set_lower_effort(&socket, socket.local_addr().unwrap(), true).unwrap();
