@@ -3,9 +3,13 @@
 //! Machines are shared and noisy, so programs take turns, medians count, and ratios say more than seconds. Every figure
 //! is of whole commands as a user runs them: processes, sockets, files.
 
+mod alone;
+mod coordinator;
 mod fleet;
+mod memory;
 mod pair;
 mod report;
+mod rivals;
 
 use std::path::PathBuf;
 
@@ -33,6 +37,12 @@ enum Bench {
     Pair(pair::Options),
     /// An origin behind a thin link and a site full of devices, in network namespaces. Needs root.
     Fleet(fleet::Options),
+    /// What an agent takes of its machine: idle, seeding, moving a large file.
+    Memory(memory::Options),
+    /// Announces over kept-alive TLS, and what a swarm member costs.
+    Coordinator(coordinator::Options),
+    /// A download that no peer can help, beside curl. Needs root.
+    Alone(alone::Options),
 }
 
 /// Builds the release binary, measures, prints.
@@ -45,8 +55,11 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         }
     };
     let section = match &options.bench {
-        Bench::Pair(pair) => pair::run(&bin, pair)?,
+        Bench::Pair(pair) => pair::run(shell, &bin, pair)?,
         Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,
+        Bench::Memory(memory) => memory::run(&bin, memory)?,
+        Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
+        Bench::Alone(alone) => alone::run(&bin, alone)?,
     };
     print!("{}", section.text());
     if options.write {

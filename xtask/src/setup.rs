@@ -1,5 +1,7 @@
 //! `cargo xtask setup`: what the tests need beyond Rust. Does nothing, quickly, when nothing is missing.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{self, Shell};
@@ -23,15 +25,19 @@ const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest
 
 /// Installs what is missing.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    packages(shell)?;
+    install(shell, PROGRAMS)?;
     for (tool, version) in CARGO_TOOLS {
         cargo_tool(shell, tool, version)?;
     }
     Ok(())
 }
 
-fn packages(shell: &Shell) -> Result<()> {
-    let missing = missing(|program| shell.has(program));
+/// Installs the packages of those programs (or files, by their whole path) that are not there.
+pub(crate) fn install(shell: &Shell, programs: &[(&str, &'static str)]) -> Result<()> {
+    let has = |program: &str| {
+        if program.starts_with('/') { Path::new(program).exists() } else { shell.has(program) }
+    };
+    let missing = missing(programs, has);
     if missing.is_empty() {
         return Ok(());
     }
@@ -56,9 +62,9 @@ fn packages(shell: &Shell) -> Result<()> {
 }
 
 /// The packages of the programs that are not there, each once.
-fn missing(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+fn missing(programs: &[(&str, &'static str)], has: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -87,7 +93,10 @@ mod tests {
 
     #[test]
     fn each_missing_package_once() {
-        assert_eq!(missing(|_| true), [""; 0]);
-        assert_eq!(missing(|program| !["ip", "tc", "nginx"].contains(&program)), ["iproute2", "nginx-light"]);
+        assert_eq!(missing(PROGRAMS, |_| true), [""; 0]);
+        assert_eq!(
+            missing(PROGRAMS, |program| !["ip", "tc", "nginx"].contains(&program)),
+            ["iproute2", "nginx-light"]
+        );
     }
 }

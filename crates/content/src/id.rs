@@ -25,8 +25,15 @@ pub(crate) fn parse_hex32(text: &str) -> Result<[u8; 32], ParseHexError> {
     Ok(out)
 }
 
+/// At most 32 bytes, written at once: a coordinator writes hundreds of thousands of these names a second.
 pub(crate) fn fmt_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    let text = text.get(..2 * bytes.len()).and_then(|text| std::str::from_utf8(text).ok());
+    f.write_str(text.ok_or(fmt::Error)?)
 }
 
 macro_rules! hex_name {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use peerage_content::{Bitmap, BlockSet, ContentId, Layout, PieceIndex, PieceMap};
 
+use crate::cached;
 use crate::dir::Access;
 use crate::error::StoreError;
 use crate::files::Session;
@@ -142,24 +143,11 @@ impl Content {
     /// The piece is not verified, the range is not in it, or the disk fails.
     pub fn read(&self, piece: PieceIndex, offset: u32, buf: &mut [u8]) -> Result<(), StoreError> {
         let id = self.id();
-        let fits = u32::try_from(buf.len()).is_ok_and(|len| self.layout().fits(piece, offset, len));
-        if !fits {
-            return Err(StoreError::Misaligned { id, piece, offset, len: buf.len() });
-        }
-        let at = self.layout().offset(piece) + u64::from(offset);
+        let at = self.place(piece, offset, buf.len())?;
         for _ in 0..2 {
             self.settle()?;
             let data = self.session.reading(&self.item)?;
-            let stamp = {
-                let state = self.item.state.lock();
-                if state.removed {
-                    return Err(StoreError::Removed { id });
-                }
-                if !state.verified.contains(piece) {
-                    return Err(StoreError::NotVerified { id, piece });
-                }
-                state.stamp
-            };
+            let stamp = self.readable(piece)?;
             let read = data.read_exact_at(buf, at);
             // Looked at after the bytes were taken: a change before that is seen.
             let untouched = self.is_untouched(&data, stamp)?;
@@ -171,6 +159,64 @@ impl Content {
             }
         }
         Err(StoreError::NotVerified { id, piece })
+    }
+
+    /// As [`Self::read`], without waiting for the disk: `false` when the bytes are not all in the kernel's page cache, or
+    /// when something else has to be done first. Then `buf` holds nothing to be used, and [`Self::read`] is the way.
+    /// Most of what neighbours ask for was asked for a moment ago; handing each such read to another thread would cost
+    /// more than the read.
+    ///
+    /// # Errors
+    /// The piece is not verified, or the range is not in it.
+    pub fn read_cached(&self, piece: PieceIndex, offset: u32, buf: &mut [u8]) -> Result<bool, StoreError> {
+        let at = self.place(piece, offset, buf.len())?;
+        if !self.item.state.lock().is_settled() {
+            return Ok(false);
+        }
+        let Some(data) = self.session.open_for_reading() else { return Ok(false) };
+        let stamp = self.readable(piece)?;
+        Ok(cached::read_at(&data, buf, at) && self.is_untouched(&data, stamp)?)
+    }
+
+    /// The data file, and where in it a range of a verified piece begins, for sending it as it is. `None` when
+    /// [`Self::read`] is the way: the range does not seem to be in the kernel's page cache, judged by its ends, or
+    /// something else has to be done first.
+    ///
+    /// Whoever may write the file can still change it before it is sent. Then the receiver finds out.
+    ///
+    /// # Errors
+    /// The piece is not verified, or the range is not in it.
+    pub fn cached_file(
+        &self,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+    ) -> Result<Option<(Arc<File>, u64)>, StoreError> {
+        let at = self.place(piece, offset, len as usize)?;
+        let last = offset.saturating_add(len.saturating_sub(1));
+        let cached = self.read_cached(piece, offset, &mut [0])? && self.read_cached(piece, last, &mut [0])?;
+        Ok(self.session.open_for_reading().filter(|_| cached).map(|file| (file, at)))
+    }
+
+    /// Where a range of a piece is in the file.
+    fn place(&self, piece: PieceIndex, offset: u32, len: usize) -> Result<u64, StoreError> {
+        let fits = u32::try_from(len).is_ok_and(|len| self.layout().fits(piece, offset, len));
+        if !fits {
+            return Err(StoreError::Misaligned { id: self.id(), piece, offset, len });
+        }
+        Ok(self.layout().offset(piece) + u64::from(offset))
+    }
+
+    /// The stamp that the data must have for a piece to be read from it.
+    fn readable(&self, piece: PieceIndex) -> Result<Option<Stamp>, StoreError> {
+        let (id, state) = (self.id(), self.item.state.lock());
+        if state.removed {
+            return Err(StoreError::Removed { id });
+        }
+        if !state.verified.contains(piece) {
+            return Err(StoreError::NotVerified { id, piece });
+        }
+        Ok(state.stamp)
     }
 
     /// Opens the file of a complete content for reading, to deliver it or to send it as it is.

@@ -47,6 +47,11 @@ impl Session {
         Ok(Arc::clone(files.reading.insert(Arc::new(data))))
     }
 
+    /// The data to read from, if it is open.
+    pub(crate) fn open_for_reading(&self) -> Option<Arc<File>> {
+        self.files.lock().reading.clone()
+    }
+
     /// The files to write to.
     pub(crate) fn writing(&self, item: &Item) -> Result<Arc<Writing>, StoreError> {
         let mut files = self.files.lock();

@@ -35,6 +35,7 @@
 //!
 //! What is not hashed when the store opens, however much is in doubt, is hashed when its first handle is asked for.
 
+mod cached;
 mod config;
 mod content;
 mod copy;

@@ -15,6 +15,9 @@ use crate::files::Writing;
 use crate::item::{DATA, PIECES, Slot, Work};
 use crate::progress::Entry;
 
+/// Blocks written and then hashed at once: 256 KiB stay in a core's own cache in between.
+const STEP: u32 = 16;
+
 /// What became of written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -105,15 +108,13 @@ impl Content {
         run: &Run<'_>,
     ) -> Result<Option<Written>, StoreError> {
         let start = self.layout().offset(run.piece);
-        for (offset, bytes) in run.parts() {
-            let written = files.data.write_all_at(bytes, start + u64::from(offset));
-            written.map_err(|error| self.item.failed("write", DATA, error))?;
-        }
         if work.hasher.is_none() {
             work.hasher = self.map()?.map(|map| PieceHasher::new(map, run.piece));
         }
-        if let Some(hasher) = &mut work.hasher {
-            for (offset, bytes) in run.parts() {
+        for (offset, bytes) in run.parts() {
+            let written = files.data.write_all_at(bytes, start + u64::from(offset));
+            written.map_err(|error| self.item.failed("write", DATA, error))?;
+            if let Some(hasher) = &mut work.hasher {
                 // Cannot fail: `whole_blocks` has held the range against the same layout.
                 _ = hasher.update(offset, bytes);
             }
@@ -181,11 +182,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The new blocks' bytes, each run with its offset in the piece.
+    /// The new blocks' bytes in runs of at most [`STEP`], each with its offset in the piece.
     fn parts(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.fresh.runs().map(|(first, count)| {
+        let blocks = self.fresh.runs().flat_map(|(first, count)| {
+            // Cut at multiples of a step, so that each is one subtree.
+            let cuts = (first..first + count).filter(move |at| *at == first || at.is_multiple_of(STEP));
+            cuts.map(move |at| (at, (first + count).min(at / STEP * STEP + STEP)))
+        });
+        blocks.map(|(first, end)| {
             let from = first * BLOCK_SIZE - self.offset;
-            let to = self.bytes.len().min((from + count * BLOCK_SIZE) as usize);
+            let to = self.bytes.len().min((end * BLOCK_SIZE - self.offset) as usize);
             (first * BLOCK_SIZE, &self.bytes[from as usize..to])
         })
     }

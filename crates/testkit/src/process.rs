@@ -99,7 +99,7 @@ impl Process {
         if self.status.is_none()
             && let Ok(now) = Usage::of(self.pid())
         {
-            self.usage = Usage { cpu: now.cpu, peak_rss: self.usage.peak_rss.max(now.peak_rss) };
+            self.usage = Usage { peak_rss: self.usage.peak_rss.max(now.peak_rss), ..now };
         }
         self.usage
     }

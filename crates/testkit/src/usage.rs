@@ -11,6 +11,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Sum of the living processes' peak resident sets (`VmHWM`), in bytes. Shared pages count once per process.
     pub peak_rss: u64,
+    /// Sum of the living processes' resident sets now (`VmRSS`), in bytes.
+    pub rss: u64,
 }
 
 impl Usage {
@@ -20,12 +22,14 @@ impl Usage {
     /// # Errors
     /// There is no such process.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let mut usage = Self { cpu: cpu_time(pid)?, peak_rss: peak_rss(pid) };
+        let mut usage =
+            Self { cpu: cpu_time(pid)?, peak_rss: memory(pid, "VmHWM:"), rss: memory(pid, "VmRSS:") };
         for child in children(pid) {
             // A child may end between the listing and here; then it is in the parent's count at the next look.
             if let Ok(more) = Self::of(child) {
                 usage.cpu += more.cpu;
                 usage.peak_rss += more.peak_rss;
+                usage.rss += more.rss;
             }
         }
         Ok(usage)
@@ -46,11 +50,12 @@ fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
 }
 
-fn peak_rss(pid: u32) -> u64 {
+/// proc(5): a line of `status` in kB; 0 for a process that is over.
+fn memory(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB")?.trim().parse().ok());
     kib.unwrap_or(0) * 1024
 }
 
@@ -69,7 +74,7 @@ mod tests {
     #[test]
     fn own_memory_and_no_such_process() {
         let me = Usage::of(std::process::id()).unwrap();
-        assert!(me.peak_rss > 100 * 1024, "{me:?}");
+        assert!(me.peak_rss >= me.rss && me.rss > 100 * 1024, "{me:?}");
         // Above the largest pid that Linux can hand out (PID_MAX_LIMIT, 2^22).
         assert!(Usage::of(1 << 23).is_err());
     }

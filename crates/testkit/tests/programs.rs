@@ -100,7 +100,7 @@ fn what_a_program_and_its_children_cost() {
     let mut program = Process::spawn("burner", shell(script), dir.path()).unwrap();
     let finished = program.wait(LIMIT).unwrap();
     assert_eq!(finished.status.code(), Some(7));
-    let Usage { cpu, peak_rss } = finished.usage;
+    let Usage { cpu, peak_rss, .. } = finished.usage;
     assert!(cpu >= Duration::from_millis(20) && cpu <= finished.wall * 2, "{finished:?}");
     assert!(peak_rss > 64 << 20, "{finished:?}");
     assert_eq!(program.usage(), finished.usage);

@@ -2,13 +2,17 @@
 //!
 //! The buffer holds `sent..sealed`, records that the socket has not taken yet, and behind them the open record: room
 //! for its header and `open` bytes of plaintext. Long data is sealed from where the caller has it, without a copy.
-//! Clear text is the same without records.
+//! Clear text is the same without records, and can be sent straight from a file.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
+use rustix::fs::sendfile;
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::buffer::{BUFFER_LEN, Buffer, BufferPool};
@@ -65,6 +69,12 @@ impl Outbox {
             bytes = &bytes[taken..];
         }
         Ok(())
+    }
+
+    /// Ends the open record, so that long data after it fills whole records: sealed from where it is, and opened by the
+    /// other side to where it belongs. A record costs 22 bytes, the copy of a full one far more.
+    pub(crate) fn align(&mut self) -> Result<(), TransportError> {
+        self.close_record()
     }
 
     /// Sends everything. Cancel-safe: call it again to go on.
@@ -167,6 +177,54 @@ impl Outbox {
         if let Some(buffer) = self.buffer.take() {
             self.pool.put(buffer);
         }
+    }
+
+    /// Whether what is sent can be read by everybody on the way.
+    pub(crate) const fn is_clear(&self) -> bool {
+        self.sealer.is_none()
+    }
+
+    /// Sends `len` bytes of `file` from `at` as they are, behind what is pending: the kernel takes them from its own
+    /// memory. Clear text only. When dropped half-way, part of them is sent.
+    pub(crate) async fn push_file(
+        &mut self,
+        file: &File,
+        mut at: u64,
+        len: usize,
+    ) -> Result<(), TransportError> {
+        debug_assert!(self.is_clear(), "a file would leave unsealed");
+        self.drain_before_more().await?;
+        let mut left = len;
+        while left > 0 {
+            let socket = &*self.stream;
+            let sent =
+                socket.async_io(Interest::WRITABLE, || Ok(sendfile(socket, file, Some(&mut at), left)?));
+            match sent.await {
+                // The file ends before its content does.
+                Ok(0) => return Err(TransportError::Send(io::ErrorKind::UnexpectedEof.into())),
+                Ok(sent) => {
+                    self.counters.add_wire_out(sent as u64);
+                    left -= sent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(TransportError::Send(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is pending, and lets the kernel keep what does not fill a segment for what follows.
+    async fn drain_before_more(&mut self) -> Result<(), TransportError> {
+        while self.sent < self.sealed {
+            let pending = self.buffer.as_deref().map_or(&[][..], |buffer| &buffer[self.sent..self.sealed]);
+            let socket = &*self.stream;
+            let more = || SockRef::from(socket).send_with_flags(pending, libc::MSG_MORE | libc::MSG_NOSIGNAL);
+            let sent = socket.async_io(Interest::WRITABLE, more).await.map_err(TransportError::Send)?;
+            self.sent += sent;
+            self.counters.add_wire_out(sent as u64);
+        }
+        self.release();
+        Ok(())
     }
 
     /// Sends clear text from where it is, behind what is pending; returns how much of it went.

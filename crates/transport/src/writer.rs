@@ -1,5 +1,6 @@
 //! Frames to the other side.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use peerage_wire::{DataHead, MAX_DATA, Message};
@@ -8,9 +9,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::outbox::Outbox;
+use crate::record::MAX_PLAIN;
 use crate::{Counters, TransportError};
 
-/// Records kept for the frame that is being written and the closing alert: a data frame takes 65.
+/// Records kept for the frame that is being written and the closing alert: a data frame takes 66.
 const RESERVED_RECORDS: u64 = 256;
 
 /// The sending half of a connection. Needs no lock and no help from the receiving half.
@@ -49,15 +51,39 @@ impl FrameWriter {
     /// `payload` is not as long as `head` says, empty, or longer than [`MAX_DATA`]: nothing has been sent. Otherwise as
     /// [`Self::send`].
     pub async fn send_data(&mut self, head: DataHead, payload: &[u8]) -> Result<(), TransportError> {
-        let (found, allowed) = (payload.len(), head.len.min(MAX_DATA) as usize);
-        if found != head.len as usize || found != allowed || found == 0 {
-            return Err(TransportError::PayloadLength { found, allowed });
-        }
+        let found = payload.len();
+        check(head, found)?;
         self.begin()?;
         self.outbox.push(&head.encode()).await?;
+        if found >= MAX_PLAIN {
+            self.outbox.align()?;
+        }
         self.outbox.push(payload).await?;
         self.inside_frame = false;
         self.counters.add_payload_out(found);
+        Ok(())
+    }
+
+    /// Whether [`Self::send_file`] works: only clear text needs nothing done to it on the way.
+    pub const fn takes_files(&self) -> bool {
+        self.outbox.is_clear()
+    }
+
+    /// Sends a data frame whose payload is in `file` from byte `at`: the kernel sends it from its own memory
+    /// (sendfile(2)), without a copy. What is not in its memory is read from the disk meanwhile, which blocks the thread.
+    /// Not cancel-safe, as [`Self::send`].
+    ///
+    /// # Errors
+    /// The connection is encrypted, or the length not allowed: nothing has been sent. Otherwise as [`Self::send`]; so
+    /// also when the file ends too early.
+    pub async fn send_file(&mut self, head: DataHead, file: &File, at: u64) -> Result<(), TransportError> {
+        let len = head.len as usize;
+        check(head, if self.takes_files() { len } else { 0 })?;
+        self.begin()?;
+        self.outbox.push(&head.encode()).await?;
+        self.outbox.push_file(file, at, len).await?;
+        self.inside_frame = false;
+        self.counters.add_payload_out(len);
         Ok(())
     }
 
@@ -101,6 +127,15 @@ impl FrameWriter {
         }
         Ok(())
     }
+}
+
+/// Whether a payload of `found` bytes is what its head says, and allowed.
+fn check(head: DataHead, found: usize) -> Result<(), TransportError> {
+    let allowed = head.len.min(MAX_DATA) as usize;
+    if found != head.len as usize || found != allowed || found == 0 {
+        return Err(TransportError::PayloadLength { found, allowed });
+    }
+    Ok(())
 }
 
 /// Level and description (RFC 8446 §6).

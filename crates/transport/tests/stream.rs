@@ -108,6 +108,45 @@ async fn the_same_in_clear_text() {
     both_ways(Encryption::Off, 100_000_000).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clear_text_takes_files_and_sealed_text_does_not() {
+    let bytes = Numbers(7).bytes(3 << 20);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let (one, two) = pair(Encryption::Off).await;
+    let ((_one_reader, mut writer), (mut reader, _two_writer)) = (one.split(), two.split());
+    assert!(writer.takes_files());
+    let sender = tokio::spawn(async move {
+        // Messages and data of either kind keep their order.
+        writer.send(&Message::Have(vec![PieceIndex(9)])).await.unwrap();
+        writer.send_file(data(1, 1 << 20), &file, 5000).await.unwrap();
+        writer.send_file(data(2, 1), &file, 0).await.unwrap();
+        writer.send_data(data(3, 3), b"abc").await.unwrap();
+        writer.send_file(data(4, 1 << 20), &file, 2 << 20).await.unwrap();
+        let short = writer.send_file(data(5, 2), &file, (3 << 20) - 1).await;
+        assert!(matches!(short, Err(TransportError::Send(_))), "{short:?}");
+        let torn = writer.send(&Message::Ping).await;
+        assert!(matches!(torn, Err(TransportError::TornFrame)), "{torn:?}");
+    });
+    assert_eq!(reader.next().await.unwrap(), Incoming::Message(Message::Have(vec![PieceIndex(9)])));
+    for (frame, expected) in
+        [(1, &bytes[5000..][..1 << 20]), (2, &bytes[..1]), (3, b"abc"), (4, &bytes[2 << 20..])]
+    {
+        assert_eq!(reader.next().await.unwrap(), Incoming::Data(data(frame, expected.len())));
+        let mut found = vec![0; expected.len()];
+        reader.read_payload(&mut found).await.unwrap();
+        assert!(found == expected, "frame {frame}");
+    }
+    sender.await.unwrap();
+
+    let (one, _two) = pair(Encryption::Required).await;
+    let (_reader, mut writer) = one.split();
+    assert!(!writer.takes_files());
+    let file = tempfile::tempfile().unwrap();
+    let refused = writer.send_file(data(1, 10), &file, 0).await;
+    assert!(matches!(refused, Err(TransportError::PayloadLength { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn data_right_behind_the_handshake_is_not_lost() {
     // The whole last flight with the first frames in one write, and cut at every kind of place.

@@ -2,6 +2,7 @@
 //! piece by piece and stored resumably.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,9 @@ use clap::Args;
 use peerage_testkit::{Agent, Fleet, Job, Nginx, OPEN_POLICY, Usage, random_file, same_file};
 
 use super::report::{Section, median, spread};
+use super::rivals::{self, Torrent};
 use super::scratch;
+use crate::shell::Shell;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -25,21 +28,27 @@ pub(crate) struct Options {
     /// Rounds; programs take turns within one.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Also runs aria2 and libtorrent, installed from Debian when missing.
+    #[arg(long)]
+    rivals: bool,
 }
 
 /// One transfer.
 #[derive(Debug, Clone, Copy)]
-struct Run {
-    wall: Duration,
-    receiver: Duration,
-    sender: Duration,
+pub(crate) struct Run {
+    pub(crate) wall: Duration,
+    pub(crate) receiver: Duration,
+    pub(crate) sender: Duration,
 }
 
 fn at(last: u8) -> SocketAddr {
     SocketAddr::from(([127, 41, 0, last], 0))
 }
 
-pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
+pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Section> {
+    if options.rivals {
+        rivals::install(shell)?;
+    }
     let dir = scratch(&options.medium)?;
     let size = options.size_mib << 20;
     let www = dir.path().join("www");
@@ -48,12 +57,21 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     random_file(&file, 1, size)?;
     let mut origin = Nginx::serve(&www).directive("sendfile on;").start(dir.path())?;
     let url = origin.url("f.bin");
-    let bench = Bench { dir: dir.path(), bin, file: &file, url: &url };
+    let bench = Bench { dir: dir.path(), bin, file: &file, url: &url, size };
     let (mut curl, mut ours, mut clear) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut aria2, mut torrent) = (Vec::new(), Vec::new());
+    let mut swarm = options.rivals.then(|| Torrent::start(dir.path(), &file)).transpose()?;
+    let sha256 = if options.rivals { sha256(&file)? } else { String::new() };
     for round in 0..options.rounds {
         curl.push(bench.curl(&mut origin)?);
         ours.push(bench.peer(round, OPEN_POLICY)?);
         clear.push(bench.peer(round + 1000, &format!("{OPEN_POLICY}peer_encryption = \"off\"\n"))?);
+        if let Some(swarm) = &mut swarm {
+            bench.warm()?;
+            aria2.push(rivals::aria2(dir.path(), &mut origin, &file, &url, &sha256)?);
+            bench.warm()?;
+            torrent.push(swarm.get(&file)?);
+        }
     }
     let base = median(&rates(&curl, size));
     let row = |name: &str, runs: &[Run]| {
@@ -71,22 +89,32 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
             cpu(|run| run.sender),
         ]
     };
-    let rows = vec![
+    let mut rows = vec![
         row("curl from nginx, clear text, not verified", &curl),
         row("peerage from one peer, encrypted, verified", &ours),
         row("peerage from one peer, `peer_encryption = \"off\"`, verified", &clear),
     ];
+    if options.rivals {
+        rows.push(row("aria2 from nginx, 4 connections, clear text, SHA-256 at the end", &aria2));
+        rows.push(row("libtorrent from one peer over TCP, clear text, verified (SHA-1)", &torrent));
+    }
     Ok(Section {
         key: if options.medium == "tmpfs" { "pair-tmpfs" } else { "pair-disk" },
         title: format!("One to one, {} MiB, {}", options.size_mib, options.medium),
         command: format!(
-            "cargo xtask bench pair --size-mib {} --medium {} --rounds {}",
-            options.size_mib, options.medium, options.rounds
+            "cargo xtask bench pair --size-mib {} --medium {} --rounds {}{}",
+            options.size_mib,
+            options.medium,
+            options.rounds,
+            if options.rivals { " --rivals" } else { "" }
         ),
         head: vec!["program", "MiB/s, median (range)", "to curl", "receiver CPU s/GiB", "sender CPU s/GiB"],
         rows,
         notes: vec![
-            "Whole commands: `peerage get` with its delivery, `curl -o`. Both store the file on the same medium.".into(),
+            "Whole commands: `peerage get` with its delivery, `curl -o`. All store the file on the same medium. \
+             Before each run as much as the file has is written there and removed: memory that a virtual machine has to \
+             ask its host for would fall to whoever comes first."
+                .into(),
         ],
     })
 }
@@ -100,10 +128,29 @@ struct Bench<'a> {
     bin: &'a Path,
     file: &'a Path,
     url: &'a str,
+    size: u64,
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let done = Command::new("sha256sum").arg(file).output()?;
+    ensure!(done.status.success(), "sha256sum: {}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8(done.stdout)?;
+    Ok(text.split_whitespace().next().context("sha256sum printed nothing")?.to_owned())
 }
 
 impl Bench<'_> {
+    /// Takes memory for another file of this size, and gives it back.
+    fn warm(&self) -> Result<()> {
+        let path = self.dir.join("warm");
+        let (chunk, mut file) = (vec![1; 1 << 20], fs::File::create(&path)?);
+        for _ in 0..self.size >> 20 {
+            file.write_all(&chunk)?;
+        }
+        Ok(fs::remove_file(path)?)
+    }
+
     fn curl(&self, origin: &mut Nginx) -> Result<Run> {
+        self.warm()?;
         let out = self.dir.join("curl.out");
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--fail", "--output"]).arg(&out).arg(self.url);
@@ -125,6 +172,7 @@ impl Bench<'_> {
         seed.get(self.url, &dir.join("seed.out"))?;
         let leech = fleet.agent("leech", at(12), None, policy)?;
         let out = dir.join("leech.out");
+        self.warm()?;
         let (seed_before, leech_before) = (usage(&seed)?, usage(&leech)?);
         let job = leech.begin_get(self.url, &out, &[])?;
         let done = job.output()?;

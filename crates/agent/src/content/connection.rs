@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use peerage_content::{PeerId, PieceMap};
-use peerage_store::Content;
+use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
 use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
@@ -267,24 +267,43 @@ async fn upload(
     head: DataHead,
     buffer: &mut Vec<u8>,
 ) -> Result<(), TransportError> {
-    buffer.resize(head.len as usize, 0);
-    let read = tokio::task::block_in_place(|| parts.content.read(head.piece, head.offset, buffer));
-    if let Err(error) = read {
-        // Found damaged or gone: the peer must look elsewhere, and nobody may ask for it again.
-        tracing::warn!(%error, "a piece cannot be served");
-        let DataHead { piece, offset, len } = head;
-        send(writer, &Message::Reject { code: RejectCode::NotHere, piece, offset, len }).await?;
-        let _ = parts.commands.send(Command::Event(Event::Lost { piece })).await;
-    } else {
-        match timeout(WRITE_TIMEOUT, writer.send_data(head, buffer)).await {
-            Ok(sent) => sent?,
-            Err(_) => return Err(stalled()),
+    let DataHead { piece, offset, len } = head;
+    let file = if writer.takes_files() { parts.content.cached_file(piece, offset, len) } else { Ok(None) };
+    let found = match file {
+        Ok(None) => read_piece(&parts.content, head, buffer).map(|()| None),
+        found => found,
+    };
+    match found {
+        Ok(file) => {
+            let send = async {
+                match &file {
+                    Some((file, at)) => writer.send_file(head, file, *at).await?,
+                    None => writer.send_data(head, buffer).await?,
+                }
+                writer.flush().await
+            };
+            timeout(WRITE_TIMEOUT, send).await.unwrap_or_else(|_| Err(stalled()))?;
         }
-        flush(writer).await?;
+        Err(error) => {
+            // Found damaged or gone: the peer must look elsewhere, and nobody may ask for it again.
+            tracing::warn!(%error, "a piece cannot be served");
+            send(writer, &Message::Reject { code: RejectCode::NotHere, piece, offset, len }).await?;
+            let _ = parts.commands.send(Command::Event(Event::Lost { piece })).await;
+        }
     }
     let event = Event::Sent { source: parts.source, len: head.len };
     let _ = parts.commands.send(Command::Event(event)).await;
     Ok(())
+}
+
+/// Fills `buffer` with what was asked for; waits for the disk only if it must.
+fn read_piece(content: &Content, head: DataHead, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+    let DataHead { piece, offset, len } = head;
+    buffer.resize(len as usize, 0);
+    if content.read_cached(piece, offset, buffer)? {
+        return Ok(());
+    }
+    tokio::task::block_in_place(|| content.read(piece, offset, buffer))
 }
 
 async fn send(writer: &mut FrameWriter, message: &Message) -> Result<(), TransportError> {

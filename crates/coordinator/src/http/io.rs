@@ -31,8 +31,10 @@ pub(super) struct Output<T>(pub(super) StatusCode, pub(super) T);
 impl<T: Serialize> IntoResponse for Output<T> {
     fn into_response(self) -> Response {
         let Self(status, value) = self;
-        match serde_json::to_vec(&value) {
-            Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+        // Most answers fit; a growing buffer is copied again and again.
+        let mut body = Vec::with_capacity(1024);
+        match serde_json::to_writer(&mut body, &value) {
+            Ok(()) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
                 .into_response(),
             Err(error) => {
                 tracing::error!(%error, "answer cannot be written");

@@ -1,0 +1,74 @@
+"""One BitTorrent peer (libtorrent) for `cargo xtask bench pair`.
+
+make FILE TORRENT              writes the torrent of a file
+seed TORRENT DIR IP:PORT       prints "ready" and sends what is in DIR until it is killed
+get TORRENT DIR IP:PORT PEER   fetches into DIR from the peer at PEER (IP:PORT), and ends
+"""
+
+import os
+import sys
+import time
+
+import libtorrent as lt
+
+PIECE = 1 << 20
+
+
+def make(file, torrent):
+    files = lt.file_storage()
+    lt.add_files(files, file)
+    # Version 1 only (the bindings have no name for it), as nearly all torrents are: one hash of each byte.
+    made = lt.create_torrent(files, PIECE, flags=1 << 6)
+    lt.set_piece_hashes(made, os.path.dirname(file))
+    with open(torrent, "wb") as out:
+        out.write(lt.bencode(made.generate()))
+
+
+def session(listen):
+    # TCP and clear text: the fastest that it can do. Nothing is looked for, the peer is named.
+    return lt.session({
+        "listen_interfaces": listen,
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_outgoing_utp": False,
+        "enable_incoming_utp": False,
+        "out_enc_policy": 2,
+        "in_enc_policy": 2,
+        "allow_multiple_connections_per_ip": True,
+        "alert_mask": 0,
+    })
+
+
+def add(running, torrent, directory, flags):
+    wanted = lt.add_torrent_params()
+    wanted.ti = lt.torrent_info(torrent)
+    wanted.save_path = directory
+    wanted.flags = flags
+    return running.add_torrent(wanted)
+
+
+def seed(torrent, directory, listen):
+    running = session(listen)
+    handle = add(running, torrent, directory, lt.torrent_flags.seed_mode)
+    while handle.status().state != lt.torrent_status.seeding:
+        time.sleep(0.01)
+    print("ready", flush=True)
+    while True:
+        time.sleep(60)
+
+
+def get(torrent, directory, listen, peer):
+    running = session(listen)
+    handle = add(running, torrent, directory, 0)
+    host, port = peer.rsplit(":", 1)
+    while handle.status().state in (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data):
+        time.sleep(0.002)
+    handle.connect_peer((host, int(port)))
+    while not handle.status().is_seeding:
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    {"make": make, "seed": seed, "get": get}[sys.argv[1]](*sys.argv[2:])
