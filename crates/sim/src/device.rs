@@ -42,6 +42,8 @@ pub(crate) struct Device {
     pub(crate) began: Option<Time>,
     pub(crate) took: Option<Time>,
     pub(crate) ordinal: Option<u32>,
+    /// Announces sent.
+    pub(crate) announces: u64,
     pub(crate) paused: bool,
     /// Bytes of pieces that this life's engine was told of.
     pub(crate) stored: u64,
@@ -85,6 +87,7 @@ impl Device {
             began: None,
             took: None,
             ordinal: None,
+            announces: 0,
             paused: false,
             stored: 0,
             duplicate: 0,
@@ -117,7 +120,7 @@ impl Device {
     /// Switches it off; only what is stored survives.
     pub(crate) fn switch_off(&mut self, now: Time) {
         self.past = self.stats(now);
-        (self.engine, self.on, self.wake_at) = (None, false, None);
+        (self.engine, self.on, self.wake_at, self.paused) = (None, false, None, false);
         (self.stored, self.duplicate, self.corrupt) = (0, 0, 0);
         self.sources.clear();
         self.fetches.clear();

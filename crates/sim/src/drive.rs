@@ -158,7 +158,10 @@ impl Run {
             }
             from += u64::from(len);
         }
-        let twice = device.fetches.values().any(|other| other.at < end && start < other.end);
+        let twice = device
+            .fetches
+            .values()
+            .any(|other| other.server == server && other.at < end && start < other.end);
         if twice {
             return Err(self.violation(at, format!("fetches a part of [{start}, {end}) twice")));
         }
@@ -213,6 +216,6 @@ impl Run {
     /// What device `other` is as a source of device `at`.
     pub(crate) fn kind(&self, at: usize, other: usize) -> SourceKind {
         let same = self.devices[at].setup.site == self.devices[other].setup.site;
-        if same { SourceKind::Lan } else { SourceKind::Group }
+        if same { SourceKind::Lan } else { self.world.far_kind }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use peerage_content::{Bitmap, BlockSet, PeerId};
+use peerage_content::{Bitmap, PeerId};
 use peerage_swarm::{Event, FetchError, Time};
 use peerage_wire::{IDLE_TIMEOUT, Message};
 
 use crate::conn::{Conn, End, Verdict};
 use crate::run::{Run, What};
 use crate::server::Key;
-use crate::uplink::{Job, window};
+use crate::uplink::{Bytes, Job, window};
 use crate::{Health, Violation};
 
 /// TCP, TLS 1.3 and both hellos, in one-way latencies.
@@ -127,11 +127,10 @@ impl Run {
         let (latency, ends) = (self.conns[conn].latency, &self.conns[conn].ends);
         let (life, source, to) = (ends[end].life, ends[end].source, ends[1 - end].device);
         // The receiver's downlink takes the bytes in while they leave here.
-        let (_, down) = self.devices[to].down.take(u64::from(quantum.len), first + latency);
-        let (at_byte, len, wrong) = (quantum.at, quantum.len, quantum.wrong);
-        self.left += u64::from(len);
+        let (_, down) = self.devices[to].down.take(u64::from(quantum.bytes.len), first + latency);
+        self.left += u64::from(quantum.bytes.len);
         let arrival = self.conns[conn].arrival(1 - end, down.max(last + latency));
-        self.queue.push(arrival, What::Data { conn, to: 1 - end, at: at_byte, len, wrong });
+        self.queue.push(arrival, What::Data(conn, 1 - end, quantum.bytes));
         if let Some(len) = quantum.ends {
             self.queue.push(last, What::Tell(at, life, Event::Sent { source, len }));
         }
@@ -164,17 +163,11 @@ impl Run {
         self.tell(at, life, Event::Message { source, message })
     }
 
-    pub(crate) fn data(
-        &mut self,
-        conn: usize,
-        to: usize,
-        at: u64,
-        len: u32,
-        wrong: bool,
-    ) -> Result<(), Violation> {
-        if self.hold(conn, || What::Data { conn, to, at, len, wrong }) {
+    pub(crate) fn data(&mut self, conn: usize, to: usize, bytes: Bytes) -> Result<(), Violation> {
+        if self.hold(conn, || What::Data(conn, to, bytes)) {
             return Ok(());
         }
+        let Bytes { at, len, until, wrong } = bytes;
         self.landed += u64::from(len);
         let from = self.conns[conn].ends[1 - to].device;
         self.devices[from].up.landed((conn, 1 - to), len);
@@ -183,13 +176,12 @@ impl Run {
             return Ok(());
         }
         let (piece, offset) = self.place(at);
-        let blocks = BlockSet::covered(offset, len, self.layout.piece_len(piece));
         let end = &mut self.conns[conn].ends[to];
         let (device, source) = (end.device, end.source);
         if !self.devices[device].setup.manner.runs_engine() {
             return Ok(());
         }
-        match end.receives(piece, blocks) {
+        match end.receives(piece, offset, len, offset + (until - at) as u32) {
             Verdict::Take => self.store(device, source, piece, offset, len, wrong),
             Verdict::Skip => {
                 self.devices[device].skipped += u64::from(len);
@@ -253,13 +245,14 @@ impl Run {
         let latency = self.servers[server].latency;
         let (first, last) = quantum.leaves;
         self.queue.push(last, What::Served(server));
-        let (key, at, len) = (quantum.flow, quantum.at, quantum.len);
-        let (_, down) = self.devices[key.device].down.take(u64::from(len), first + latency);
-        self.left += u64::from(len);
-        self.queue.push(down.max(last + latency), What::Bytes { server, key, at, len });
+        let (key, bytes) = (quantum.flow, quantum.bytes);
+        let (_, down) = self.devices[key.device].down.take(u64::from(bytes.len), first + latency);
+        self.left += u64::from(bytes.len);
+        self.queue.push(down.max(last + latency), What::Bytes(server, key, bytes));
     }
 
-    pub(crate) fn bytes(&mut self, server: usize, key: Key, at: u64, len: u32) -> Result<(), Violation> {
+    pub(crate) fn bytes(&mut self, server: usize, key: Key, bytes: Bytes) -> Result<(), Violation> {
+        let Bytes { at, len, .. } = bytes;
         self.landed += u64::from(len);
         self.servers[server].uplink.landed(key, len);
         self.serve(server);

@@ -72,6 +72,8 @@ impl Run {
         if self.devices[at].life != life || !self.devices[at].on {
             return;
         }
+        // Whatever was planned, the next one follows from this.
+        self.devices[at].announces += 1;
         let way = self.world.announce_time.as_micros() as u32 / 2;
         let jitter = Duration::from_micros(u64::from(self.rng.below(way / 4 + 1)));
         self.queue.push(self.after(self.world.announce_time / 2 + jitter), What::Announce(at, life));
@@ -82,10 +84,10 @@ impl Run {
             return Ok(());
         }
         if !self.coordinator {
-            self.queue.push(self.after(ANNOUNCE_RETRY), What::AnnounceAgain(at, life));
+            self.queue.push(self.after(ANNOUNCE_RETRY), What::AnnounceAgain(at, self.devices[at].announces));
             return Ok(());
         }
-        self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, life));
+        self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, self.devices[at].announces));
         if self.devices[at].ordinal.is_none() {
             self.devices[at].ordinal = Some(self.ordinals);
             self.ordinals += 1;
@@ -136,6 +138,7 @@ impl Run {
             }
             Fault::Coordinator(up) => self.coordinator = up,
             Fault::Partition(at) => {
+                self.heal();
                 self.partition = Some(at);
                 for conn in 0..self.conns.len() {
                     let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
@@ -144,15 +147,11 @@ impl Run {
                     }
                 }
             }
-            Fault::Heal => {
-                self.partition = None;
-                let now = self.now();
-                std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
-            }
+            Fault::Heal => self.heal(),
             Fault::Pause(at, paused) => {
-                self.devices[at].paused = paused;
+                // Whoever is off when it is told to pause comes back without a pause.
+                self.devices[at].paused = paused && self.devices[at].on;
                 let life = self.devices[at].life;
-                // The engine answers to a pause by taking everything back, so it may not ask from here on.
                 return self.tell(at, life, Event::Pause(paused));
             }
             Fault::Limits(at, limits) => {
@@ -168,6 +167,13 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// What waited for the way to be free arrives.
+    fn heal(&mut self) {
+        self.partition = None;
+        let now = self.now();
+        std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
     }
 
     fn server_health(&mut self, kind: peerage_swarm::SourceKind, health: Health) {

@@ -24,7 +24,7 @@ pub struct DeviceReport {
 }
 
 /// Figures of a run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// Seed of the run.
     pub seed: u64,
@@ -53,6 +53,12 @@ impl Report {
         self.origin_bytes as f64 / self.size as f64
     }
 
+    /// Bytes that crossed from one site to another, between peers, as a multiple of the content.
+    pub fn far_copies(&self) -> f64 {
+        let far = self.devices.iter().map(|device| device.received.group + device.received.internet);
+        far.sum::<u64>() as f64 / self.size as f64
+    }
+
     /// The time of the last device as a multiple of [`Self::bound`].
     pub fn over_bound(&self) -> f64 {
         self.end.as_secs_f64() / self.bound.as_secs_f64()
@@ -77,5 +83,22 @@ impl Report {
             .filter_map(|device| device.took)
             .max()
             .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Report {
+    /// The figures in a line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "seed {}: origin copies {:.3}, last device {:.2} s = {:.3} x bound, slowest {:.2} s, wasted {:.2} MiB, {} events",
+            self.seed,
+            self.origin_copies(),
+            self.end.as_secs_f64(),
+            self.over_bound(),
+            self.slowest().as_secs_f64(),
+            self.wasted() as f64 / f64::from(1 << 20),
+            self.events,
+        )
     }
 }

@@ -11,6 +11,7 @@ use crate::conn::Conn;
 use crate::device::Device;
 use crate::queue::Queue;
 use crate::server::{Key, Server};
+use crate::uplink::Bytes;
 use crate::world::{Begin, World};
 use crate::{DeviceReport, Report, Violation};
 
@@ -19,7 +20,7 @@ const MAX_EVENTS: u64 = 100_000_000;
 /// Alarms of one device at one moment.
 const MAX_ALARMS: u32 = 100;
 /// Lines of the diary that a report or a violation shows.
-const DIARY: usize = 1_000_000;
+const DIARY: usize = 100_000;
 const DIARY_SHOWN: usize = 80;
 /// Time after the last completion in which nothing may go wrong either.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -35,14 +36,14 @@ pub(crate) enum What {
     Tell(usize, u32, Event),
     /// An announce reaches the coordinator.
     Announce(usize, u32),
-    /// It is time for the next announce.
-    AnnounceAgain(usize, u32),
+    /// It is time for the announce after the one of this number.
+    AnnounceAgain(usize, u64),
     /// A dial comes to its end.
     Dialled(usize),
     /// A message arrives at an end of a connection.
     Message(usize, usize, Message),
-    /// Bytes do; wrong ones if so marked.
-    Data { conn: usize, to: usize, at: u64, len: u32, wrong: bool },
+    /// Bytes do.
+    Data(usize, usize, Bytes),
     /// A device's uplink is free again.
     Free(usize),
     /// An end of a connection learns that it has ended.
@@ -54,7 +55,7 @@ pub(crate) enum What {
     /// An HTTP source's uplink is free again.
     Served(usize),
     /// Bytes from an HTTP source arrive.
-    Bytes { server: usize, key: Key, at: u64, len: u32 },
+    Bytes(usize, Key, Bytes),
     /// A range has failed.
     Failed(Key, FetchError),
     /// A liar's time-out.
@@ -174,13 +175,15 @@ impl Run {
             What::Wake(at) => self.wake(at),
             What::Tell(at, life, event) => self.tell(at, life, event),
             What::Announce(at, life) => self.announced(at, life),
-            What::AnnounceAgain(at, life) => {
-                self.announce(at, life);
+            What::AnnounceAgain(at, number) => {
+                if self.devices[at].announces == number {
+                    self.announce(at, self.devices[at].life);
+                }
                 Ok(())
             }
             What::Dialled(conn) => self.dialled(conn),
             What::Message(conn, to, message) => self.message(conn, to, message),
-            What::Data { conn, to, at, len, wrong } => self.data(conn, to, at, len, wrong),
+            What::Data(conn, to, bytes) => self.data(conn, to, bytes),
             What::Free(at) => {
                 self.devices[at].up.free();
                 self.send_on(at);
@@ -200,7 +203,7 @@ impl Run {
                 self.serve(server);
                 Ok(())
             }
-            What::Bytes { server, key, at, len } => self.bytes(server, key, at, len),
+            What::Bytes(server, key, bytes) => self.bytes(server, key, bytes),
             What::Failed(key, error) => self.failed(key, error),
             What::Lie(at, life) => {
                 self.lie(at, life);

@@ -28,13 +28,22 @@ pub(crate) struct Job {
     pub(crate) wrong: bool,
 }
 
+/// A few bytes of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes {
+    /// Offset in the content.
+    pub(crate) at: u64,
+    pub(crate) len: u32,
+    /// Where the job ends that they are part of.
+    pub(crate) until: u64,
+    pub(crate) wrong: bool,
+}
+
 /// A few bytes that leave.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quantum<F> {
     pub(crate) flow: F,
-    pub(crate) at: u64,
-    pub(crate) len: u32,
-    pub(crate) wrong: bool,
+    pub(crate) bytes: Bytes,
     /// Bytes of the job that ends with it.
     pub(crate) ends: Option<u32>,
     /// When its first and its last byte leave.
@@ -114,7 +123,8 @@ impl<F: Ord + Copy> Uplink<F> {
         // On a slow link, progress must be seen block by block, as the real store reports it.
         let most = u64::from(BLOCK_SIZE) * if self.link.rate >= mbit(100.0) { 4 } else { 1 };
         let (at, end) = (job.at, job.end.min((job.at / most + 1) * most));
-        let (len, wrong, size) = (end - at, job.wrong, *size);
+        let (len, size) = (end - at, *size);
+        let bytes = Bytes { at, len: len as u32, until: job.end, wrong: job.wrong };
         job.at = end;
         let done = job.at == job.end;
         if done {
@@ -125,7 +135,7 @@ impl<F: Ord + Copy> Uplink<F> {
         self.sent += len;
         self.sending = true;
         let ends = done.then_some(size);
-        Some(Quantum { flow, at, len: len as u32, wrong, ends, leaves: self.link.take(len, now) })
+        Some(Quantum { flow, bytes, ends, leaves: self.link.take(len, now) })
     }
 
     /// The last bytes have left.
@@ -173,7 +183,7 @@ mod tests {
         uplink.push(7, Job { at: 0, end: 16 * BLOCK, wrong: false }, 8 * BLOCK);
         let mut on_the_way = 0;
         while let Some(quantum) = uplink.send_next(Time::ZERO) {
-            on_the_way += u64::from(quantum.len);
+            on_the_way += u64::from(quantum.bytes.len);
             uplink.free();
         }
         assert_eq!(on_the_way, 8 * BLOCK);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use peerage_content::PIECE_SIZE;
-use peerage_swarm::Limits;
+use peerage_swarm::{Limits, SourceKind};
 
 use crate::link::mbit;
 use crate::run::Run;
@@ -25,7 +25,7 @@ pub struct DeviceSetup {
     pub up: u64,
     /// Downlink in bytes a second.
     pub down: u64,
-    /// Devices of one site are LAN peers, others group peers.
+    /// Devices of one site are LAN peers, others group peers, or strangers on the Internet.
     pub site: usize,
     /// When it appears.
     pub begin: Begin,
@@ -64,6 +64,8 @@ pub struct World {
     pub(crate) latency: Duration,
     /// One way, between two devices of different sites.
     pub(crate) far_latency: Duration,
+    /// What devices of other sites are.
+    pub(crate) far_kind: SourceKind,
     /// From an announce to its answer.
     pub(crate) announce_time: Duration,
     pub(crate) devices: Vec<DeviceSetup>,
@@ -80,6 +82,7 @@ pub fn world() -> World {
         cache: None,
         latency: Duration::from_micros(200),
         far_latency: Duration::from_millis(20),
+        far_kind: SourceKind::Group,
         announce_time: Duration::from_millis(2),
         devices: Vec::new(),
         faults: Vec::new(),
@@ -154,6 +157,12 @@ impl World {
     /// Time on the way between two devices of different sites.
     pub const fn far_latency(mut self, one_way: Duration) -> Self {
         self.far_latency = one_way;
+        self
+    }
+
+    /// Devices of other sites belong to no common group.
+    pub const fn strangers(mut self) -> Self {
+        self.far_kind = SourceKind::Internet;
         self
     }
 

@@ -19,12 +19,13 @@ impl Transfer {
         let bytes = u64::from(len);
         self.from_all.add(bytes, now);
         let kind = if let Some(peer) = self.peers.get_mut(&source) {
+            let was_silent = peer.is_silent();
             peer.delivered(piece, blocks, bytes, now);
             let (kind, believed) = (peer.kind, !peer.is_silent() && !peer.leaving);
             self.from_peers.add(bytes, now);
             self.ready.insert(source);
             if believed {
-                self.believe(source);
+                self.believe(source, was_silent);
             }
             Some(kind)
         } else if let Some(http) = self.https.get_mut(&source) {
@@ -56,6 +57,7 @@ impl Transfer {
         self.heard_at = now;
         self.pieces.verified(piece);
         self.claims.settle(piece);
+        self.crossing.remove(&piece);
         self.take_back(piece);
         self.news.push(piece);
     }
@@ -79,7 +81,7 @@ impl Transfer {
         for source in asked.map(|(source, _)| *source).collect::<Vec<_>>() {
             self.cancel_requests(source, |request| request.piece == piece);
         }
-        if let Some(fetch) = self.range_with(piece) {
+        while let Some(fetch) = self.range_with(piece) {
             self.give_up(fetch);
         }
     }

@@ -16,9 +16,11 @@ const FIRST_CREDIT: u32 = 8;
 /// … and of any neighbour.
 const MAX_CREDIT: u32 = 32;
 /// A claim may take this long beside the time that its pieces take.
-const GRACE: Duration = Duration::from_secs(1);
-/// … and its pieces this many times longer than they would take here.
+const GRACE: Duration = Duration::from_millis(500);
+/// … and its pieces this many times longer than they would take here …
 const SLACK: f64 = 2.0;
+/// … of which so many count at most: nobody is far behind with more.
+const MAX_PENDING: usize = 8;
 
 #[derive(Debug, Clone)]
 struct Claimant {
@@ -107,7 +109,7 @@ impl Claims {
     pub(crate) fn expire(&mut self, piece_time: Duration, now: Time) -> bool {
         let mut any = false;
         for claimant in self.claimants.values_mut().filter(|claimant| !claimant.hollow) {
-            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len() as f64;
+            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len().min(MAX_PENDING) as f64;
             let patience = (GRACE.as_secs_f64() + pieces) * claimant.temper;
             let oldest = claimant.claims.values().min();
             if oldest.is_some_and(|since| now.since(*since).as_secs_f64() > patience) {
@@ -169,7 +171,7 @@ mod tests {
         let mut claims = Claims::default();
         assert!(claims.claim(A, p(0), 0, 1.0, Time::ZERO) && claims.claim(B, p(0), 0, 1.5, Time::ZERO));
         assert!(claims.claim(A, p(1), 0, 1.0, Time::ZERO));
-        assert!(!claims.expire(SECOND, Time::ZERO + SECOND * 4));
+        assert!(!claims.expire(SECOND, Time::ZERO + SECOND * 2));
         assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
         assert!(!claims.is_claimed(p(1)));
         assert!(!claims.claim(A, p(2), 0, 1.0, Time::ZERO) && !claims.is_claimed(p(2)));

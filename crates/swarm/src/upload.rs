@@ -78,12 +78,13 @@ impl Transfer {
             .map(|(source, _)| *source)
             .collect();
         if wanting.len() > MAX_UNCHOKED {
-            wanting.retain(|source| self.peers.get(source).is_some_and(|peer| have.has_beyond(&peer.have)));
-            // First those whose turn is not over, then those who have waited longest.
-            wanting.sort_by_key(|source| {
+            // Those that something can be sent to; of them first those whose turn is not over, then those who have
+            // waited longest. The rest fill up: a piece may arrive here at any moment.
+            wanting.sort_by_cached_key(|source| {
                 self.peers.get(source).map(|peer| {
+                    let useful = have.has_beyond(&peer.have);
                     let in_turn = !peer.serving.choked && now.since(peer.serving.since) < TURN;
-                    (!in_turn, !peer.serving.choked, peer.serving.since)
+                    (!useful, !in_turn, !peer.serving.choked, peer.serving.since)
                 })
             });
             wanting.truncate(MAX_UNCHOKED);
