@@ -56,11 +56,13 @@ pub(crate) struct Device {
     /// Bytes that a staller has sent.
     pub(crate) uploaded: u64,
     pub(crate) banned_by: BTreeSet<usize>,
+    /// It is among those that the run waits for.
+    pub(crate) counted: bool,
     past: Stats,
 }
 
 impl Device {
-    pub(crate) fn new(setup: DeviceSetup, layout: Layout, rng: &mut Rng) -> Self {
+    pub(crate) fn new(setup: DeviceSetup, layout: Layout, quantum: u64, rng: &mut Rng) -> Self {
         let mut have = Bitmap::for_layout(layout);
         for piece in layout.indexes() {
             if rng.below(100) < setup.has_percent {
@@ -72,7 +74,7 @@ impl Device {
             .for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_be_bytes()[..chunk.len()]));
         Self {
             id: PeerId::from_bytes(id),
-            up: Uplink::new(setup.up),
+            up: Uplink::new(setup.up, quantum),
             down: Link::new(setup.down),
             disk: Disk::new(layout, have),
             setup,
@@ -96,6 +98,7 @@ impl Device {
             alarms: (Time::ZERO, 0),
             uploaded: 0,
             banned_by: BTreeSet::new(),
+            counted: false,
             past: Stats::default(),
         }
     }

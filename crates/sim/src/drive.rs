@@ -75,6 +75,10 @@ impl Run {
         }
         device.took.get_or_insert(now);
         self.begin_next(at);
+        let site = self.devices[at].setup.site;
+        if self.coordinator && self.devices[at].ordinal.is_some() {
+            self.registry.enter(at, site, true);
+        }
         if let Err(what) = self.devices[at].accounts(now) {
             return Err(self.violation(at, what));
         }
@@ -124,7 +128,7 @@ impl Run {
         let start = self.layout.offset(piece) + u64::from(offset);
         let job = Job { at: start, end: start + u64::from(len), wrong };
         let to = self.conns[conn].ends[1 - end].device;
-        let window = window(self.devices[to].down.rate, self.conns[conn].latency);
+        let window = window(self.way_rate(at, to), self.conns[conn].latency);
         self.devices[at].up.push((conn, end), job, window);
         self.send_on(at);
         Ok(())
@@ -210,12 +214,13 @@ impl Run {
             _ => {}
         }
         let life = device.life;
+        self.recount(at);
         self.tell(at, life, Event::Stored { source, piece, offset, len, outcome })
     }
 
     /// What device `other` is as a source of device `at`.
     pub(crate) fn kind(&self, at: usize, other: usize) -> SourceKind {
         let same = self.devices[at].setup.site == self.devices[other].setup.site;
-        if same { SourceKind::Lan } else { self.world.far_kind }
+        if same { SourceKind::Lan } else { self.world.far_kind.unwrap_or(SourceKind::Group) }
     }
 }

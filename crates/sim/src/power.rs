@@ -9,8 +9,6 @@ use crate::run::{Run, What};
 use crate::world::Begin;
 use crate::{Fault, Health, Violation};
 
-/// Peers in one answer.
-const MAX_CANDIDATES: usize = 50;
 /// Time between two announces.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// … when the last was not answered.
@@ -25,6 +23,7 @@ impl Run {
             return Ok(());
         }
         self.devices[at].switch_on(layout, seed, now);
+        self.recount(at);
         let life = self.devices[at].life;
         self.announce(at, life);
         if self.devices[at].engine.is_none() {
@@ -55,6 +54,8 @@ impl Run {
             self.servers[gone.server].uplink.close(What::key(at, life, fetch));
         }
         self.devices[at].switch_off(now);
+        self.registry.leave(at);
+        self.recount(at);
     }
 
     /// Whoever waits for a device to be complete begins now.
@@ -89,27 +90,18 @@ impl Run {
         }
         self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, self.devices[at].announces));
         if self.devices[at].ordinal.is_none() {
-            self.devices[at].ordinal = Some(self.ordinals);
-            self.ordinals += 1;
+            let circle = if self.world.far_kind.is_some() { 0 } else { self.devices[at].setup.site };
+            self.devices[at].ordinal = Some(self.ordinals[circle]);
+            self.ordinals[circle] += 1;
         }
-        let mut others: Vec<usize> = (0..self.devices.len())
-            .filter(|other| *other != at && self.devices[*other].on && self.devices[*other].ordinal.is_some())
-            .collect();
-        let is_seed = |run: &Self, other: usize| {
-            let device = &run.devices[other];
-            device.disk.have().is_full() || device.setup.manner.claims_all()
-        };
-        let downloaders = others.iter().filter(|other| !is_seed(self, **other)).count() as u32;
-        // Everyone in the site first, in an order of this device's own.
-        for last in (1..others.len()).rev() {
-            others.swap(last, self.rng.below(last as u32 + 1) as usize);
-        }
-        others.sort_by_key(|other| self.kind(at, *other));
-        others.truncate(MAX_CANDIDATES);
-        let candidates = others.into_iter().map(|other| Candidate {
-            peer: self.devices[other].id,
-            kind: self.kind(at, other),
-            seed: is_seed(self, other),
+        let (device, spread) = (&self.devices[at], self.rng.next_u64());
+        let seed = device.disk.have().is_full() || device.setup.manner.claims_all();
+        self.registry.enter(at, device.setup.site, seed);
+        let downloaders = self.registry.downloaders(at);
+        let told = self.registry.answer(at, |other| self.devices[other].id, spread);
+        let candidates = told.into_iter().map(|(other, seed)| {
+            let (peer, kind) = (self.devices[other].id, self.kind(at, other));
+            Candidate { peer, kind, seed }
         });
         let candidates = candidates.collect();
         let event = Event::Discovered { candidates, ordinal: self.devices[at].ordinal, downloaders };
@@ -162,6 +154,7 @@ impl Run {
             Fault::Damage(at, piece) => {
                 let (piece, life) = (PieceIndex(piece), self.devices[at].life);
                 if self.devices[at].disk.lose(piece) {
+                    self.recount(at);
                     return self.tell(at, life, Event::Lost { piece });
                 }
             }

@@ -9,6 +9,8 @@ use peerage_swarm::ByKind;
 pub struct DeviceReport {
     /// Whether it played by the rules.
     pub honest: bool,
+    /// Its site.
+    pub site: usize,
     /// When it appeared.
     pub began: Duration,
     /// How long after that it was complete.
@@ -21,6 +23,15 @@ pub struct DeviceReport {
     pub wasted: u64,
     /// Who banned it.
     pub banned_by: Vec<usize>,
+}
+
+/// What crossed the link of one site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SiteReport {
+    /// Bytes that came in: from the origin and from other sites.
+    pub received: u64,
+    /// Bytes that went to other sites.
+    pub sent: u64,
 }
 
 /// Figures of a run.
@@ -36,6 +47,8 @@ pub struct Report {
     pub cache_bytes: u64,
     /// The devices.
     pub devices: Vec<DeviceReport>,
+    /// The sites.
+    pub sites: Vec<SiteReport>,
     /// When the last honest device was complete.
     pub end: Duration,
     /// No transfer of this content to all devices can be faster (Kumar and Ross, 2006): the largest of F/us, F/d and

@@ -37,7 +37,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) const fn new(kind: SourceKind, rate: u64, latency: Duration) -> Self {
-        Self { kind, uplink: Uplink::new(rate), latency, health: Health::Fine }
+    pub(crate) const fn new(kind: SourceKind, rate: u64, quantum: u64, latency: Duration) -> Self {
+        Self { kind, uplink: Uplink::new(rate, quantum), latency, health: Health::Fine }
     }
 }

@@ -10,8 +10,8 @@ use peerage_wire::{Message, RejectCode};
 
 use crate::{Action, SourceId, Time, Transfer};
 
-/// Peers served at once.
-const MAX_UNCHOKED: usize = 48;
+/// Peers served at once: all, unless an administrator allows many more connections than there are by default.
+const MAX_UNCHOKED: usize = 64;
 /// How long a peer is served at least when others wait.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,7 @@ impl Transfer {
         let Some(peer) = self.peers.get_mut(&source) else { return };
         peer.up.add(u64::from(len), now);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
-        if peer.serving.sent() && !peer.leaving {
+        if peer.serving.sent(now) && !peer.leaving {
             self.send(source, Message::Choke);
         }
         self.hand_out(source);
