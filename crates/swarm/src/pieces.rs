@@ -278,6 +278,11 @@ impl Pieces {
         self.avail.get(piece.0 as usize) == Some(&0) && !self.have.contains(piece)
     }
 
+    /// Believable peers that have the piece.
+    pub(crate) fn availability(&self, piece: PieceIndex) -> u16 {
+        self.avail.get(piece.0 as usize).copied().unwrap_or_default()
+    }
+
     /// Whether a near peer has the piece.
     pub(crate) fn is_near(&self, piece: PieceIndex) -> bool {
         self.near.get(piece.0 as usize).is_some_and(|count| *count > 0)
@@ -321,7 +326,7 @@ impl Pieces {
                 break;
             }
             if wanted(piece) {
-                let count = self.avail.get(piece.0 as usize).copied().unwrap_or_default();
+                let count = self.availability(piece);
                 if best.is_none_or(|(least, _)| count < least) {
                     best = Some((count, piece));
                     if count <= 1 {
