@@ -7,7 +7,7 @@ use peerage_wire::Message;
 use crate::device::Fetch;
 use crate::run::{Run, What};
 use crate::uplink::{Job, window};
-use crate::{Manner, Violation};
+use crate::{Health, Manner, Violation};
 
 /// An engine that does more than this about one event goes round in circles.
 const MAX_ACTIONS: usize = 100_000;
@@ -56,8 +56,12 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::HttpCorrupt { .. } => {
-                Err(self.violation(at, "blames an HTTP source, none of which lies"))
+            Action::HttpCorrupt { source, .. } => {
+                let server = self.servers.get(source.0 as usize);
+                match server.is_some_and(|server| server.health == Health::Wrong) {
+                    true => Ok(()),
+                    false => Err(self.violation(at, "blames an HTTP source that does not lie")),
+                }
             }
             Action::NeedPeers => {
                 self.announce(at, life);

@@ -243,10 +243,11 @@ impl Run {
     // === HTTP sources ===
 
     pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
+        let wrong = self.servers[server].health == Health::Wrong;
         let error = match self.servers[server].health {
-            Health::Fine | Health::Silent => {
+            Health::Fine | Health::Silent | Health::Wrong => {
                 let window = window(self.way_rate_in(key.device), self.servers[server].latency);
-                self.servers[server].uplink.push(key, Job { at: start, end, wrong: false }, window);
+                self.servers[server].uplink.push(key, Job { at: start, end, wrong }, window);
                 self.serve(server);
                 return;
             }
@@ -274,7 +275,7 @@ impl Run {
     }
 
     pub(crate) fn bytes(&mut self, server: usize, key: Key, bytes: Bytes) -> Result<(), Violation> {
-        let Bytes { at, len, .. } = bytes;
+        let Bytes { at, len, wrong, .. } = bytes;
         self.landed += u64::from(len);
         self.servers[server].uplink.landed(key, len);
         self.serve(server);
@@ -288,7 +289,7 @@ impl Run {
             device.fetches.remove(&key.fetch);
         }
         let (piece, offset) = self.place(at);
-        self.store(key.device, source, piece, offset, len, false)?;
+        self.store(key.device, source, piece, offset, len, wrong)?;
         if done {
             self.tell(key.device, key.life, Event::FetchDone { fetch: key.fetch })?;
         }

@@ -174,7 +174,7 @@ impl Run {
         self.servers[server].health = health;
         self.servers[server].uplink.stopped = health == Health::Silent;
         let (span, error) = match health {
-            Health::Fine => return self.serve(server),
+            Health::Fine | Health::Wrong => return self.serve(server),
             Health::Busy(wish) => (Duration::ZERO, FetchError::Retry(wish)),
             Health::Gone => (Duration::ZERO, FetchError::Unusable),
             Health::Silent => (HTTP_TIMEOUT, FetchError::Retry(None)),

@@ -17,6 +17,8 @@ pub enum Health {
     Gone,
     /// It takes requests and sends nothing.
     Silent,
+    /// It serves something else than the content.
+    Wrong,
 }
 
 /// Who asked: a device in one of its lives, and its name for the range.

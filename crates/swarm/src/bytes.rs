@@ -55,7 +55,10 @@ impl Transfer {
 
     fn verified(&mut self, piece: PieceIndex, now: Time) {
         self.heard_at = now;
-        self.pieces.verified(piece);
+        let sole = self.pieces.verified(piece).and_then(|active| active.sole_contributor());
+        if let Some(http) = sole.and_then(|source| self.https.get_mut(&source)) {
+            http.judged(true);
+        }
         self.claims.settle(piece);
         self.crossing.remove(&piece);
         self.take_back(piece);
@@ -68,6 +71,9 @@ impl Transfer {
         self.take_back(piece);
         // Only a piece that came wholly from one source proves anything against it.
         let Some(source) = active.sole_contributor() else { return };
+        if self.https.get_mut(&source).is_some_and(|http| http.judged(false)) {
+            self.stop_fetching(source);
+        }
         if let Some(peer) = self.peers.get(&source) {
             self.charge(peer.id, Offence::BadPiece(piece));
         } else if self.https.contains_key(&source) {

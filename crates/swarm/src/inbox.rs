@@ -68,7 +68,7 @@ impl Transfer {
     fn peer_claims(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
         // Whoever has everything fetches nothing.
         let Some(peer) = self.peers.get(&source).filter(|peer| peer.downloads()) else { return };
-        let (has, precedes) = (peer.have.count(), peer.id < self.me);
+        let (id, has, precedes) = (peer.id, peer.have.count(), peer.id < self.me);
         let near = peer.kind.is_near() && peer.counted;
         self.crosses_all &= !near;
         for piece in pieces.iter().copied() {
@@ -76,7 +76,7 @@ impl Transfer {
                 continue;
             }
             let temper = 1.0 + f64::from(self.rng.below(500)) / 1000.0;
-            let honoured = self.claims.claim(source, piece, has, temper, now);
+            let honoured = self.claims.claim(source, id, piece, has, temper, now);
             if honoured && precedes && self.limits.download_from_peers {
                 if near && !self.peers_slow {
                     self.leave_crossing(piece);

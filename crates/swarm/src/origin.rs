@@ -267,6 +267,13 @@ impl Transfer {
         Some(source)
     }
 
+    /// An HTTP source turned out to be useless: nothing more of it is waited for.
+    pub(crate) fn stop_fetching(&mut self, source: SourceId) {
+        let Some(http) = self.https.get(&source) else { return };
+        let under_way = http.ranges.iter().filter(|range| range.left() > 0).map(|range| range.fetch);
+        under_way.collect::<Vec<FetchId>>().into_iter().for_each(|fetch| self.give_up(fetch));
+    }
+
     /// Asks anew for what an HTTP source owes and does not bring.
     pub(crate) fn stop_waiting_for_http(&mut self, now: Time) {
         let silent = self.https.iter_mut().filter(|(_, http)| http.is_silent(now));

@@ -23,7 +23,7 @@ const JUDGE_TIME: Duration = Duration::from_millis(500);
 /// Peers who would be done within this time are not slow, whatever their rate: work at hand comes and goes.
 const SOON: Duration = Duration::from_secs(1);
 /// What a piece takes over HTTP if nobody else asks, where nothing is known …
-const GUESSED_PIECE_TIME: Duration = Duration::from_millis(500);
+const GUESSED_PIECE_TIME: Duration = Duration::from_millis(250);
 /// … and at most, where something is.
 const LONGEST_PIECE_TIME: Duration = Duration::from_secs(120);
 /// A foreground transfer that peers will keep busy for longer than this finds out what the origin would give.

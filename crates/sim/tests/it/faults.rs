@@ -19,7 +19,7 @@ fn devices_vanish_and_come_back() {
             world.fault(begin, fault(at)).fault(begin + secs(3), Fault::Return(at))
         });
         each_seed(&format!("devices {name} for 3 s"), 0..3, &world, |report| {
-            assert!(report.origin_copies() <= 1.06 && report.end <= secs(18), "{report}");
+            assert!(report.origin_copies() <= 1.10 && report.end <= ms(18_500), "{report}");
         });
     }
 }
@@ -84,6 +84,22 @@ fn an_origin_that_says_nothing() {
     each_seed("origin silent for 5 s", 0..3, &world, |report| {
         assert!(report.origin_copies() <= 1.10 && report.end <= secs(21), "{report}");
     });
+}
+
+#[test]
+fn an_origin_that_serves_something_else() {
+    let world = world().devices(8).pieces(100).fault(ms(0), Fault::Origin(Health::Wrong));
+    let world =
+        world.device(0, |device| device.has_percent = 100).device(0, |device| device.link_mbit(200.0, 200.0));
+    each_seed("origin serves something else, one seed", 0..4, &world, |report| {
+        // Two wrong pieces are enough for each device; a few more were under way.
+        assert!(report.wasted() <= 7 * 5 * (1 << 20) && report.origin_copies() <= 0.35, "{report}");
+        assert!(report.devices.iter().all(|device| device.banned_by.is_empty()), "{report}");
+    });
+    let alone = peerage_sim::world().devices(1).pieces(100).time_limit(secs(60));
+    let alone = alone.fault(ms(0), Fault::Origin(Health::Wrong));
+    let told = alone.run(1).map_err(|violation| violation.to_string()).unwrap_err();
+    assert!(told.contains("does not come to an end"), "{told}");
 }
 
 #[test]

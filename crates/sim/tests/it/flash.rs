@@ -39,6 +39,12 @@ fn slow_origins() {
 }
 
 #[test]
+fn a_slow_origin_and_many_devices() {
+    let slow = world().devices(32).pieces(40).origin_mbit(10.0);
+    each_seed("flash 32, 10 Mbit/s", 0..3, &slow, holds_the_numbers);
+}
+
+#[test]
 fn a_slow_coordinator() {
     let slow = world().devices(8).pieces(200).announce_time(ms(100));
     each_seed("flash 8, announces take 100 ms", 0..3, &slow, holds_the_numbers);

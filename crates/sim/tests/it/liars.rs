@@ -2,7 +2,7 @@
 
 use peerage_sim::{Manner, Report, World, world};
 
-use crate::support::{each_seed, secs};
+use crate::support::{alone, each_seed, secs};
 
 const LIARS: usize = 2;
 const HONEST: usize = 8;
@@ -58,6 +58,18 @@ fn claims_on_a_small_content() {
     each_seed("3 honest, 1 claims all 3 pieces", 0..8, &world, |report| {
         assert!(report.end <= secs(12), "{report}");
     });
+}
+
+#[test]
+fn one_who_claims_and_never_delivers_costs_little_and_once() {
+    for pieces in [1, 3, 8, 20] {
+        let world = world().devices(2).pieces(pieces).liar(1, Manner::Hoards);
+        let plain = alone(peerage_sim::world().devices(1).pieces(pieces));
+        each_seed(&format!("1 honest, 1 claims all {pieces} pieces"), 0..20, &world, |report| {
+            let late = report.devices[0].took.map(|took| took.as_secs_f64() - plain);
+            assert!(late.is_some_and(|late| late <= 2.5), "{late:?} s later, {report}");
+        });
+    }
 }
 
 #[test]
