@@ -17,8 +17,26 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, clap::Args)]
 pub struct LabArgs {
     /// The file that every device downloads, or its http(s) URL
-    #[arg(value_name = "FILE|URL", value_parser = OsStringValueParser::new().try_map(Source::parse))]
-    pub source: Source,
+    #[arg(
+        value_name = "FILE|URL",
+        required_unless_present = "simulate",
+        value_parser = OsStringValueParser::new().try_map(Source::parse)
+    )]
+    pub source: Option<Source>,
+
+    /// Start nothing: run the scenario in FILE (TOML) in virtual time
+    ///
+    /// For what cannot be tried: thousands of devices, many sites with links of their own, late arrivals, faults. The
+    /// engine is the one that real devices run; links, origin and coordinator are models. The same file and seed give
+    /// the same result.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "source", "devices", "uplink", "stagger", "policy", "no_publish", "foreground", "dir", "keep", "timeout",
+        ]
+    )]
+    pub simulate: Option<PathBuf>,
 
     /// Number of devices
     #[arg(
@@ -172,7 +190,7 @@ mod tests {
     #[test]
     fn stagger_never_eats_the_file() {
         let args = parse(&["--stagger", "a.bin"]).unwrap();
-        assert_eq!((args.start(), args.source), (Start::FirstAlone, Source::File("a.bin".into())));
+        assert_eq!((args.start(), args.source), (Start::FirstAlone, Some(Source::File("a.bin".into()))));
         assert_eq!(
             parse(&["--stagger=1.5", "a"]).unwrap().start(),
             Start::Every(Duration::from_millis(1500))
@@ -184,9 +202,18 @@ mod tests {
     #[test]
     fn file_or_url() {
         let url = SourceUrl::parse("https://host.example/a.bin").unwrap();
-        assert_eq!(parse(&["https://host.example/a.bin"]).unwrap().source, Source::Url(url));
-        assert_eq!(parse(&["httpd.log"]).unwrap().source, Source::File("httpd.log".into()));
+        assert_eq!(parse(&["https://host.example/a.bin"]).unwrap().source, Some(Source::Url(url)));
+        assert_eq!(parse(&["httpd.log"]).unwrap().source, Some(Source::File("httpd.log".into())));
         assert!(parse(&["http://"]).is_err());
+    }
+
+    #[test]
+    fn a_simulation_starts_nothing() {
+        let args = parse(&["--simulate", "world.toml", "--json"]).unwrap();
+        assert!(args.simulate.is_some() && args.source.is_none() && args.json);
+        assert!(parse(&["--simulate", "world.toml", "a.bin"]).is_err());
+        assert!(parse(&["--simulate", "world.toml", "--devices", "4"]).is_err());
+        assert!(parse(&["--json"]).is_err());
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! → `downloads` (when who starts; what is seen meanwhile goes to `board`, and from there to `view`) → `truth` (every
 //! copy is hashed) → `report` → `table` or JSON.
 //!
+//! With `--simulate` nothing is started: the engine runs in virtual time (`simulate`).
+//!
 //! Nothing outlives a run: children die with the lab whatever ends it (`child`), and a directory that a killed lab left
 //! behind is removed by the next one (`scratch`).
 
@@ -27,6 +29,7 @@ mod report;
 mod run;
 mod scratch;
 mod signals;
+mod simulate;
 mod subject;
 mod table;
 mod truth;

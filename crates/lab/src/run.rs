@@ -20,6 +20,7 @@ use crate::policy::LabPolicy;
 use crate::report::{Measured, MeasuredDevice, Report};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
+use crate::simulate;
 use crate::subject::Subject;
 use crate::table::{Context, render};
 use crate::truth;
@@ -37,13 +38,17 @@ const PATIENCE_BEYOND: Duration = Duration::from_secs(15);
 /// # Errors
 /// The lab could not be run; [`ApiError`] with [`Code::BadRequest`] where the arguments are wrong.
 pub async fn run(args: LabArgs) -> Result<u8> {
+    if let Some(file) = &args.simulate {
+        return simulate::run(file, args.json).await;
+    }
+    let source = args.source.as_ref().context("nothing to download is given")?;
     let mut signals = Signals::new()?;
     let policy = LabPolicy::read(args.policy.as_deref())?;
-    check_source(&args.source)?;
+    check_source(source)?;
     let scratch = Scratch::new(args.dir.as_deref(), args.keep)?;
     let nursery = Nursery::new()?;
     let ended = tokio::select! {
-        ended = lab(&args, &policy, &scratch, &nursery) => ended,
+        ended = lab(&args, source, &policy, &scratch, &nursery) => ended,
         code = signals.next() => Ok(code),
     };
     tokio::select! {
@@ -68,9 +73,15 @@ fn check_source(source: &Source) -> Result<()> {
 }
 
 /// Everything between the first process and the printed result. May be dropped at any point.
-async fn lab(args: &LabArgs, policy: &LabPolicy, scratch: &Scratch, nursery: &Nursery) -> Result<u8> {
+async fn lab(
+    args: &LabArgs,
+    source: &Source,
+    policy: &LabPolicy,
+    scratch: &Scratch,
+    nursery: &Nursery,
+) -> Result<u8> {
     let mut view = View::new();
-    let (report, context) = nursery.guard(measure(args, policy, scratch, nursery, &mut view)).await?;
+    let (report, context) = nursery.guard(measure(args, source, policy, scratch, nursery, &mut view)).await?;
     drop(view);
     let text = if args.json {
         let mut text = serde_json::to_string(&report).context("could not write the result")?;
@@ -86,6 +97,7 @@ async fn lab(args: &LabArgs, policy: &LabPolicy, scratch: &Scratch, nursery: &Nu
 
 async fn measure(
     args: &LabArgs,
+    source: &Source,
     policy: &LabPolicy,
     scratch: &Scratch,
     nursery: &Nursery,
@@ -93,13 +105,13 @@ async fn measure(
 ) -> Result<(Report, Context)> {
     view.phase("starting the origin and the coordinator");
     let dir = scratch.path();
-    let mut origin = Origin::start(nursery, dir, &args.source, args.uplink).await?;
+    let mut origin = Origin::start(nursery, dir, source, args.uplink).await?;
     let coordinator = Coordinator::start(nursery, dir).await?;
-    let mut subject = Subject::new(&args.source, origin.url.clone()).await?;
+    let mut subject = Subject::new(source, origin.url.clone()).await?;
     scratch.check_space(args.devices, subject.size)?;
-    if matches!(args.source, Source::File(_)) {
+    if matches!(source, Source::File(_)) {
         view.phase("reading the file");
-        subject.hash(&args.source).await?;
+        subject.hash(source).await?;
     }
     if let Some(digest) = subject.digest.as_ref().filter(|_| !args.no_publish) {
         coordinator.publish(&subject, digest).await?;

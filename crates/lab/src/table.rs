@@ -26,10 +26,10 @@ pub(crate) struct Context {
 /// From this share of all processors on, it is no longer the links that a run measures.
 const BUSY: f64 = 0.8;
 
-/// A column: its head, whether it is aligned to the left, and a device's cell.
-type Column = (&'static str, bool, fn(&DeviceReport) -> String);
+/// A column: its head, whether it is aligned to the left, and a row's cell.
+pub(crate) type Column<T> = (&'static str, bool, fn(&T) -> String);
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column<DeviceReport>; 9] = [
     ("DEVICE", false, |device| device.device.to_string()),
     ("ADDRESS", true, |device| device.address.clone()),
     ("ORIGIN", false, |device| size(device.bytes_from_origin)),
@@ -50,10 +50,15 @@ pub(crate) fn render(report: &Report, context: &Context) -> String {
 
 fn devices(report: &Report) -> String {
     let caches = report.per_device.iter().any(|device| device.bytes_from_cache_server > 0);
-    let columns = COLUMNS.iter().filter(|(head, ..)| caches || *head != CACHE);
-    let mut lines = vec![String::new(); report.per_device.len() + 1];
+    let columns = COLUMNS.into_iter().filter(|(head, ..)| caches || *head != CACHE);
+    rows(&columns.collect::<Vec<_>>(), &report.per_device)
+}
+
+/// A head and a line for each of `all`.
+pub(crate) fn rows<T>(columns: &[Column<T>], all: &[T]) -> String {
+    let mut lines = vec![String::new(); all.len() + 1];
     for (head, left, cell) in columns {
-        let cells = || std::iter::once((*head).to_owned()).chain(report.per_device.iter().map(cell));
+        let cells = || std::iter::once((*head).to_owned()).chain(all.iter().map(cell));
         let width = cells().map(|cell| cell.len()).max().unwrap_or(0);
         for (line, cell) in lines.iter_mut().zip(cells()) {
             let gap = if line.is_empty() { "" } else { "  " };

@@ -1,6 +1,5 @@
 //! One connection: what either end was told and has asked, to hold the engine to it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use peerage_content::{BLOCK_SIZE, Bitmap, BlockSet, Layout, PieceIndex};
@@ -15,8 +14,10 @@ const MAX_CANCELLED: usize = 256;
 struct Asked {
     piece: PieceIndex,
     offset: u32,
-    len: u32,
-    left: BlockSet,
+    /// The next byte to arrive.
+    at: u32,
+    end: u32,
+    cancelled: bool,
 }
 
 /// What to do with bytes that arrive.
@@ -47,7 +48,6 @@ pub(crate) struct End {
     pub(crate) knows: Bitmap,
     choked: bool,
     asked: Vec<Asked>,
-    cancelled: VecDeque<Asked>,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,6 @@ impl End {
             knows,
             choked: true,
             asked: Vec::new(),
-            cancelled: VecDeque::new(),
         }
     }
 
@@ -114,22 +113,24 @@ impl End {
         layout: Layout,
         stored: BlockSet,
     ) -> Result<(), &'static str> {
-        let left = BlockSet::covered(offset, len, layout.piece_len(piece));
-        let overlaps = |asked: &Asked| asked.piece == piece && asked.left.minus(left) != asked.left;
+        let wanted = BlockSet::covered(offset, len, layout.piece_len(piece));
+        let mut outstanding = self.asked.iter().filter(|asked| !asked.cancelled);
         if self.choked {
             Err("of a peer that chokes it")
         } else if !layout.fits(piece, offset, len) || !offset.is_multiple_of(BLOCK_SIZE) {
             Err("which is not whole blocks of it")
         } else if !self.knows.contains(piece) {
             Err("of a peer that does not have it")
-        } else if left.minus(stored) != left {
+        } else if wanted.minus(stored) != wanted {
             Err("which it has in part")
-        } else if self.asked.iter().any(overlaps) {
-            Err("of a peer that it has asked for a part of that")
-        } else if self.asked.len() >= MAX_REQUESTS {
+        } else if outstanding.clone().count() >= MAX_REQUESTS {
             Err("with 64 requests outstanding")
+        } else if outstanding
+            .any(|asked| asked.piece == piece && asked.at < offset + len && offset < asked.end)
+        {
+            Err("of a peer that it has asked for a part of that")
         } else {
-            self.asked.push(Asked { piece, offset, len, left });
+            self.asked.push(Asked { piece, offset, at: offset, end: offset + len, cancelled: false });
             Ok(())
         }
     }
@@ -144,7 +145,6 @@ impl End {
                 // Bytes may not follow a `Choke` (wire §4): what they were asked with is forgotten.
                 self.choked = true;
                 self.asked.clear();
-                self.cancelled.clear();
             }
             Message::Unchoke => self.choked = false,
             Message::Reject { code, piece, offset, len } => {
@@ -158,29 +158,26 @@ impl End {
         }
     }
 
-    /// Bytes arrive at this end.
-    pub(crate) fn receives(&mut self, piece: PieceIndex, blocks: BlockSet) -> Verdict {
-        let covers = |asked: &Asked| asked.piece == piece && blocks.minus(asked.left).is_empty();
-        if let Some(at) = self.asked.iter().position(covers) {
-            self.asked[at].left = self.asked[at].left.minus(blocks);
-            if self.asked[at].left.is_empty() {
-                self.asked.remove(at);
-            }
-            Verdict::Take
-        } else if self.cancelled.iter().any(covers) {
-            Verdict::Skip
-        } else {
-            Verdict::Refuse
-        }
+    /// Bytes `[offset, offset + len)` of an answer that ends at `until` arrive at this end. Answers ascend within a request
+    /// (wire §4); of two requests that they fit, one of which was taken back, they answer the other.
+    pub(crate) fn receives(&mut self, piece: PieceIndex, offset: u32, len: u32, until: u32) -> Verdict {
+        let fits = |asked: &&mut Asked| asked.piece == piece && asked.at == offset && asked.end == until;
+        let Some(asked) = self.asked.iter_mut().filter(fits).min_by_key(|asked| asked.cancelled) else {
+            return Verdict::Refuse;
+        };
+        asked.at += len;
+        let cancelled = asked.cancelled;
+        self.asked.retain(|asked| asked.at < asked.end);
+        if cancelled { Verdict::Skip } else { Verdict::Take }
     }
 
     fn forget(&mut self, piece: PieceIndex, part: Option<(u32, u32)>) {
-        let gone = self.asked.extract_if(.., |asked| {
-            asked.piece == piece && part.is_none_or(|part| part == (asked.offset, asked.len))
-        });
-        self.cancelled.extend(gone);
-        while self.cancelled.len() > MAX_CANCELLED {
-            self.cancelled.pop_front();
+        for asked in self.asked.iter_mut().filter(|asked| asked.piece == piece) {
+            asked.cancelled |= part.is_none_or(|part| part == (asked.offset, asked.end - asked.offset));
+        }
+        while self.asked.iter().filter(|asked| asked.cancelled).count() > MAX_CANCELLED {
+            let oldest = self.asked.iter().position(|asked| asked.cancelled);
+            oldest.map(|at| self.asked.remove(at));
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Device {
     pub(crate) began: Option<Time>,
     pub(crate) took: Option<Time>,
     pub(crate) ordinal: Option<u32>,
+    /// Announces sent.
+    pub(crate) announces: u64,
     pub(crate) paused: bool,
     /// Bytes of pieces that this life's engine was told of.
     pub(crate) stored: u64,
@@ -54,11 +56,13 @@ pub(crate) struct Device {
     /// Bytes that a staller has sent.
     pub(crate) uploaded: u64,
     pub(crate) banned_by: BTreeSet<usize>,
+    /// It is among those that the run waits for.
+    pub(crate) counted: bool,
     past: Stats,
 }
 
 impl Device {
-    pub(crate) fn new(setup: DeviceSetup, layout: Layout, rng: &mut Rng) -> Self {
+    pub(crate) fn new(setup: DeviceSetup, layout: Layout, quantum: u64, rng: &mut Rng) -> Self {
         let mut have = Bitmap::for_layout(layout);
         for piece in layout.indexes() {
             if rng.below(100) < setup.has_percent {
@@ -70,7 +74,7 @@ impl Device {
             .for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_be_bytes()[..chunk.len()]));
         Self {
             id: PeerId::from_bytes(id),
-            up: Uplink::new(setup.up),
+            up: Uplink::new(setup.up, quantum),
             down: Link::new(setup.down),
             disk: Disk::new(layout, have),
             setup,
@@ -85,6 +89,7 @@ impl Device {
             began: None,
             took: None,
             ordinal: None,
+            announces: 0,
             paused: false,
             stored: 0,
             duplicate: 0,
@@ -93,6 +98,7 @@ impl Device {
             alarms: (Time::ZERO, 0),
             uploaded: 0,
             banned_by: BTreeSet::new(),
+            counted: false,
             past: Stats::default(),
         }
     }
@@ -117,7 +123,7 @@ impl Device {
     /// Switches it off; only what is stored survives.
     pub(crate) fn switch_off(&mut self, now: Time) {
         self.past = self.stats(now);
-        (self.engine, self.on, self.wake_at) = (None, false, None);
+        (self.engine, self.on, self.wake_at, self.paused) = (None, false, None, false);
         (self.stored, self.duplicate, self.corrupt) = (0, 0, 0);
         self.sources.clear();
         self.fetches.clear();

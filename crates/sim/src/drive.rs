@@ -7,7 +7,7 @@ use peerage_wire::Message;
 use crate::device::Fetch;
 use crate::run::{Run, What};
 use crate::uplink::{Job, window};
-use crate::{Manner, Violation};
+use crate::{Health, Manner, Violation};
 
 /// An engine that does more than this about one event goes round in circles.
 const MAX_ACTIONS: usize = 100_000;
@@ -56,8 +56,12 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::HttpCorrupt { .. } => {
-                Err(self.violation(at, "blames an HTTP source, none of which lies"))
+            Action::HttpCorrupt { source, .. } => {
+                let server = self.servers.get(source.0 as usize);
+                match server.is_some_and(|server| server.health == Health::Wrong) {
+                    true => Ok(()),
+                    false => Err(self.violation(at, "blames an HTTP source that does not lie")),
+                }
             }
             Action::NeedPeers => {
                 self.announce(at, life);
@@ -75,6 +79,10 @@ impl Run {
         }
         device.took.get_or_insert(now);
         self.begin_next(at);
+        let site = self.devices[at].setup.site;
+        if self.coordinator && self.devices[at].ordinal.is_some() {
+            self.registry.enter(at, site, true);
+        }
         if let Err(what) = self.devices[at].accounts(now) {
             return Err(self.violation(at, what));
         }
@@ -124,7 +132,7 @@ impl Run {
         let start = self.layout.offset(piece) + u64::from(offset);
         let job = Job { at: start, end: start + u64::from(len), wrong };
         let to = self.conns[conn].ends[1 - end].device;
-        let window = window(self.devices[to].down.rate, self.conns[conn].latency);
+        let window = window(self.way_rate(at, to), self.conns[conn].latency);
         self.devices[at].up.push((conn, end), job, window);
         self.send_on(at);
         Ok(())
@@ -158,7 +166,10 @@ impl Run {
             }
             from += u64::from(len);
         }
-        let twice = device.fetches.values().any(|other| other.at < end && start < other.end);
+        let twice = device
+            .fetches
+            .values()
+            .any(|other| other.server == server && other.at < end && start < other.end);
         if twice {
             return Err(self.violation(at, format!("fetches a part of [{start}, {end}) twice")));
         }
@@ -207,12 +218,13 @@ impl Run {
             _ => {}
         }
         let life = device.life;
+        self.recount(at);
         self.tell(at, life, Event::Stored { source, piece, offset, len, outcome })
     }
 
     /// What device `other` is as a source of device `at`.
     pub(crate) fn kind(&self, at: usize, other: usize) -> SourceKind {
         let same = self.devices[at].setup.site == self.devices[other].setup.site;
-        if same { SourceKind::Lan } else { SourceKind::Group }
+        if same { SourceKind::Lan } else { self.world.far_kind.unwrap_or(SourceKind::Group) }
     }
 }

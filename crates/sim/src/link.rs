@@ -1,5 +1,7 @@
 //! A link in one direction: bytes leave it one after the other at its rate.
 
+use std::time::Duration;
+
 use peerage_swarm::Time;
 
 /// Bytes a second of `mbit` Mbit/s.
@@ -19,6 +21,11 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) const fn new(rate: u64) -> Self {
         Self { rate, free_at: 0 }
+    }
+
+    /// How long bytes that come at `at` wait.
+    pub(crate) fn queue(&self, at: Time) -> Duration {
+        Duration::from_nanos(self.free_at.saturating_sub(at.micros() * 1000))
     }
 
     /// Puts `bytes` on the link, not before `from`; returns when the first and when the last of them leave.

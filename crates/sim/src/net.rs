@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use peerage_content::{Bitmap, BlockSet, PeerId};
-use peerage_swarm::{Event, FetchError, Time};
+use peerage_content::{Bitmap, PeerId};
+use peerage_swarm::{Event, FetchError, SourceKind, Time};
 use peerage_wire::{IDLE_TIMEOUT, Message};
 
 use crate::conn::{Conn, End, Verdict};
 use crate::run::{Run, What};
 use crate::server::Key;
-use crate::uplink::{Job, window};
+use crate::uplink::{Bytes, Job, window};
+use crate::way::Load;
 use crate::{Health, Violation};
 
 /// TCP, TLS 1.3 and both hellos, in one-way latencies.
@@ -111,10 +112,13 @@ impl Run {
 
     /// Sends a message from `end`.
     pub(crate) fn send(&mut self, conn: usize, end: usize, message: Message) {
-        let now = self.now();
-        let earliest = now + self.conns[conn].latency;
-        let arrival = self.conns[conn].arrival(1 - end, earliest);
-        self.queue.push(arrival, What::Message(conn, 1 - end, message));
+        self.send_load(conn, end, Load::Message(conn, 1 - end, Box::new(message)));
+    }
+
+    fn send_load(&mut self, conn: usize, end: usize, load: Load) {
+        let [own, to] = [end, 1 - end].map(|end| self.conns[conn].ends[end].device);
+        let (now, from, latency) = (self.now(), self.devices[own].setup.site, self.conns[conn].latency);
+        self.depart(load, Some(from), to, (now, now), latency);
     }
 
     /// Puts the next bytes on the uplink of device `at`, if it is free and bytes wait.
@@ -126,14 +130,29 @@ impl Run {
         let (conn, end) = quantum.flow;
         let (latency, ends) = (self.conns[conn].latency, &self.conns[conn].ends);
         let (life, source, to) = (ends[end].life, ends[end].source, ends[1 - end].device);
-        // The receiver's downlink takes the bytes in while they leave here.
-        let (_, down) = self.devices[to].down.take(u64::from(quantum.len), first + latency);
-        let (at_byte, len, wrong) = (quantum.at, quantum.len, quantum.wrong);
-        self.left += u64::from(len);
-        let arrival = self.conns[conn].arrival(1 - end, down.max(last + latency));
-        self.queue.push(arrival, What::Data { conn, to: 1 - end, at: at_byte, len, wrong });
+        self.left += u64::from(quantum.bytes.len);
+        let from = Some(self.devices[at].setup.site);
+        let load = Load::Data(conn, 1 - end, quantum.bytes);
+        let congested = self.depart(load, from, to, (first, last), latency);
+        self.devices[at].up.went((conn, end), congested);
         if let Some(len) = quantum.ends {
             self.queue.push(last, What::Tell(at, life, Event::Sent { source, len }));
+        }
+    }
+
+    /// The narrowest rate on the way into device `to` from outside its site …
+    fn way_rate_in(&self, to: usize) -> u64 {
+        let device = &self.devices[to];
+        device.down.rate.min(self.wans[device.setup.site].down.rate)
+    }
+
+    /// … and on the way behind the uplink of device `at`.
+    pub(crate) fn way_rate(&self, at: usize, to: usize) -> u64 {
+        let (from, site) = (self.devices[at].setup.site, self.devices[to].setup.site);
+        if from == site {
+            self.devices[to].down.rate
+        } else {
+            self.way_rate_in(to).min(self.wans[from].up.rate)
         }
     }
 
@@ -153,7 +172,7 @@ impl Run {
         cut
     }
 
-    pub(crate) fn message(&mut self, conn: usize, to: usize, message: Message) -> Result<(), Violation> {
+    pub(crate) fn message(&mut self, conn: usize, to: usize, message: Box<Message>) -> Result<(), Violation> {
         if self.hold(conn, || What::Message(conn, to, message.clone())) || !self.arrives(conn, to) {
             return Ok(());
         }
@@ -161,20 +180,14 @@ impl Run {
         end.hears(&message);
         let (at, life, source) = (end.device, end.life, end.source);
         self.lie_heard(conn, to, &message);
-        self.tell(at, life, Event::Message { source, message })
+        self.tell(at, life, Event::Message { source, message: *message })
     }
 
-    pub(crate) fn data(
-        &mut self,
-        conn: usize,
-        to: usize,
-        at: u64,
-        len: u32,
-        wrong: bool,
-    ) -> Result<(), Violation> {
-        if self.hold(conn, || What::Data { conn, to, at, len, wrong }) {
+    pub(crate) fn data(&mut self, conn: usize, to: usize, bytes: Bytes) -> Result<(), Violation> {
+        if self.hold(conn, || What::Data(conn, to, bytes)) {
             return Ok(());
         }
+        let Bytes { at, len, until, wrong } = bytes;
         self.landed += u64::from(len);
         let from = self.conns[conn].ends[1 - to].device;
         self.devices[from].up.landed((conn, 1 - to), len);
@@ -183,13 +196,12 @@ impl Run {
             return Ok(());
         }
         let (piece, offset) = self.place(at);
-        let blocks = BlockSet::covered(offset, len, self.layout.piece_len(piece));
         let end = &mut self.conns[conn].ends[to];
         let (device, source) = (end.device, end.source);
         if !self.devices[device].setup.manner.runs_engine() {
             return Ok(());
         }
-        match end.receives(piece, blocks) {
+        match end.receives(piece, offset, len, offset + (until - at) as u32) {
             Verdict::Take => self.store(device, source, piece, offset, len, wrong),
             Verdict::Skip => {
                 self.devices[device].skipped += u64::from(len);
@@ -205,9 +217,7 @@ impl Run {
     pub(crate) fn hang_up(&mut self, conn: usize, end: usize) {
         let now = self.now();
         self.queue.push(now, What::Left(conn, end));
-        let earliest = now + self.conns[conn].latency;
-        let arrival = self.conns[conn].arrival(1 - end, earliest);
-        self.queue.push(arrival, What::Left(conn, 1 - end));
+        self.send_load(conn, end, Load::Left(conn, 1 - end));
     }
 
     /// The device at `end` learns nothing more from the other, and notices that in the end.
@@ -233,10 +243,11 @@ impl Run {
     // === HTTP sources ===
 
     pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
+        let wrong = self.servers[server].health == Health::Wrong;
         let error = match self.servers[server].health {
-            Health::Fine | Health::Silent => {
-                let window = window(self.devices[key.device].down.rate, self.servers[server].latency);
-                self.servers[server].uplink.push(key, Job { at: start, end, wrong: false }, window);
+            Health::Fine | Health::Silent | Health::Wrong => {
+                let window = window(self.way_rate_in(key.device), self.servers[server].latency);
+                self.servers[server].uplink.push(key, Job { at: start, end, wrong }, window);
                 self.serve(server);
                 return;
             }
@@ -253,13 +264,18 @@ impl Run {
         let latency = self.servers[server].latency;
         let (first, last) = quantum.leaves;
         self.queue.push(last, What::Served(server));
-        let (key, at, len) = (quantum.flow, quantum.at, quantum.len);
-        let (_, down) = self.devices[key.device].down.take(u64::from(len), first + latency);
-        self.left += u64::from(len);
-        self.queue.push(down.max(last + latency), What::Bytes { server, key, at, len });
+        let (key, bytes) = (quantum.flow, quantum.bytes);
+        self.left += u64::from(bytes.len);
+        // A cache stands in the site, wherever that is.
+        let near = self.servers[server].kind == SourceKind::CacheServer;
+        let from = near.then(|| self.devices[key.device].setup.site);
+        let load = Load::Http(server, key, bytes);
+        let congested = self.depart(load, from, key.device, (first, last), latency);
+        self.servers[server].uplink.went(key, congested);
     }
 
-    pub(crate) fn bytes(&mut self, server: usize, key: Key, at: u64, len: u32) -> Result<(), Violation> {
+    pub(crate) fn bytes(&mut self, server: usize, key: Key, bytes: Bytes) -> Result<(), Violation> {
+        let Bytes { at, len, wrong, .. } = bytes;
         self.landed += u64::from(len);
         self.servers[server].uplink.landed(key, len);
         self.serve(server);
@@ -273,7 +289,7 @@ impl Run {
             device.fetches.remove(&key.fetch);
         }
         let (piece, offset) = self.place(at);
-        self.store(key.device, source, piece, offset, len, false)?;
+        self.store(key.device, source, piece, offset, len, wrong)?;
         if done {
             self.tell(key.device, key.life, Event::FetchDone { fetch: key.fetch })?;
         }

@@ -9,8 +9,6 @@ use crate::run::{Run, What};
 use crate::world::Begin;
 use crate::{Fault, Health, Violation};
 
-/// Peers in one answer.
-const MAX_CANDIDATES: usize = 50;
 /// Time between two announces.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// … when the last was not answered.
@@ -25,6 +23,7 @@ impl Run {
             return Ok(());
         }
         self.devices[at].switch_on(layout, seed, now);
+        self.recount(at);
         let life = self.devices[at].life;
         self.announce(at, life);
         if self.devices[at].engine.is_none() {
@@ -55,6 +54,8 @@ impl Run {
             self.servers[gone.server].uplink.close(What::key(at, life, fetch));
         }
         self.devices[at].switch_off(now);
+        self.registry.leave(at);
+        self.recount(at);
     }
 
     /// Whoever waits for a device to be complete begins now.
@@ -72,6 +73,8 @@ impl Run {
         if self.devices[at].life != life || !self.devices[at].on {
             return;
         }
+        // Whatever was planned, the next one follows from this.
+        self.devices[at].announces += 1;
         let way = self.world.announce_time.as_micros() as u32 / 2;
         let jitter = Duration::from_micros(u64::from(self.rng.below(way / 4 + 1)));
         self.queue.push(self.after(self.world.announce_time / 2 + jitter), What::Announce(at, life));
@@ -82,32 +85,23 @@ impl Run {
             return Ok(());
         }
         if !self.coordinator {
-            self.queue.push(self.after(ANNOUNCE_RETRY), What::AnnounceAgain(at, life));
+            self.queue.push(self.after(ANNOUNCE_RETRY), What::AnnounceAgain(at, self.devices[at].announces));
             return Ok(());
         }
-        self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, life));
+        self.queue.push(self.after(ANNOUNCE_EVERY), What::AnnounceAgain(at, self.devices[at].announces));
         if self.devices[at].ordinal.is_none() {
-            self.devices[at].ordinal = Some(self.ordinals);
-            self.ordinals += 1;
+            let circle = if self.world.far_kind.is_some() { 0 } else { self.devices[at].setup.site };
+            self.devices[at].ordinal = Some(self.ordinals[circle]);
+            self.ordinals[circle] += 1;
         }
-        let mut others: Vec<usize> = (0..self.devices.len())
-            .filter(|other| *other != at && self.devices[*other].on && self.devices[*other].ordinal.is_some())
-            .collect();
-        let is_seed = |run: &Self, other: usize| {
-            let device = &run.devices[other];
-            device.disk.have().is_full() || device.setup.manner.claims_all()
-        };
-        let downloaders = others.iter().filter(|other| !is_seed(self, **other)).count() as u32;
-        // Everyone in the site first, in an order of this device's own.
-        for last in (1..others.len()).rev() {
-            others.swap(last, self.rng.below(last as u32 + 1) as usize);
-        }
-        others.sort_by_key(|other| self.kind(at, *other));
-        others.truncate(MAX_CANDIDATES);
-        let candidates = others.into_iter().map(|other| Candidate {
-            peer: self.devices[other].id,
-            kind: self.kind(at, other),
-            seed: is_seed(self, other),
+        let (device, spread) = (&self.devices[at], self.rng.next_u64());
+        let seed = device.disk.have().is_full() || device.setup.manner.claims_all();
+        self.registry.enter(at, device.setup.site, seed);
+        let downloaders = self.registry.downloaders(at);
+        let told = self.registry.answer(at, |other| self.devices[other].id, spread);
+        let candidates = told.into_iter().map(|(other, seed)| {
+            let (peer, kind) = (self.devices[other].id, self.kind(at, other));
+            Candidate { peer, kind, seed }
         });
         let candidates = candidates.collect();
         let event = Event::Discovered { candidates, ordinal: self.devices[at].ordinal, downloaders };
@@ -136,6 +130,7 @@ impl Run {
             }
             Fault::Coordinator(up) => self.coordinator = up,
             Fault::Partition(at) => {
+                self.heal();
                 self.partition = Some(at);
                 for conn in 0..self.conns.len() {
                     let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
@@ -144,15 +139,11 @@ impl Run {
                     }
                 }
             }
-            Fault::Heal => {
-                self.partition = None;
-                let now = self.now();
-                std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
-            }
+            Fault::Heal => self.heal(),
             Fault::Pause(at, paused) => {
-                self.devices[at].paused = paused;
+                // Whoever is off when it is told to pause comes back without a pause.
+                self.devices[at].paused = paused && self.devices[at].on;
                 let life = self.devices[at].life;
-                // The engine answers to a pause by taking everything back, so it may not ask from here on.
                 return self.tell(at, life, Event::Pause(paused));
             }
             Fault::Limits(at, limits) => {
@@ -163,6 +154,7 @@ impl Run {
             Fault::Damage(at, piece) => {
                 let (piece, life) = (PieceIndex(piece), self.devices[at].life);
                 if self.devices[at].disk.lose(piece) {
+                    self.recount(at);
                     return self.tell(at, life, Event::Lost { piece });
                 }
             }
@@ -170,12 +162,19 @@ impl Run {
         Ok(())
     }
 
+    /// What waited for the way to be free arrives.
+    fn heal(&mut self) {
+        self.partition = None;
+        let now = self.now();
+        std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
+    }
+
     fn server_health(&mut self, kind: peerage_swarm::SourceKind, health: Health) {
         let Some(server) = self.servers.iter().position(|server| server.kind == kind) else { return };
         self.servers[server].health = health;
         self.servers[server].uplink.stopped = health == Health::Silent;
         let (span, error) = match health {
-            Health::Fine => return self.serve(server),
+            Health::Fine | Health::Wrong => return self.serve(server),
             Health::Busy(wish) => (Duration::ZERO, FetchError::Retry(wish)),
             Health::Gone => (Duration::ZERO, FetchError::Unusable),
             Health::Silent => (HTTP_TIMEOUT, FetchError::Retry(None)),

@@ -9,6 +9,8 @@ use peerage_swarm::ByKind;
 pub struct DeviceReport {
     /// Whether it played by the rules.
     pub honest: bool,
+    /// Its site.
+    pub site: usize,
     /// When it appeared.
     pub began: Duration,
     /// How long after that it was complete.
@@ -23,8 +25,17 @@ pub struct DeviceReport {
     pub banned_by: Vec<usize>,
 }
 
+/// What crossed the link of one site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SiteReport {
+    /// Bytes that came in: from the origin and from other sites.
+    pub received: u64,
+    /// Bytes that went to other sites.
+    pub sent: u64,
+}
+
 /// Figures of a run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// Seed of the run.
     pub seed: u64,
@@ -36,6 +47,8 @@ pub struct Report {
     pub cache_bytes: u64,
     /// The devices.
     pub devices: Vec<DeviceReport>,
+    /// The sites.
+    pub sites: Vec<SiteReport>,
     /// When the last honest device was complete.
     pub end: Duration,
     /// No transfer of this content to all devices can be faster (Kumar and Ross, 2006): the largest of F/us, F/d and
@@ -51,6 +64,12 @@ impl Report {
     /// Bytes that left the origin, as a multiple of the content.
     pub fn origin_copies(&self) -> f64 {
         self.origin_bytes as f64 / self.size as f64
+    }
+
+    /// Bytes that crossed from one site to another, between peers, as a multiple of the content.
+    pub fn far_copies(&self) -> f64 {
+        let far = self.devices.iter().map(|device| device.received.group + device.received.internet);
+        far.sum::<u64>() as f64 / self.size as f64
     }
 
     /// The time of the last device as a multiple of [`Self::bound`].
@@ -77,5 +96,22 @@ impl Report {
             .filter_map(|device| device.took)
             .max()
             .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Report {
+    /// The figures in a line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "seed {}: origin copies {:.3}, last device {:.2} s = {:.3} x bound, slowest {:.2} s, wasted {:.2} MiB, {} events",
+            self.seed,
+            self.origin_copies(),
+            self.end.as_secs_f64(),
+            self.over_bound(),
+            self.slowest().as_secs_f64(),
+            self.wasted() as f64 / f64::from(1 << 20),
+            self.events,
+        )
     }
 }

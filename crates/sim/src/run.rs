@@ -10,16 +10,20 @@ use peerage_wire::Message;
 use crate::conn::Conn;
 use crate::device::Device;
 use crate::queue::Queue;
+use crate::registry::Registry;
 use crate::server::{Key, Server};
+use crate::uplink::Bytes;
+use crate::wan::Wan;
+use crate::way::Leg;
 use crate::world::{Begin, World};
-use crate::{DeviceReport, Report, Violation};
+use crate::{DeviceReport, Report, SiteReport, Violation};
 
 /// A run that needs more events than this goes round in circles.
-const MAX_EVENTS: u64 = 100_000_000;
+const MAX_EVENTS: u64 = 20_000_000_000;
 /// Alarms of one device at one moment.
 const MAX_ALARMS: u32 = 100;
 /// Lines of the diary that a report or a violation shows.
-const DIARY: usize = 1_000_000;
+const DIARY: usize = 100_000;
 const DIARY_SHOWN: usize = 80;
 /// Time after the last completion in which nothing may go wrong either.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -35,14 +39,16 @@ pub(crate) enum What {
     Tell(usize, u32, Event),
     /// An announce reaches the coordinator.
     Announce(usize, u32),
-    /// It is time for the next announce.
-    AnnounceAgain(usize, u32),
+    /// It is time for the announce after the one of this number.
+    AnnounceAgain(usize, u64),
     /// A dial comes to its end.
     Dialled(usize),
+    /// A load comes to the next link on its way.
+    Way(Leg),
     /// A message arrives at an end of a connection.
-    Message(usize, usize, Message),
-    /// Bytes do; wrong ones if so marked.
-    Data { conn: usize, to: usize, at: u64, len: u32, wrong: bool },
+    Message(usize, usize, Box<Message>),
+    /// Bytes do.
+    Data(usize, usize, Bytes),
     /// A device's uplink is free again.
     Free(usize),
     /// An end of a connection learns that it has ended.
@@ -54,7 +60,7 @@ pub(crate) enum What {
     /// An HTTP source's uplink is free again.
     Served(usize),
     /// Bytes from an HTTP source arrive.
-    Bytes { server: usize, key: Key, at: u64, len: u32 },
+    Bytes(usize, Key, Bytes),
     /// A range has failed.
     Failed(Key, FetchError),
     /// A liar's time-out.
@@ -75,8 +81,14 @@ pub(crate) struct Run {
     pub(crate) conns: Vec<Conn>,
     /// The origin first, then the cache.
     pub(crate) servers: Vec<Server>,
+    /// Links of the sites.
+    pub(crate) wans: Vec<Wan>,
+    pub(crate) registry: Registry,
     pub(crate) coordinator: bool,
-    pub(crate) ordinals: u32,
+    /// Devices that have announced, by site; all in the first where sites share.
+    pub(crate) ordinals: Vec<u32>,
+    /// Devices whose downloads are still to come to an end.
+    busy: usize,
     pub(crate) partition: Option<usize>,
     /// What waits for the partition to end: TCP sends it again until it gets through.
     pub(crate) held: Vec<What>,
@@ -100,12 +112,16 @@ impl Run {
             what: error.to_string(),
             diary: Vec::new(),
         })?;
-        let devices: Vec<_> =
-            world.devices.iter().map(|setup| Device::new(setup.clone(), layout, &mut rng)).collect();
+        let devices: Vec<_> = world
+            .devices
+            .iter()
+            .map(|setup| Device::new(setup.clone(), layout, world.quantum, &mut rng))
+            .collect();
+        let sites = devices.iter().map(|device| device.setup.site + 1).max().unwrap_or_default();
         let sources = [(world.origin, SourceKind::Cdn), (world.cache, SourceKind::CacheServer)];
-        let servers = sources
-            .into_iter()
-            .filter_map(|(setup, kind)| setup.map(|setup| Server::new(kind, setup.rate, setup.latency)));
+        let servers = sources.into_iter().filter_map(|(setup, kind)| {
+            setup.map(|setup| Server::new(kind, setup.rate, world.quantum, setup.latency))
+        });
         let mut run = Self {
             seed,
             layout,
@@ -115,8 +131,14 @@ impl Run {
             devices,
             conns: Vec::new(),
             servers: servers.collect(),
+            wans: (0..sites)
+                .map(|site| world.wan(site).unwrap_or((u64::MAX, u64::MAX)))
+                .map(|(down, up)| Wan::new(down, up))
+                .collect(),
+            registry: Registry::new(world.devices.len(), sites, world.far_kind),
             coordinator: true,
-            ordinals: 0,
+            ordinals: vec![0; sites],
+            busy: 0,
             partition: None,
             held: Vec::new(),
             to_come: 0,
@@ -154,7 +176,7 @@ impl Run {
                 return Err(self.unfinished("does not come to an end"));
             }
             self.happen(what)?;
-            if self.ended.is_none() && self.to_come == 0 && !self.devices.iter().any(Device::is_busy) {
+            if self.ended.is_none() && self.to_come == 0 && self.busy == 0 {
                 self.ended = Some(self.now());
             }
         }
@@ -174,13 +196,19 @@ impl Run {
             What::Wake(at) => self.wake(at),
             What::Tell(at, life, event) => self.tell(at, life, event),
             What::Announce(at, life) => self.announced(at, life),
-            What::AnnounceAgain(at, life) => {
-                self.announce(at, life);
+            What::AnnounceAgain(at, number) => {
+                if self.devices[at].announces == number {
+                    self.announce(at, self.devices[at].life);
+                }
                 Ok(())
             }
             What::Dialled(conn) => self.dialled(conn),
+            What::Way(leg) => {
+                self.way(leg);
+                Ok(())
+            }
             What::Message(conn, to, message) => self.message(conn, to, message),
-            What::Data { conn, to, at, len, wrong } => self.data(conn, to, at, len, wrong),
+            What::Data(conn, to, bytes) => self.data(conn, to, bytes),
             What::Free(at) => {
                 self.devices[at].up.free();
                 self.send_on(at);
@@ -200,7 +228,7 @@ impl Run {
                 self.serve(server);
                 Ok(())
             }
-            What::Bytes { server, key, at, len } => self.bytes(server, key, at, len),
+            What::Bytes(server, key, bytes) => self.bytes(server, key, bytes),
             What::Failed(key, error) => self.failed(key, error),
             What::Lie(at, life) => {
                 self.lie(at, life);
@@ -242,6 +270,17 @@ impl Run {
             engine.handle_timeout(now);
         }
         self.settle(at)
+    }
+
+    /// Device `at` may have begun, ended or gone: counts it, or no longer.
+    pub(crate) fn recount(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let busy = device.is_busy();
+        match (std::mem::replace(&mut device.counted, busy), busy) {
+            (false, true) => self.busy += 1,
+            (true, false) => self.busy -= 1,
+            _ => {}
+        }
     }
 
     /// A device's name for a source, made for a new connection.
@@ -311,6 +350,7 @@ impl Run {
             let stats = device.stats(now);
             DeviceReport {
                 honest: device.setup.manner.is_honest(),
+                site: device.setup.site,
                 began: device.began.map_or(Duration::ZERO, |began| began.since(Time::ZERO)),
                 took: device.took.map(|took| took.since(device.began.unwrap_or(Time::ZERO))),
                 received: stats.received,
@@ -319,6 +359,8 @@ impl Run {
                 banned_by: device.banned_by.iter().copied().collect(),
             }
         });
+        let sites: Vec<SiteReport> =
+            self.wans.iter().map(|wan| SiteReport { received: wan.received, sent: wan.sent }).collect();
         let bytes = |kind| {
             self.servers.iter().filter(|server| server.kind == kind).map(|server| server.uplink.sent).sum()
         };
@@ -330,6 +372,7 @@ impl Run {
             origin_bytes: bytes(SourceKind::Cdn),
             cache_bytes: bytes(SourceKind::CacheServer),
             devices: devices.collect(),
+            sites,
             end: ended.since(Time::ZERO),
             bound: self.world.bound(),
             events: self.events,

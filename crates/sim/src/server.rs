@@ -17,6 +17,8 @@ pub enum Health {
     Gone,
     /// It takes requests and sends nothing.
     Silent,
+    /// It serves something else than the content.
+    Wrong,
 }
 
 /// Who asked: a device in one of its lives, and its name for the range.
@@ -37,7 +39,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) const fn new(kind: SourceKind, rate: u64, latency: Duration) -> Self {
-        Self { kind, uplink: Uplink::new(rate), latency, health: Health::Fine }
+    pub(crate) const fn new(kind: SourceKind, rate: u64, quantum: u64, latency: Duration) -> Self {
+        Self { kind, uplink: Uplink::new(rate, quantum), latency, health: Health::Fine }
     }
 }

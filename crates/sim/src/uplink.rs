@@ -11,7 +11,7 @@ use peerage_swarm::Time;
 use crate::link::{Link, mbit};
 
 /// A flow fills the way to its receiver and this much of the queue before the receiver's downlink.
-const QUEUE: Duration = Duration::from_millis(50);
+pub(crate) const QUEUE: Duration = Duration::from_millis(50);
 const MIN_WINDOW: u64 = 128 << 10;
 
 /// Bytes of one flow on their way at most, over a one-way `latency` to a receiver that takes in `rate` bytes a second.
@@ -28,13 +28,22 @@ pub(crate) struct Job {
     pub(crate) wrong: bool,
 }
 
+/// A few bytes of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes {
+    /// Offset in the content.
+    pub(crate) at: u64,
+    pub(crate) len: u32,
+    /// Where the job ends that they are part of.
+    pub(crate) until: u64,
+    pub(crate) wrong: bool,
+}
+
 /// A few bytes that leave.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quantum<F> {
     pub(crate) flow: F,
-    pub(crate) at: u64,
-    pub(crate) len: u32,
-    pub(crate) wrong: bool,
+    pub(crate) bytes: Bytes,
     /// Bytes of the job that ends with it.
     pub(crate) ends: Option<u32>,
     /// When its first and its last byte leave.
@@ -46,6 +55,9 @@ struct Flow {
     jobs: VecDeque<(Job, u32)>,
     on_the_way: u64,
     window: u64,
+    /// Its bytes found a queue on their way: it sends the next when they have arrived, as TCP does that gets no more
+    /// acknowledgements than the narrow link lets through.
+    congested: bool,
     /// It is among those that take turns.
     queued: bool,
 }
@@ -60,10 +72,12 @@ pub(crate) struct Uplink<F> {
     flows: BTreeMap<F, Flow>,
     turns: VecDeque<F>,
     sending: bool,
+    /// Bytes that leave at once, if the link is fast.
+    quantum: u64,
 }
 
 impl<F: Ord + Copy> Uplink<F> {
-    pub(crate) const fn new(rate: u64) -> Self {
+    pub(crate) const fn new(rate: u64, quantum: u64) -> Self {
         Self {
             link: Link::new(rate),
             sent: 0,
@@ -71,6 +85,7 @@ impl<F: Ord + Copy> Uplink<F> {
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
             sending: false,
+            quantum,
         }
     }
 
@@ -96,7 +111,8 @@ impl<F: Ord + Copy> Uplink<F> {
 
     fn queue(&mut self, flow: F) {
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        if !state.queued && !state.jobs.is_empty() && state.on_the_way < state.window {
+        let most = if state.congested { 1 } else { state.window };
+        if !state.queued && !state.jobs.is_empty() && state.on_the_way < most {
             state.queued = true;
             self.turns.push_back(flow);
         }
@@ -112,20 +128,28 @@ impl<F: Ord + Copy> Uplink<F> {
         state.queued = false;
         let (job, size) = state.jobs.front_mut()?;
         // On a slow link, progress must be seen block by block, as the real store reports it.
-        let most = u64::from(BLOCK_SIZE) * if self.link.rate >= mbit(100.0) { 4 } else { 1 };
+        let most = if self.link.rate >= mbit(100.0) { self.quantum } else { u64::from(BLOCK_SIZE) };
         let (at, end) = (job.at, job.end.min((job.at / most + 1) * most));
-        let (len, wrong, size) = (end - at, job.wrong, *size);
+        let (len, size) = (end - at, *size);
+        let bytes = Bytes { at, len: len as u32, until: job.end, wrong: job.wrong };
         job.at = end;
         let done = job.at == job.end;
         if done {
             state.jobs.pop_front();
         }
         state.on_the_way += len;
-        self.queue(flow);
         self.sent += len;
         self.sending = true;
         let ends = done.then_some(size);
-        Some(Quantum { flow, at, len: len as u32, wrong, ends, leaves: self.link.take(len, now) })
+        Some(Quantum { flow, bytes, ends, leaves: self.link.take(len, now) })
+    }
+
+    /// What `flow` has just sent found a queue on its way, or none.
+    pub(crate) fn went(&mut self, flow: F, congested: bool) {
+        if let Some(state) = self.flows.get_mut(&flow) {
+            state.congested = congested;
+            self.queue(flow);
+        }
     }
 
     /// The last bytes have left.
@@ -153,13 +177,14 @@ mod tests {
 
     #[test]
     fn flows_take_turns() {
-        let mut uplink = Uplink::new(1 << 20);
+        let mut uplink = Uplink::new(1 << 20, 4 * BLOCK);
         uplink.push(0, Job { at: 0, end: 3 * BLOCK, wrong: false }, 8 * BLOCK);
         uplink.push(1, Job { at: 5, end: 100, wrong: true }, 8 * BLOCK);
         let mut order = Vec::new();
         while let Some(quantum) = uplink.send_next(Time::ZERO) {
             order.push((quantum.flow, quantum.ends));
             assert!(uplink.send_next(Time::ZERO).is_none());
+            uplink.went(quantum.flow, false);
             uplink.free();
         }
         assert_eq!(order, [(0, None), (1, Some(95)), (0, None), (0, Some(3 * BLOCK_SIZE))]);
@@ -169,11 +194,12 @@ mod tests {
     #[test]
     fn a_slow_receiver_holds_its_own_flow_back() {
         assert_eq!((window(1, Duration::ZERO), window(1 << 30, QUEUE)), (MIN_WINDOW, (1 << 30) * 3 / 20));
-        let mut uplink = Uplink::new(1 << 30);
+        let mut uplink = Uplink::new(1 << 30, 4 * BLOCK);
         uplink.push(7, Job { at: 0, end: 16 * BLOCK, wrong: false }, 8 * BLOCK);
         let mut on_the_way = 0;
         while let Some(quantum) = uplink.send_next(Time::ZERO) {
-            on_the_way += u64::from(quantum.len);
+            on_the_way += u64::from(quantum.bytes.len);
+            uplink.went(quantum.flow, false);
             uplink.free();
         }
         assert_eq!(on_the_way, 8 * BLOCK);
@@ -182,5 +208,11 @@ mod tests {
         uplink.free();
         uplink.landed(7, BLOCK_SIZE);
         assert_eq!(uplink.send_next(Time::ZERO).map(|quantum| quantum.flow), Some(7));
+        uplink.free();
+        uplink.went(7, true);
+        uplink.landed(7, 6 * BLOCK_SIZE);
+        assert!(uplink.send_next(Time::ZERO).is_none());
+        uplink.landed(7, 5 * BLOCK_SIZE);
+        assert!(uplink.send_next(Time::ZERO).is_some());
     }
 }

@@ -1,13 +1,17 @@
 //! A world in a line: how many devices, on which links, what befalls them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerage_content::PIECE_SIZE;
-use peerage_swarm::Limits;
+use peerage_content::{BLOCK_SIZE, PIECE_SIZE};
+use peerage_swarm::{Limits, SourceKind};
 
 use crate::link::mbit;
 use crate::run::Run;
 use crate::{Fault, Manner, Report, Violation};
+
+/// Bytes that leave a fast link at once: four blocks.
+const QUANTUM: u64 = 4 * BLOCK_SIZE as u64;
 
 /// When a device appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub struct DeviceSetup {
     pub up: u64,
     /// Downlink in bytes a second.
     pub down: u64,
-    /// Devices of one site are LAN peers, others group peers.
+    /// Devices of one site are LAN peers, others group peers, or strangers on the Internet.
     pub site: usize,
     /// When it appears.
     pub begin: Begin,
@@ -64,6 +68,13 @@ pub struct World {
     pub(crate) latency: Duration,
     /// One way, between two devices of different sites.
     pub(crate) far_latency: Duration,
+    /// What devices of other sites are; `None`: nobody hears of them.
+    pub(crate) far_kind: Option<SourceKind>,
+    /// Links of the sites to the rest of the world, down and up, in bytes a second; the last is that of all further sites.
+    /// None: nothing but the devices' own links limits them.
+    pub(crate) wans: Vec<(u64, u64)>,
+    /// Bytes that leave a fast link at once.
+    pub(crate) quantum: u64,
     /// From an announce to its answer.
     pub(crate) announce_time: Duration,
     pub(crate) devices: Vec<DeviceSetup>,
@@ -80,6 +91,9 @@ pub fn world() -> World {
         cache: None,
         latency: Duration::from_micros(200),
         far_latency: Duration::from_millis(20),
+        far_kind: Some(SourceKind::Group),
+        wans: Vec::new(),
+        quantum: QUANTUM,
         announce_time: Duration::from_millis(2),
         devices: Vec::new(),
         faults: Vec::new(),
@@ -154,6 +168,41 @@ impl World {
     /// Time on the way between two devices of different sites.
     pub const fn far_latency(mut self, one_way: Duration) -> Self {
         self.far_latency = one_way;
+        self
+    }
+
+    /// Devices of other sites belong to no common group.
+    pub const fn strangers(mut self) -> Self {
+        self.far_kind = Some(SourceKind::Internet);
+        self
+    }
+
+    /// Devices know those of their own site only (download mode `lan`).
+    pub const fn lan_only(mut self) -> Self {
+        self.far_kind = None;
+        self
+    }
+
+    /// Devices are spread over sites of `count` devices each.
+    pub fn sites_of(self, count: usize) -> Self {
+        self.each(|at, device| device.site = at / count.max(1))
+    }
+
+    /// The link of every site to the rest of the world, which its devices share.
+    pub fn wan_mbit(mut self, down: f64, up: f64) -> Self {
+        self.wans = vec![(mbit(down), mbit(up))];
+        self
+    }
+
+    /// The same, site by site; the last is that of all further sites.
+    pub fn wans_mbit(mut self, links: &[(f64, f64)]) -> Self {
+        self.wans = links.iter().map(|(down, up)| (mbit(*down), mbit(*up))).collect();
+        self
+    }
+
+    /// Bytes leave fast links a whole request at a time instead of 64 KiB: a fourth of the events, for large fleets.
+    pub const fn coarse(mut self) -> Self {
+        self.quantum = 4 * QUANTUM;
         self
     }
 
@@ -250,6 +299,11 @@ impl World {
         }
     }
 
+    /// The link of `site`, down and up, if it has one.
+    pub(crate) fn wan(&self, site: usize) -> Option<(u64, u64)> {
+        self.wans.get(site).or(self.wans.last()).copied()
+    }
+
     /// See [`Report::bound`].
     pub(crate) fn bound(&self) -> Duration {
         let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
@@ -262,10 +316,19 @@ impl World {
         let first: u64 = servers + seeds.iter().map(|device| device.up).sum::<u64>();
         let up: u64 = others.iter().map(|device| device.up).sum();
         let down = others.iter().map(|device| device.down).min().unwrap_or(u64::MAX);
+        let sites: BTreeSet<usize> = others.iter().map(|device| device.site).collect();
+        let supplied: BTreeSet<usize> = seeds.iter().map(|device| device.site).collect();
+        let without: Vec<(u64, u64)> =
+            sites.difference(&supplied).filter_map(|site| self.wan(*site)).collect();
+        let out = |sum: u64, site: &usize| sum.saturating_add(self.wan(*site).map_or(u64::MAX, |wan| wan.1));
+        let far = if self.far_kind.is_some() { sites.union(&supplied).fold(0, out) } else { 0 };
         let bounds = [
             seconds(self.size, first),
             seconds(self.size, down),
             seconds(self.size * others.len() as u64, first + up),
+            // One copy into every site, through its link, from the servers and the other sites' links.
+            without.iter().map(|wan| seconds(self.size, wan.0)).fold(0.0, f64::max),
+            seconds(self.size * without.len() as u64, servers.saturating_add(far)),
         ];
         Duration::from_secs_f64(bounds.into_iter().fold(0.0, f64::max))
     }

@@ -19,12 +19,13 @@ impl Transfer {
         let bytes = u64::from(len);
         self.from_all.add(bytes, now);
         let kind = if let Some(peer) = self.peers.get_mut(&source) {
+            let was_silent = peer.is_silent();
             peer.delivered(piece, blocks, bytes, now);
             let (kind, believed) = (peer.kind, !peer.is_silent() && !peer.leaving);
             self.from_peers.add(bytes, now);
             self.ready.insert(source);
             if believed {
-                self.believe(source);
+                self.believe(source, was_silent);
             }
             Some(kind)
         } else if let Some(http) = self.https.get_mut(&source) {
@@ -54,8 +55,12 @@ impl Transfer {
 
     fn verified(&mut self, piece: PieceIndex, now: Time) {
         self.heard_at = now;
-        self.pieces.verified(piece);
+        let sole = self.pieces.verified(piece).and_then(|active| active.sole_contributor());
+        if let Some(http) = sole.and_then(|source| self.https.get_mut(&source)) {
+            http.judged(true);
+        }
         self.claims.settle(piece);
+        self.crossing.remove(&piece);
         self.take_back(piece);
         self.news.push(piece);
     }
@@ -66,6 +71,9 @@ impl Transfer {
         self.take_back(piece);
         // Only a piece that came wholly from one source proves anything against it.
         let Some(source) = active.sole_contributor() else { return };
+        if self.https.get_mut(&source).is_some_and(|http| http.judged(false)) {
+            self.stop_fetching(source);
+        }
         if let Some(peer) = self.peers.get(&source) {
             self.charge(peer.id, Offence::BadPiece(piece));
         } else if self.https.contains_key(&source) {
@@ -79,7 +87,7 @@ impl Transfer {
         for source in asked.map(|(source, _)| *source).collect::<Vec<_>>() {
             self.cancel_requests(source, |request| request.piece == piece);
         }
-        if let Some(fetch) = self.range_with(piece) {
+        while let Some(fetch) = self.range_with(piece) {
             self.give_up(fetch);
         }
     }

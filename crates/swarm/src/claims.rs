@@ -2,12 +2,13 @@
 //! over the Internet link once, and nothing but hints of neighbours who may be slow, dead or liars. So:
 //!
 //! - a neighbour's claims are honoured up to a credit that grows with what it has shown to have;
-//! - a claim that is not made good within its time voids all claims of its author, until one is made good after all.
+//! - a claim that is not made good within its time voids all claims of its author, in this connection and the next, until
+//!   one is made good after all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use peerage_content::PieceIndex;
+use peerage_content::{PeerId, PieceIndex};
 
 use crate::{SourceId, Time};
 
@@ -16,12 +17,17 @@ const FIRST_CREDIT: u32 = 8;
 /// … and of any neighbour.
 const MAX_CREDIT: u32 = 32;
 /// A claim may take this long beside the time that its pieces take.
-const GRACE: Duration = Duration::from_secs(1);
-/// … and its pieces this many times longer than they would take here.
+const GRACE: Duration = Duration::from_millis(500);
+/// … and its pieces this many times longer than they would take here …
 const SLACK: f64 = 2.0;
+/// … of which so many count at most: pieces are claimed when they are asked for, so the oldest is next.
+const MAX_PENDING: usize = 2;
+/// Neighbours remembered that broke their word and left.
+const MAX_REMEMBERED: usize = 1000;
 
 #[derive(Debug, Clone)]
 struct Claimant {
+    peer: PeerId,
     claims: BTreeMap<PieceIndex, Time>,
     /// A claim was not made good in time.
     hollow: bool,
@@ -33,6 +39,8 @@ struct Claimant {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claims {
     claimants: BTreeMap<SourceId, Claimant>,
+    /// Neighbours that are gone and whose claims were hollow.
+    broke_their_word: BTreeSet<PeerId>,
     /// How many claims stand on a piece.
     standing: BTreeMap<PieceIndex, u32>,
 }
@@ -42,12 +50,14 @@ impl Claims {
     pub(crate) fn claim(
         &mut self,
         source: SourceId,
+        peer: PeerId,
         piece: PieceIndex,
         has: u32,
         temper: f64,
         now: Time,
     ) -> bool {
-        let fresh = || Claimant { claims: BTreeMap::new(), hollow: false, temper };
+        let hollow = self.broke_their_word.contains(&peer);
+        let fresh = || Claimant { peer, claims: BTreeMap::new(), hollow, temper };
         let claimant = self.claimants.entry(source).or_insert_with(fresh);
         let credit = (FIRST_CREDIT + has).min(MAX_CREDIT) as usize;
         if !claimant.claims.contains_key(&piece) {
@@ -73,14 +83,18 @@ impl Claims {
             && let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
         {
             claimant.hollow = false;
+            self.broke_their_word.remove(&claimant.peer);
             claimant.claims.keys().for_each(|piece| *self.standing.entry(*piece).or_default() += 1);
         }
     }
 
     /// `source` has left.
     pub(crate) fn leave(&mut self, source: SourceId) {
-        if let Some(claimant) = self.claimants.remove(&source).filter(|claimant| !claimant.hollow) {
+        let Some(claimant) = self.claimants.remove(&source) else { return };
+        if !claimant.hollow {
             claimant.claims.keys().for_each(|piece| drop_one(&mut self.standing, *piece));
+        } else if self.broke_their_word.len() < MAX_REMEMBERED {
+            self.broke_their_word.insert(claimant.peer);
         }
     }
 
@@ -107,7 +121,7 @@ impl Claims {
     pub(crate) fn expire(&mut self, piece_time: Duration, now: Time) -> bool {
         let mut any = false;
         for claimant in self.claimants.values_mut().filter(|claimant| !claimant.hollow) {
-            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len() as f64;
+            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len().min(MAX_PENDING) as f64;
             let patience = (GRACE.as_secs_f64() + pieces) * claimant.temper;
             let oldest = claimant.claims.values().min();
             if oldest.is_some_and(|since| now.since(*since).as_secs_f64() > patience) {
@@ -145,6 +159,7 @@ mod tests {
 
     const A: SourceId = SourceId(1);
     const B: SourceId = SourceId(2);
+    const ID: PeerId = PeerId::from_bytes([7; 32]);
     const SECOND: Duration = Duration::from_secs(1);
 
     fn p(i: u32) -> PieceIndex {
@@ -155,7 +170,7 @@ mod tests {
     fn credit_grows_with_what_is_shown() {
         let mut claims = Claims::default();
         let honoured = |claims: &mut Claims, has| {
-            (0..100).filter(|i| claims.claim(A, p(*i), has, 1.0, Time::ZERO)).count()
+            (0..100).filter(|i| claims.claim(A, ID, p(*i), has, 1.0, Time::ZERO)).count()
         };
         assert_eq!(honoured(&mut claims, 0), FIRST_CREDIT as usize);
         assert_eq!(honoured(&mut claims, 10), 18);
@@ -167,12 +182,14 @@ mod tests {
     #[test]
     fn a_broken_word_voids_all_until_one_is_kept() {
         let mut claims = Claims::default();
-        assert!(claims.claim(A, p(0), 0, 1.0, Time::ZERO) && claims.claim(B, p(0), 0, 1.5, Time::ZERO));
-        assert!(claims.claim(A, p(1), 0, 1.0, Time::ZERO));
-        assert!(!claims.expire(SECOND, Time::ZERO + SECOND * 4));
+        assert!(
+            claims.claim(A, ID, p(0), 0, 1.0, Time::ZERO) && claims.claim(B, ID, p(0), 0, 1.5, Time::ZERO)
+        );
+        assert!(claims.claim(A, ID, p(1), 0, 1.0, Time::ZERO));
+        assert!(!claims.expire(SECOND, Time::ZERO + SECOND * 2));
         assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
         assert!(!claims.is_claimed(p(1)));
-        assert!(!claims.claim(A, p(2), 0, 1.0, Time::ZERO) && !claims.is_claimed(p(2)));
+        assert!(!claims.claim(A, ID, p(2), 0, 1.0, Time::ZERO) && !claims.is_claimed(p(2)));
         claims.made_good(A, p(9));
         assert!(!claims.is_claimed(p(2)));
         claims.made_good(A, p(1));
@@ -180,5 +197,17 @@ mod tests {
         claims.withdraw(A, p(2));
         claims.settle(p(0));
         assert!(claims.standing.is_empty());
+    }
+
+    #[test]
+    fn a_new_connection_is_no_new_word() {
+        let mut claims = Claims::default();
+        assert!(claims.claim(A, ID, p(0), 0, 1.0, Time::ZERO));
+        assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
+        claims.leave(A);
+        assert!(!claims.claim(B, ID, p(0), 0, 1.0, Time::ZERO + SECOND * 7) && !claims.is_claimed(p(0)));
+        claims.made_good(B, p(0));
+        claims.leave(B);
+        assert!(claims.claim(A, ID, p(1), 1, 1.0, Time::ZERO + SECOND * 8));
     }
 }

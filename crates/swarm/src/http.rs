@@ -27,6 +27,9 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 /// A source's own wish (`Retry-After`) is granted up to this.
 const MAX_WISH: Duration = Duration::from_secs(600);
 
+/// Wrong pieces in a row after which a source serves something else than the content (a proxy's page, another version).
+const MAX_WRONG: u32 = 2;
+
 /// A range that brings nothing for this long is asked for anew; after each such time it may take twice as long.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,8 @@ pub(crate) struct Http {
     not_before: Time,
     /// It cannot serve this content.
     pub(crate) unusable: bool,
+    /// Wrong pieces that came from it alone since the last right one.
+    wrong: u32,
     /// Where the last range ended: going on there keeps requests long.
     pub(crate) cursor: Option<PieceIndex>,
 }
@@ -85,6 +90,7 @@ impl Http {
             failures: 0,
             not_before: Time::ZERO,
             unusable: false,
+            wrong: 0,
             cursor: None,
         }
     }
@@ -147,6 +153,14 @@ impl Http {
         self.rest_if_idle();
     }
 
+    /// A piece that came from it alone is right or wrong. Returns whether it has become clear that it cannot be used.
+    pub(crate) fn judged(&mut self, right: bool) -> bool {
+        self.wrong = if right { 0 } else { self.wrong + 1 };
+        let found = !self.unusable && self.wrong >= MAX_WRONG;
+        self.unusable |= found;
+        found
+    }
+
     /// Remembers the best rate.
     pub(crate) fn learn_rate(&mut self, now: Time) {
         let rate = self.pace.rate(now).map(|rate| rate as u64);
@@ -207,6 +221,13 @@ mod tests {
         assert_eq!((http.range_pieces(false, at(800)), http.range_pieces(true, at(800))), (1, 5));
         assert_eq!(http.end(FetchId(0)).map(|range| range.left()), Some(0));
         assert_eq!(http.cursor, Some(PieceIndex(4)));
+    }
+
+    #[test]
+    fn two_wrong_pieces_in_a_row_are_enough() {
+        let mut http = Http::new(SourceKind::Cdn, None);
+        assert!(!http.judged(false) && !http.judged(true) && !http.judged(false) && http.is_ready(at(0)));
+        assert!(http.judged(false) && !http.judged(false) && !http.is_ready(at(0)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Transfer {
                 continue;
             }
             if peer.counted {
-                self.pieces.peer_has(*piece);
+                self.pieces.peer_has(*piece, peer.kind);
             }
             if !self.pieces.have().contains(*piece) {
                 peer.dry = false;
@@ -64,22 +64,26 @@ impl Transfer {
         }
     }
 
-    /// A neighbour fetches pieces from the origin. If this device does so too, one of them has to leave it.
+    /// A neighbour fetches pieces from outside. If this device does so too, one of them has to leave it.
     fn peer_claims(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
-        let Some(peer) = self.peers.get(&source) else { return };
-        let (has, precedes) = (peer.have.count(), peer.id < self.me);
+        // Whoever has everything fetches nothing.
+        let Some(peer) = self.peers.get(&source).filter(|peer| peer.downloads()) else { return };
+        let (id, has, precedes) = (peer.id, peer.have.count(), peer.id < self.me);
+        let near = peer.kind.is_near() && peer.counted;
+        self.crosses_all &= !near;
         for piece in pieces.iter().copied() {
             if self.pieces.have().contains(piece) {
                 continue;
             }
             let temper = 1.0 + f64::from(self.rng.below(500)) / 1000.0;
-            let honoured = self.claims.claim(source, piece, has, temper, now);
-            if honoured
-                && precedes
-                && self.limits.download_from_peers
-                && let Some(fetch) = self.range_with(piece)
-            {
-                self.give_up(fetch);
+            let honoured = self.claims.claim(source, id, piece, has, temper, now);
+            if honoured && precedes && self.limits.download_from_peers {
+                if near && !self.peers_slow {
+                    self.leave_crossing(piece);
+                }
+                while let Some(fetch) = self.range_with(piece) {
+                    self.give_up(fetch);
+                }
             }
         }
     }
@@ -95,7 +99,7 @@ impl Transfer {
             self.pieces.unask_all(source);
         } else if peer.have.remove(piece) {
             if peer.counted {
-                self.pieces.peer_lost(piece);
+                self.pieces.peer_lost(piece, peer.kind);
             }
             peer.broken_words += 1;
             if peer.broken_words >= MAX_BROKEN_WORDS {

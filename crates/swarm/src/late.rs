@@ -19,9 +19,11 @@ impl Transfer {
     pub(crate) fn take_over(&mut self, source: SourceId, now: Time) -> bool {
         let Some(peer) = self.peers.get(&source) else { return false };
         let own = f64::from(REQUEST_BLOCKS * BLOCK_SIZE) / peer.pace.rate(now).unwrap_or(UNKNOWN_RATE);
-        let Some((piece, blocks)) = self.latest(source, own, now, |piece| peer.have.contains(piece)) else {
-            return false;
+        let late = {
+            let may_ask = self.may_ask(peer.kind);
+            self.latest(source, own, now, |piece| peer.have.contains(piece) && may_ask(piece))
         };
+        let Some((piece, blocks)) = late else { return false };
         // From the far end: what the slow one will send last.
         let mut far = blocks;
         for _ in REQUEST_BLOCKS..blocks.count() {
@@ -62,10 +64,9 @@ impl Transfer {
         now: Time,
         may: impl Fn(PieceIndex) -> bool,
     ) -> Option<(PieceIndex, BlockSet)> {
-        let is_connected = |source| self.is_connected(source);
         self.pieces
             .active_pieces()
-            .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece, is_connected))
+            .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece))
             .filter_map(|(piece, active)| {
                 let blocks = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
                 if active.askers(blocks).count() > 1 {

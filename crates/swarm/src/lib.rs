@@ -14,6 +14,7 @@ mod bytes;
 mod claims;
 mod dial;
 mod event;
+mod far;
 mod http;
 mod inbox;
 mod late;

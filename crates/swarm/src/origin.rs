@@ -1,7 +1,8 @@
 //! The origin and the caches: when they are asked, and for what.
 //!
 //! They are asked for what no believable peer has and no credible neighbour is fetching, so that a site takes each
-//! piece over the Internet link once (product §6.5); for anything that is missing when peers are slow. Of two devices
+//! piece over the Internet link once (product §6.5); for anything that is missing when peers are slow; and for pieces
+//! that came out wrong when several peers had sent parts of them, since HTTP sources do not lie. Of two devices
 //! that find each other fetching the same piece, the one with the lower key goes on.
 
 use std::time::Duration;
@@ -18,14 +19,16 @@ const NEARLY_DONE: u64 = 256 << 10;
 /// Devices of a swarm that feed it from the origin. More would make every piece slower and none sooner; in a swarm of
 /// more than a connection each, they would also not hear of each other's claims.
 const FEEDERS: u32 = 16;
+/// … of a content of few pieces: half as many as pieces, but at least so many.
+const FEW_FEEDERS: u32 = 4;
 /// How long a device is a newcomer …
 const NEWCOMER: Duration = Duration::from_secs(1);
 /// … and waits for the first word of a neighbour.
 const LISTEN: Duration = Duration::from_millis(50);
 /// The next [`FEEDERS`] devices join in when no new piece has been heard of for this long.
 const NEXT_FEEDERS: Duration = Duration::from_secs(4);
-/// A device whose neighbours wait this long for what they asked of it takes nothing more from the origin: it would not
-/// pass it on.
+/// A device whose neighbours wait this long for what they asked of it leaves the origin to others, if there are others:
+/// it would not pass on what it gets.
 const MAX_DEBT: Duration = Duration::from_secs(2);
 
 impl Transfer {
@@ -75,19 +78,30 @@ impl Transfer {
 
     /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
     fn is_my_turn(&self, now: Time) -> bool {
-        if self.peers.is_empty() || self.peers_slow || !self.limits.download_from_peers {
+        if self.peers.is_empty() || !self.limits.download_from_peers {
             return true;
         }
-        let quiet = now.since(self.heard_at);
+        let knows_rate = self.https.values().any(|http| http.rate(now).is_some());
+        if self.peers_slow && knows_rate {
+            return true;
+        }
         let debt: u64 = self.peers.values().map(|peer| peer.serving.backlog()).sum();
         let rate = self.to_all.rate(now).max(1) as f64;
         let in_debt = debt as f64 > rate * MAX_DEBT.as_secs_f64();
-        if (in_debt || !self.limits.upload_to_peers) && quiet < NEXT_FEEDERS {
+        let others_fetch = self.claims.claimants() > 0;
+        let quiet = now.since(self.heard_at);
+        if (in_debt && others_fetch) || (!self.limits.upload_to_peers && quiet < NEXT_FEEDERS) {
             return false;
         }
         let swarm = self.downloaders + 1;
-        let place = self.ordinal.map_or(0, |ordinal| ordinal % swarm / FEEDERS);
-        quiet >= NEXT_FEEDERS * place
+        let feeders = (self.pieces.layout().pieces() / 2).clamp(FEW_FEEDERS, FEEDERS);
+        let place = self.ordinal.map_or(0, |ordinal| ordinal % swarm / feeders);
+        let waited = if self.peers_slow {
+            self.backlog.map_or(quiet, |backlog| now.since(backlog.since))
+        } else {
+            quiet
+        };
+        waited >= NEXT_FEEDERS * place
     }
 
     /// Somebody else downloads too from now on: what this device has claimed beyond its next few pieces is free for them.
@@ -118,7 +132,8 @@ impl Transfer {
         let best = self.best_http(now).and_then(|source| self.https.get(&source)).map(|http| http.kind);
         let needless = |kind: SourceKind, range: &Range| {
             let piece = range.pieces().next().filter(|piece| self.pieces.missing_blocks(*piece).count() > 0);
-            let had_by_peers = piece.is_some_and(|piece| !self.pieces.is_scarce(piece));
+            let had_by_peers =
+                piece.is_some_and(|piece| !self.pieces.is_scarce(piece) && !self.pieces.is_solo(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
             let others = !turn && barely_begun && kind == SourceKind::Cdn;
             let dearer = best.is_some_and(|best| best < kind);
@@ -136,7 +151,7 @@ impl Transfer {
     fn pick_range(&mut self, source: SourceId, most: u32) -> Option<(u64, u64)> {
         let together = self.limits.download_from_peers;
         let anything = self.peers_slow || !together;
-        if !anything && self.pieces.scarce() == 0 {
+        if !anything && self.pieces.scarce() == 0 && !self.pieces.has_solo() {
             return None;
         }
         let http = self.https.get(&source)?;
@@ -147,8 +162,9 @@ impl Transfer {
             None => self.first_place(),
         };
         let wanted = |piece: &PieceIndex| {
-            (anything || self.pieces.is_scarce(*piece))
+            (anything || self.pieces.is_scarce(*piece) || self.pieces.is_solo(*piece))
                 && !(together && self.claims.is_claimed(*piece))
+                && self.pieces.may_mix(source, *piece)
                 && !self.pieces.open_blocks(*piece).is_empty()
         };
         let http = self.https.get(&source)?;
@@ -249,6 +265,13 @@ impl Transfer {
         }
         self.http_due = true;
         Some(source)
+    }
+
+    /// An HTTP source turned out to be useless: nothing more of it is waited for.
+    pub(crate) fn stop_fetching(&mut self, source: SourceId) {
+        let Some(http) = self.https.get(&source) else { return };
+        let under_way = http.ranges.iter().filter(|range| range.left() > 0).map(|range| range.fetch);
+        under_way.collect::<Vec<FetchId>>().into_iter().for_each(|fetch| self.give_up(fetch));
     }
 
     /// Asks anew for what an HTTP source owes and does not bring.

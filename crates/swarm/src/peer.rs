@@ -97,6 +97,11 @@ impl Peer {
         }
     }
 
+    /// Whether it still lacks something.
+    pub(crate) fn downloads(&self) -> bool {
+        !self.leaving && !self.have.is_full()
+    }
+
     /// Whether it can be asked for pieces.
     pub(crate) const fn usable(&self) -> bool {
         !self.choking_us && !self.leaving

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerage_content::{Bitmap, BlockSet, Layout, PieceIndex};
 
-use crate::SourceId;
+use crate::{SourceId, SourceKind};
 
 /// Idle pieces looked at to find a rare one. A sample is as good as the whole, and a content may have a million.
 const SAMPLE: usize = 512;
@@ -65,6 +65,8 @@ pub(crate) struct Pieces {
     idle: BTreeSet<PieceIndex>,
     /// Believable peers that have the piece.
     avail: Vec<u16>,
+    /// … of these, near ones.
+    near: Vec<u16>,
     /// Pieces that no believable peer has and that are not had here.
     scarce: u32,
     /// Pieces that came out wrong from a mix of sources: asked of one source at a time from then on.
@@ -84,6 +86,7 @@ impl Pieces {
             active: BTreeMap::new(),
             idle: layout.indexes().filter(|piece| !have.contains(*piece)).collect(),
             avail: vec![0; layout.pieces() as usize],
+            near: vec![0; layout.pieces() as usize],
             scarce: layout.pieces() - have.count(),
             solo: BTreeSet::new(),
             reopened: false,
@@ -242,7 +245,10 @@ impl Pieces {
 
     // === What believable peers have ===
 
-    pub(crate) fn peer_has(&mut self, piece: PieceIndex) {
+    pub(crate) fn peer_has(&mut self, piece: PieceIndex, kind: SourceKind) {
+        if let Some(count) = self.near.get_mut(piece.0 as usize).filter(|_| kind.is_near()) {
+            *count = count.saturating_add(1);
+        }
         if let Some(count) = self.avail.get_mut(piece.0 as usize) {
             *count = count.saturating_add(1);
             if *count == 1 && !self.have.contains(piece) {
@@ -251,7 +257,10 @@ impl Pieces {
         }
     }
 
-    pub(crate) fn peer_lost(&mut self, piece: PieceIndex) {
+    pub(crate) fn peer_lost(&mut self, piece: PieceIndex, kind: SourceKind) {
+        if let Some(count) = self.near.get_mut(piece.0 as usize).filter(|_| kind.is_near()) {
+            *count = count.saturating_sub(1);
+        }
         if let Some(count) = self.avail.get_mut(piece.0 as usize).filter(|count| **count > 0) {
             *count -= 1;
             if *count == 0 && !self.have.contains(piece) {
@@ -269,9 +278,19 @@ impl Pieces {
         self.avail.get(piece.0 as usize) == Some(&0) && !self.have.contains(piece)
     }
 
+    /// Believable peers that have the piece.
+    pub(crate) fn availability(&self, piece: PieceIndex) -> u16 {
+        self.avail.get(piece.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether a near peer has the piece.
+    pub(crate) fn is_near(&self, piece: PieceIndex) -> bool {
+        self.near.get(piece.0 as usize).is_some_and(|count| *count > 0)
+    }
+
     // === Picking ===
 
-    /// A piece for a peer that has `theirs`. In this order:
+    /// A piece for a peer that has `theirs`, among those that `may` be asked of it. In this order:
     ///
     /// 1. one that it has begun: a piece from one source tells who is to blame if it is wrong;
     /// 2. one that nobody goes on with;
@@ -281,13 +300,14 @@ impl Pieces {
         &self,
         source: SourceId,
         theirs: &Bitmap,
-        is_connected: impl Fn(SourceId) -> bool,
+        may: impl Fn(PieceIndex) -> bool,
         start: u32,
     ) -> Option<PieceIndex> {
+        let wanted = |piece: PieceIndex| theirs.contains(piece) && may(piece);
         let (mut abandoned, mut shared) = (None, None);
         for (piece, active) in &self.active {
             let open = self.all_blocks(*piece).minus(active.got).minus(active.asked());
-            if open.is_empty() || !theirs.contains(*piece) || !self.may_mix(source, *piece, &is_connected) {
+            if open.is_empty() || !wanted(*piece) || !self.may_mix(source, *piece) {
                 continue;
             }
             if active.is_of(source) {
@@ -296,17 +316,17 @@ impl Pieces {
             let found = if active.asked.is_empty() { &mut abandoned } else { &mut shared };
             found.get_or_insert(*piece);
         }
-        abandoned.or_else(|| self.rarest(theirs, start)).or(shared)
+        abandoned.or_else(|| self.rarest(wanted, start)).or(shared)
     }
 
-    fn rarest(&self, theirs: &Bitmap, start: u32) -> Option<PieceIndex> {
+    fn rarest(&self, wanted: impl Fn(PieceIndex) -> bool, start: u32) -> Option<PieceIndex> {
         let mut best: Option<(u16, PieceIndex)> = None;
         for (seen, piece) in self.idle_from(start).enumerate() {
             if seen >= SAMPLE && best.is_some() {
                 break;
             }
-            if theirs.contains(piece) {
-                let count = self.avail.get(piece.0 as usize).copied().unwrap_or_default();
+            if wanted(piece) {
+                let count = self.availability(piece);
                 if best.is_none_or(|(least, _)| count < least) {
                     best = Some((count, piece));
                     if count <= 1 {
@@ -324,21 +344,21 @@ impl Pieces {
         self.idle.range(start..).chain(self.idle.range(..start)).copied()
     }
 
-    /// Whether `source` may add to a piece. One that came out wrong from a mix is nobody else's while a connected source
-    /// is at it, so that the next time shows who lies.
-    pub(crate) fn may_mix(
-        &self,
-        source: SourceId,
-        piece: PieceIndex,
-        is_connected: impl Fn(SourceId) -> bool,
-    ) -> bool {
-        if !self.solo.contains(&piece) {
-            return true;
-        }
-        self.active.get(&piece).is_none_or(|active| {
-            let askers = active.asked.iter().map(|(asked, _)| *asked);
-            askers.chain(active.contributors.iter().copied()).all(|one| one == source || !is_connected(one))
-        })
+    /// Whether `source` may add to a piece. One that came out wrong from a mix is not asked of another while somebody is
+    /// asked for it, so that the next time may show who lies.
+    pub(crate) fn may_mix(&self, source: SourceId, piece: PieceIndex) -> bool {
+        let asked = |active: &Active| active.asked.iter().any(|(other, _)| *other != source);
+        !self.solo.contains(&piece) || !self.active.get(&piece).is_some_and(asked)
+    }
+
+    /// Whether the piece came out wrong from a mix of sources.
+    pub(crate) fn is_solo(&self, piece: PieceIndex) -> bool {
+        self.solo.contains(&piece)
+    }
+
+    /// Whether there are such pieces.
+    pub(crate) fn has_solo(&self) -> bool {
+        !self.solo.is_empty()
     }
 
     /// Pieces begun by anybody.
@@ -370,7 +390,7 @@ mod tests {
     fn own_then_abandoned_then_rarest_then_shared() {
         let mut p = pieces(10);
         for i in 0..10 {
-            (0..if i == 7 { 2 } else { 5 }).for_each(|_| p.peer_has(PieceIndex(i)));
+            (0..if i == 7 { 2 } else { 5 }).for_each(|_| p.peer_has(PieceIndex(i), SourceKind::Lan));
         }
         assert_eq!(pick(&p, A), Some(7));
         p.ask(A, PieceIndex(4), BlockSet::first(16));
@@ -393,13 +413,14 @@ mod tests {
     fn scarcity_counts_what_nobody_near_has() {
         let mut p = pieces(3);
         assert_eq!(p.scarce(), 3);
-        p.peer_has(PieceIndex(1));
-        p.peer_has(PieceIndex(1));
+        p.peer_has(PieceIndex(1), SourceKind::Lan);
+        p.peer_has(PieceIndex(1), SourceKind::Group);
         p.verified(PieceIndex(0));
         assert_eq!(p.scarce(), 1);
-        p.peer_lost(PieceIndex(1));
+        p.peer_lost(PieceIndex(1), SourceKind::Lan);
+        assert!(!p.is_near(PieceIndex(1)));
         p.verified(PieceIndex(1));
-        p.peer_lost(PieceIndex(1));
+        p.peer_lost(PieceIndex(1), SourceKind::Group);
         assert_eq!(p.scarce(), 1);
         assert!(p.lost(PieceIndex(1)) && !p.lost(PieceIndex(1)));
         assert_eq!((p.scarce(), p.missing()), (2, 2));
@@ -413,10 +434,9 @@ mod tests {
         p.stored(B, piece, BlockSet::first(64));
         assert!(p.corrupt(piece).unwrap().sole_contributor().is_none());
         p.ask(A, piece, BlockSet::first(4));
-        assert!(p.may_mix(A, piece, |_| true) && !p.may_mix(B, piece, |_| true));
-        p.stored(A, piece, BlockSet::first(4));
+        assert!(p.is_solo(piece) && p.may_mix(A, piece) && !p.may_mix(B, piece));
         p.unask_all(A);
-        assert!(!p.may_mix(B, piece, |_| true) && p.may_mix(B, piece, |source| source != A));
+        assert!(p.may_mix(B, piece));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use peerage_wire::{ByeReason, MAX_LISTED, MAX_REQUESTS, Message};
 use crate::peer::REQUEST_BLOCKS;
 use crate::{Action, SourceId, Time, Transfer};
 
+/// Peers beside which a piece is no news: whoever wants it has others to ask. It is told of with others at the next tick,
+/// or in a site of fifty most of what is said would be that.
+const COMMON: u16 = 8;
 const CHOKE_REVIEW: Duration = Duration::from_secs(1);
 /// Ask for more peers when fewer than this are connected, or when nothing has come from anywhere for [`FIRST_NEED`].
 const FEW_PEERS: usize = 4;
@@ -25,6 +28,7 @@ impl Transfer {
         if !self.is_complete() && !self.paused {
             if self.pieces.take_reopened() {
                 self.wake_peers();
+                self.withdraw_crossings();
                 self.http_due = true;
             }
             if self.limits.download_from_peers {
@@ -48,13 +52,21 @@ impl Transfer {
         if self.is_complete() {
             return;
         }
+        let news = std::mem::take(&mut self.news);
+        self.tell_of(&news);
         self.https.values_mut().for_each(|http| http.learn_rate(now));
         self.judge_peers(now);
+        self.review_crossings(now);
         self.stop_waiting_for_http(now);
         self.claims.expire(self.piece_time(now), now);
         (self.http_due, self.dial_due) = (true, true);
-        let idle = self.peers.iter().filter(|(_, peer)| peer.usable() && peer.requests.is_empty());
-        self.ready.extend(idle.map(|(source, _)| *source));
+        for (source, peer) in
+            self.peers.iter_mut().filter(|(_, peer)| peer.usable() && peer.requests.is_empty())
+        {
+            // What a far peer may be asked for depends on what time does to claims.
+            peer.dry &= peer.kind.is_near();
+            self.ready.insert(*source);
+        }
         if now >= self.need_peers_at && self.limits.download_from_peers {
             let stuck = self.from_all.last().is_none_or(|last| now.since(last) >= FIRST_NEED);
             if stuck || self.peers.len() < FEW_PEERS {
@@ -68,7 +80,13 @@ impl Transfer {
     // === Telling ===
 
     fn tell_news(&mut self) {
-        let news = std::mem::take(&mut self.news);
+        let all = self.is_complete();
+        let due = |piece: &mut PieceIndex| all || self.pieces.availability(*piece) < COMMON;
+        let news: Vec<PieceIndex> = self.news.extract_if(.., due).collect();
+        self.tell_of(&news);
+    }
+
+    fn tell_of(&mut self, news: &[PieceIndex]) {
         for chunk in news.chunks(MAX_LISTED) {
             let wanting = self
                 .peers
@@ -81,7 +99,7 @@ impl Transfer {
 
     /// Sends to everyone who still downloads.
     pub(crate) fn tell_downloaders(&mut self, message: &Message) {
-        let downloaders = self.peers.iter().filter(|(_, peer)| !peer.leaving && !peer.have.is_full());
+        let downloaders = self.peers.iter().filter(|(_, peer)| peer.downloads());
         let downloaders: Vec<_> = downloaders.map(|(source, _)| *source).collect();
         downloaders.into_iter().for_each(|source| self.send(source, message.clone()));
     }
@@ -129,21 +147,13 @@ impl Transfer {
     }
 
     fn plan_peer(&mut self, source: SourceId, now: Time) {
-        loop {
-            let start = self.rng.below(self.pieces.layout().pieces());
-            let Some(peer) = self.peers.get(&source) else { return };
-            let room = peer.room(now);
+        while let Some(peer) = self.peers.get(&source) {
+            let (room, near) = (peer.room(now), peer.kind.is_near());
             if room == 0 {
                 return;
             }
-            let is_connected = |source| self.is_connected(source);
-            let found = if peer.dry {
-                None
-            } else {
-                self.pieces.pick_for_peer(source, &peer.have, is_connected, start)
-            };
-            let Some(piece) = found else {
-                let idle = peer.requests.is_empty() && !peer.is_silent();
+            let idle = peer.requests.is_empty() && !peer.is_silent();
+            let Some(piece) = self.pick(source) else {
                 if let Some(peer) = self.peers.get_mut(&source) {
                     peer.dry = true;
                 }
@@ -156,7 +166,21 @@ impl Transfer {
             if !self.ask_peer(source, piece, open, room, now) {
                 return;
             }
+            if !near {
+                self.claim_crossing(piece);
+            }
         }
+    }
+
+    /// What to ask of `source` next.
+    fn pick(&mut self, source: SourceId) -> Option<PieceIndex> {
+        let start = self.rng.below(self.pieces.layout().pieces());
+        let peer = self.peers.get(&source).filter(|peer| !peer.dry)?;
+        // A probe may be answered late, beside others: not where it is to be seen whose bytes are wrong.
+        let probe = peer.is_silent();
+        let may_ask = self.may_ask(peer.kind);
+        let may = |piece| may_ask(piece) && !(probe && self.pieces.is_solo(piece));
+        self.pieces.pick_for_peer(source, &peer.have, may, start)
     }
 
     /// Asks `source` for up to `most` of `blocks`; returns whether anything was asked.
@@ -187,6 +211,15 @@ impl Transfer {
             }
         }
         left < most
+    }
+
+    /// Takes back the requests to `source` for pieces that are to come from one source at a time.
+    pub(crate) fn cancel_solo_requests(&mut self, source: SourceId) {
+        let Some(peer) = self.peers.get(&source) else { return };
+        let pieces = peer.requests.iter().map(|request| request.piece);
+        for piece in pieces.filter(|piece| self.pieces.is_solo(*piece)).collect::<Vec<_>>() {
+            self.cancel_requests(source, |request| request.piece == piece);
+        }
     }
 
     /// Takes back the requests to `source` that `which` names.

@@ -1,6 +1,7 @@
 //! What one peer wants of us, and whether it gets it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use peerage_content::PieceIndex;
 
@@ -10,6 +11,9 @@ use crate::Time;
 const CHUNK: u32 = 256 << 10;
 /// Chunks handed to the driver and not yet sent, for each peer.
 const UNDER_WAY: usize = 4;
+/// A peer that has been told that it is choked is told the opposite after this at the earliest. Requests that it sent
+/// before it knew are then not taken for new ones, whose answer it would not expect.
+const RESPITE: Duration = Duration::from_secs(2);
 /// Chunks that may wait: what 64 requests of the largest size come to.
 const MAX_WANTED: usize = peerage_wire::MAX_REQUESTS * (peerage_wire::MAX_DATA / CHUNK) as usize;
 
@@ -35,11 +39,20 @@ pub(crate) struct Serving {
     choke_due: bool,
     /// When it was last choked or unchoked.
     pub(crate) since: Time,
+    /// When it was last told that it is choked.
+    choke_said: Option<Time>,
 }
 
 impl Serving {
     pub(crate) const fn new(now: Time) -> Self {
-        Self { wanted: VecDeque::new(), under_way: 0, choked: true, choke_due: false, since: now }
+        Self {
+            wanted: VecDeque::new(),
+            under_way: 0,
+            choked: true,
+            choke_due: false,
+            since: now,
+            choke_said: None,
+        }
     }
 
     /// Takes a request; false if it is more than a peer may have outstanding.
@@ -84,9 +97,10 @@ impl Serving {
     }
 
     /// A chunk has been sent. Returns whether a `Choke` is to be said now.
-    pub(crate) const fn sent(&mut self) -> bool {
+    pub(crate) fn sent(&mut self, now: Time) -> bool {
         self.under_way = self.under_way.saturating_sub(1);
-        self.under_way == 0 && std::mem::replace(&mut self.choke_due, false)
+        let due = self.under_way == 0 && std::mem::replace(&mut self.choke_due, false);
+        self.say_choke(due, now)
     }
 
     /// Stops serving. Returns whether a `Choke` is to be said now.
@@ -94,12 +108,18 @@ impl Serving {
         (self.choked, self.since) = (true, now);
         self.wanted.clear();
         self.choke_due = self.under_way > 0;
-        !self.choke_due
+        self.say_choke(!self.choke_due, now)
     }
 
-    /// Serves from now on. Returns whether an `Unchoke` is to be said: not while a `Choke` is still due.
-    pub(crate) const fn unchoke(&mut self, now: Time) -> bool {
-        if self.choke_due {
+    fn say_choke(&mut self, say: bool, now: Time) -> bool {
+        self.choke_said = if say { Some(now) } else { self.choke_said };
+        say
+    }
+
+    /// Serves from now on. Returns whether an `Unchoke` is to be said: not while a `Choke` is still due,
+    /// nor soon after one.
+    pub(crate) fn unchoke(&mut self, now: Time) -> bool {
+        if self.choke_due || self.choke_said.is_some_and(|said| now.since(said) < RESPITE) {
             return false;
         }
         (self.choked, self.since) = (false, now);
@@ -130,9 +150,11 @@ mod tests {
         let handed = std::iter::from_fn(|| serving.next()).count();
         assert_eq!((handed, serving.backlog()), (UNDER_WAY, u64::from(CHUNK) + 1));
         assert!(!serving.choke(Time::ZERO) && !serving.unchoke(Time::ZERO));
-        assert_eq!((0..UNDER_WAY).map(|_| serving.sent()).filter(|said| *said).count(), 1);
-        assert!(serving.unchoke(Time::ZERO) && serving.next().is_none());
-        assert!(serving.choke(Time::ZERO));
+        assert_eq!((0..UNDER_WAY).map(|_| serving.sent(Time::ZERO)).filter(|said| *said).count(), 1);
+        assert!(!serving.unchoke(Time::ZERO), "requests sent before the peer knew may still arrive");
+        let later = Time::ZERO + RESPITE;
+        assert!(serving.unchoke(later) && serving.next().is_none());
+        assert!(serving.choke(later));
     }
 
     #[test]

@@ -90,6 +90,12 @@ pub struct Transfer {
     pub(crate) peers: BTreeMap<SourceId, Peer>,
     pub(crate) https: BTreeMap<SourceId, Http>,
     pub(crate) claims: Claims,
+    /// Pieces that far peers have been asked for, claimed among the near ones.
+    pub(crate) crossing: BTreeSet<PieceIndex>,
+    /// Far pieces that fall to neighbours are not left to them.
+    pub(crate) crosses_all: bool,
+    /// Since when a far peer has had something that nobody gets.
+    pub(crate) spare_since: Option<Time>,
     pub(crate) dialer: Dialer,
     pub(crate) limits: Limits,
     pub(crate) rng: Rng,
@@ -139,6 +145,9 @@ impl Transfer {
             peers: BTreeMap::new(),
             https: BTreeMap::new(),
             claims: Claims::default(),
+            crossing: BTreeSet::new(),
+            crosses_all: false,
+            spare_since: None,
             dialer: Dialer::default(),
             limits: start.limits,
             rng: Rng::new(start.seed),
@@ -303,16 +312,19 @@ impl Transfer {
             self.breach(source, "a bitmap of another length");
             return;
         }
-        let (complete, counted) = (have.is_full(), self.trusts_newcomers());
+        let (complete, counted) = (have.is_full(), self.may_count(kind) && self.trusts_newcomers());
         if counted {
-            have.iter().for_each(|piece| self.pieces.peer_has(piece));
+            have.iter().for_each(|piece| self.pieces.peer_has(piece, kind));
         }
         self.peers.insert(source, Peer::new(id, kind, have, counted, now));
         if complete && self.is_complete() {
             self.disconnect(source, ByeReason::Complete);
             return;
         }
-        let claimed = self.own_claims();
+        let mut claimed = self.own_claims();
+        if kind.is_near() {
+            claimed.extend(self.crossing.iter().filter(|piece| !self.pieces.have().contains(**piece)));
+        }
         if !claimed.is_empty() && !complete {
             self.send(source, Message::Fetching { active: true, pieces: claimed });
         }
@@ -328,11 +340,6 @@ impl Transfer {
         self.dialer.gone(peer.id, &mut self.rng, now);
         (self.http_due, self.dial_due) = (true, true);
         self.review_chokes(now);
-    }
-
-    /// Whether `source` is still there, so that what it does can be seen.
-    pub(crate) fn is_connected(&self, source: SourceId) -> bool {
-        self.peers.contains_key(&source) || self.https.contains_key(&source)
     }
 
     pub(crate) fn disconnect(&mut self, source: SourceId, reason: ByeReason) {

@@ -23,7 +23,7 @@ const JUDGE_TIME: Duration = Duration::from_millis(500);
 /// Peers who would be done within this time are not slow, whatever their rate: work at hand comes and goes.
 const SOON: Duration = Duration::from_secs(1);
 /// What a piece takes over HTTP if nobody else asks, where nothing is known …
-const GUESSED_PIECE_TIME: Duration = Duration::from_millis(500);
+const GUESSED_PIECE_TIME: Duration = Duration::from_millis(250);
 /// … and at most, where something is.
 const LONGEST_PIECE_TIME: Duration = Duration::from_secs(120);
 /// A foreground transfer that peers will keep busy for longer than this finds out what the origin would give.
@@ -32,7 +32,7 @@ const WORTH_A_PROBE: Duration = Duration::from_secs(3);
 /// Since when peers have had something for us without pause, and what they had delivered by then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backlog {
-    since: Time,
+    pub(crate) since: Time,
     delivered: u64,
 }
 
@@ -44,21 +44,27 @@ impl Transfer {
         let silent: Vec<SourceId> = self
             .peers
             .iter()
-            .filter(|(_, peer)| {
-                peer.counted && peer.at_fault_since.is_some_and(|since| now.since(since) >= patience)
-            })
+            .filter(|(_, peer)| !peer.is_silent() && !peer.leaving)
+            .filter(|(_, peer)| peer.at_fault_since.is_some_and(|since| now.since(since) >= patience))
             .filter(|(_, peer)| peer.have.has_beyond(self.pieces.have()))
             .map(|(source, _)| *source)
             .collect();
         for source in silent {
             self.set_counted(source, false);
-            // Its requests stand: what it still delivers is welcome.
+            // Its requests stand: what it still delivers is welcome, unless it is to be seen whose bytes are wrong.
             self.pieces.unask_all(source);
+            self.cancel_solo_requests(source);
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.fall_silent();
             }
         }
         self.peers_slow = self.are_peers_slow(now);
+    }
+
+    /// Whether pieces at such a peer count as available. Bytes from strangers on the Internet save nothing (product §7),
+    /// so the origin need not wait for them.
+    pub(crate) fn may_count(&self, kind: SourceKind) -> bool {
+        kind != SourceKind::Internet
     }
 
     /// Whether a newcomer's pieces count as available at once: not if somebody has already disappointed us, for then
@@ -67,14 +73,16 @@ impl Transfer {
         !self.peers.values().any(Peer::is_silent)
     }
 
-    /// A peer has delivered.
-    pub(crate) fn believe(&mut self, source: SourceId) {
-        let Some(peer) = self.peers.get(&source).filter(|peer| !peer.counted) else { return };
-        // What a silent peer owed was nobody's; it is this peer's again.
-        for request in &peer.requests {
-            self.pieces.ask(source, request.piece, request.left);
+    /// A peer has delivered, and made up for its silence, if it was silent.
+    pub(crate) fn believe(&mut self, source: SourceId, was_silent: bool) {
+        let Some(peer) = self.peers.get(&source) else { return };
+        if was_silent {
+            // What it owed was nobody's; it is this peer's again.
+            for request in &peer.requests {
+                self.pieces.ask(source, request.piece, request.left);
+            }
         }
-        self.set_counted(source, true);
+        self.set_counted(source, self.may_count(peer.kind));
     }
 
     /// Counts the pieces of a peer as available, or no longer.
@@ -83,9 +91,9 @@ impl Transfer {
         peer.counted = counted;
         for piece in peer.have.iter() {
             if counted {
-                self.pieces.peer_has(piece);
+                self.pieces.peer_has(piece, peer.kind);
             } else {
-                self.pieces.peer_lost(piece);
+                self.pieces.peer_lost(piece, peer.kind);
             }
         }
         self.http_due = true;

@@ -10,8 +10,8 @@ use peerage_wire::{Message, RejectCode};
 
 use crate::{Action, SourceId, Time, Transfer};
 
-/// Peers served at once.
-const MAX_UNCHOKED: usize = 48;
+/// Peers served at once: all, unless an administrator allows many more connections than there are by default.
+const MAX_UNCHOKED: usize = 64;
 /// How long a peer is served at least when others wait.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,7 @@ impl Transfer {
         let Some(peer) = self.peers.get_mut(&source) else { return };
         peer.up.add(u64::from(len), now);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
-        if peer.serving.sent() && !peer.leaving {
+        if peer.serving.sent(now) && !peer.leaving {
             self.send(source, Message::Choke);
         }
         self.hand_out(source);
@@ -78,12 +78,13 @@ impl Transfer {
             .map(|(source, _)| *source)
             .collect();
         if wanting.len() > MAX_UNCHOKED {
-            wanting.retain(|source| self.peers.get(source).is_some_and(|peer| have.has_beyond(&peer.have)));
-            // First those whose turn is not over, then those who have waited longest.
-            wanting.sort_by_key(|source| {
+            // Those that something can be sent to; of them first those whose turn is not over, then those who have
+            // waited longest. The rest fill up: a piece may arrive here at any moment.
+            wanting.sort_by_cached_key(|source| {
                 self.peers.get(source).map(|peer| {
+                    let useful = have.has_beyond(&peer.have);
                     let in_turn = !peer.serving.choked && now.since(peer.serving.since) < TURN;
-                    (!in_turn, !peer.serving.choked, peer.serving.since)
+                    (!useful, !in_turn, !peer.serving.choked, peer.serving.since)
                 })
             });
             wanting.truncate(MAX_UNCHOKED);

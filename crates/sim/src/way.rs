@@ -1,0 +1,132 @@
+//! The way of bytes and messages after they have left a sender: out of its site, into another, into a device.
+//!
+//! Every link is taken when the first byte gets there, so that those who share it queue up in the order in which they
+//! come, and passes bytes on while more of them come in.
+
+use std::time::Duration;
+
+use peerage_swarm::Time;
+use peerage_wire::Message;
+
+use crate::run::{Run, What};
+use crate::server::Key;
+use crate::uplink::{Bytes, QUEUE};
+use crate::wan::Leaves;
+
+/// What is on its way.
+#[derive(Debug)]
+pub(crate) enum Load {
+    /// Bulk data to an end of a connection.
+    Data(usize, usize, Bytes),
+    /// A message to one.
+    Message(usize, usize, Box<Message>),
+    /// The end of a connection.
+    Left(usize, usize),
+    /// Bytes of an HTTP source.
+    Http(usize, Key, Bytes),
+}
+
+/// The link that a load comes to next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Gate {
+    /// Out of a site.
+    Out(usize),
+    /// Into a site.
+    In(usize),
+    /// Into the device.
+    Device,
+}
+
+/// A load at a link.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    gate: Gate,
+    load: Load,
+    /// The device it is for.
+    to: usize,
+    /// When its last byte gets there.
+    last: Time,
+    latency: Duration,
+}
+
+impl Load {
+    /// Messages are taken for nothing beside the data.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Data(.., bytes) | Self::Http(.., bytes) => u64::from(bytes.len),
+            Self::Message(..) | Self::Left(..) => 0,
+        }
+    }
+}
+
+impl Run {
+    /// A load leaves a device of site `from`, or a server outside, for device `to`. Returns whether there is a queue on
+    /// the way.
+    pub(crate) fn depart(
+        &mut self,
+        load: Load,
+        from: Option<usize>,
+        to: usize,
+        leaves: Leaves,
+        latency: Duration,
+    ) -> bool {
+        let (site, last) = (self.devices[to].setup.site, leaves.1);
+        let down = self.devices[to].down.queue(leaves.0 + latency);
+        if from == Some(site) {
+            self.enter(load, to, (leaves.0 + latency, last + latency));
+            return down > QUEUE;
+        }
+        let queue = self.wans[site].down.queue(leaves.0 + latency).max(down);
+        match from {
+            Some(from) => {
+                let queue = self.wans[from].up.queue(leaves.0).max(queue);
+                self.queue.push(leaves.0, What::Way(Leg { gate: Gate::Out(from), load, to, last, latency }));
+                queue > QUEUE
+            }
+            None => {
+                let leg = Leg { gate: Gate::In(site), load, to, last: last + latency, latency };
+                self.queue.push(leaves.0 + latency, What::Way(leg));
+                queue > QUEUE
+            }
+        }
+    }
+
+    /// A load comes to the next link.
+    pub(crate) fn way(&mut self, leg: Leg) {
+        let (now, len) = (self.now(), leg.load.len());
+        match leg.gate {
+            Gate::Out(site) => {
+                let (first, last) = self.wans[site].out(len, (now, leg.last));
+                let (gate, last) = (Gate::In(self.devices[leg.to].setup.site), last + leg.latency);
+                self.queue.push(first + leg.latency, What::Way(Leg { gate, last, ..leg }));
+            }
+            Gate::In(site) => {
+                let (first, last) = self.wans[site].take_in(len, (now, leg.last));
+                self.queue.push(first, What::Way(Leg { gate: Gate::Device, last, ..leg }));
+            }
+            Gate::Device => self.enter(leg.load, leg.to, (now, leg.last)),
+        }
+    }
+
+    fn enter(&mut self, load: Load, to: usize, comes: Leaves) {
+        let there = match load.len() {
+            0 => comes.1,
+            len => self.devices[to].down.take(len, comes.0).1.max(comes.1),
+        };
+        match load {
+            Load::Data(conn, to, bytes) => {
+                let at = self.conns[conn].arrival(to, there);
+                self.queue.push(at, What::Data(conn, to, bytes));
+            }
+            Load::Message(conn, to, message) => {
+                let at = self.conns[conn].arrival(to, there);
+                self.queue.push(at, What::Message(conn, to, message));
+            }
+            Load::Left(conn, to) => {
+                let at = self.conns[conn].arrival(to, there);
+                self.queue.push(at, What::Left(conn, to));
+            }
+            Load::Http(server, key, bytes) => self.queue.push(there, What::Bytes(server, key, bytes)),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! All devices begin at once (product §9: at most 1.03 copies from the origin, last device within 1.10 of the bound).
+
+use peerage_sim::{Report, world};
+
+use crate::support::{each_seed, ms};
+
+fn holds_the_numbers(report: &Report) {
+    assert!(report.origin_copies() <= 1.03, "{report}");
+    assert!(report.over_bound() <= 1.10, "{report}");
+    assert!(report.wasted() <= report.size / 50, "{report}");
+}
+
+#[test]
+fn three_devices() {
+    each_seed("flash 3", 0..6, &world().devices(3).pieces(200).flash(), holds_the_numbers);
+}
+
+#[test]
+fn eight_devices() {
+    each_seed("flash 8", 0..3, &world().devices(8).pieces(200).flash(), holds_the_numbers);
+}
+
+#[test]
+fn sixteen_devices() {
+    each_seed("flash 16", 0..2, &world().devices(16).pieces(200).flash(), holds_the_numbers);
+}
+
+#[test]
+fn thirty_two_devices() {
+    each_seed("flash 32", 0..1, &world().devices(32).pieces(200).flash(), holds_the_numbers);
+}
+
+#[test]
+fn slow_origins() {
+    let slow = world().devices(8).pieces(50).origin_mbit(10.0);
+    each_seed("flash 8, 10 Mbit/s", 0..4, &slow, holds_the_numbers);
+    let slower = world().devices(8).pieces(20).origin_mbit(1.0);
+    each_seed("flash 8, 1 Mbit/s", 0..4, &slower, holds_the_numbers);
+}
+
+#[test]
+fn a_slow_origin_and_many_devices() {
+    let slow = world().devices(32).pieces(40).origin_mbit(10.0);
+    each_seed("flash 32, 10 Mbit/s", 0..3, &slow, holds_the_numbers);
+}
+
+#[test]
+fn a_slow_coordinator() {
+    let slow = world().devices(8).pieces(200).announce_time(ms(100));
+    each_seed("flash 8, announces take 100 ms", 0..3, &slow, holds_the_numbers);
+}
+
+#[test]
+fn a_content_that_ends_within_a_block() {
+    let world = world().devices(5).bytes(37 * (1 << 20) + 70_001);
+    each_seed("flash 5, 37 MiB and a bit", 0..4, &world, holds_the_numbers);
+}
+
+#[test]
+fn small_contents() {
+    for pieces in [1, 2, 5, 10, 20] {
+        for devices in [3, 8, 32] {
+            let world = world().devices(devices).pieces(pieces);
+            each_seed(&format!("flash {devices}, {pieces} pieces"), 0..4, &world, |report| {
+                assert!(report.origin_copies() <= 1.10, "{report}");
+            });
+        }
+    }
+}
+
+#[test]
+fn links_slower_than_the_origin() {
+    // Everybody's uplink is a fifth of the origin's: peers are the bottleneck, and still the origin is asked once.
+    let world = world().devices(8).pieces(100).each(|_, device| device.link_mbit(100.0, 20.0));
+    each_seed("flash 8, 100/20 Mbit/s links", 0..3, &world, |report| {
+        assert!(report.origin_copies() <= 1.03 && report.over_bound() <= 1.6, "{report}");
+    });
+}
+
+#[test]
+fn one_device_with_a_slow_link() {
+    let world = world().devices(8).pieces(100).device(3, |device| device.link_mbit(20.0, 2.0));
+    each_seed("flash 8, one with 20/2 Mbit/s", 0..3, &world, |report| {
+        let others = report.devices.iter().enumerate().filter(|(at, _)| *at != 3);
+        let slowest = others.filter_map(|(_, device)| device.took).max().unwrap();
+        let alone = report.size as f64 / 12.5e6;
+        assert!(slowest.as_secs_f64() <= 1.25 * alone, "{slowest:?} {report}");
+        assert!(report.origin_copies() <= 1.10 && report.over_bound() <= 1.10, "{report}");
+    });
+}
