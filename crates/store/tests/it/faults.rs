@@ -101,8 +101,16 @@ fn a_read_only_volume_is_named_as_such() {
     // No handle: no file is open for writing, so the volume can be made read-only.
     drop(store);
     remount("ro");
-    let refused = Store::open(StoreConfig { dir: dir.join("cache"), boot: BOOT }).unwrap_err();
+    // What is there can be read; nothing new can be made.
+    let store = open(&dir);
+    let held = store.get(sample.id()).unwrap().unwrap();
+    let mut bytes = vec![0; MIB];
+    held.read(PieceIndex(0), 0, &mut bytes).unwrap();
+    assert_eq!(bytes, sample.bytes[..MIB]);
+    let other = Sample::new(MIB, 5);
+    let refused = store.create(other.id(), other.layout(), None, NOW).unwrap_err();
     assert!(matches!(refused, StoreError::ReadOnly { .. }) && refused.is_mendable(), "{refused}");
+    drop((held, store));
     let refused = Store::open(StoreConfig { dir: dir.join("new"), boot: BOOT }).unwrap_err();
     assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
     remount("rw");
