@@ -273,12 +273,12 @@ impl Actor {
                     Event::FetchDone { fetch } | Event::FetchFailed { fetch, .. } => {
                         self.fetches.remove(fetch);
                     }
-                    Event::Stored { .. } => self.trouble = None,
+                    Event::Stored { .. } => self.set_trouble(None),
                     _ => {}
                 }
                 self.feed(event);
             }
-            Command::HttpFailed(error) => self.trouble = Some(Trouble::Origin(error)),
+            Command::HttpFailed(error) => self.set_trouble(Some(Trouble::Origin(error))),
             Command::Trouble(error) => self.disk_trouble(error),
             Command::Breach { source, peer, what } => {
                 self.shared.charge(peer, Offence::Protocol(what));
@@ -287,6 +287,13 @@ impl Actor {
             }
             // Handled by the loop.
             Command::Stop => {}
+        }
+    }
+
+    /// A later block of an earlier request must not hide that the origin serves something else.
+    fn set_trouble(&mut self, trouble: Option<Trouble>) {
+        if self.trouble.as_ref().is_none_or(|held| held.proves_stale().is_none()) {
+            self.trouble = trouble;
         }
     }
 
@@ -322,7 +329,7 @@ impl Actor {
         if self.retry_at.is_none() {
             tracing::warn!(content = %self.id(), %error, "downloads pause: the disk failed");
         }
-        self.trouble = Some(Trouble::Disk(error));
+        self.set_trouble(Some(Trouble::Disk(error)));
         self.retry_at = Some(Instant::now() + DISK_RETRY);
         self.shared.make_room.notify_one();
         self.feed(Event::Pause(true));

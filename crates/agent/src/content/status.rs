@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use peerage_content::PeerId;
-use peerage_origin::OriginError;
+use peerage_origin::{ErrorKind, OriginError};
 use peerage_store::StoreError;
 use peerage_swarm::{ByKind, SourceKind};
 
@@ -17,6 +17,17 @@ pub(crate) enum Trouble {
     Origin(OriginError),
     /// Pieces from the origin do not match the record.
     OriginCorrupt,
+}
+
+impl Trouble {
+    /// Why the origin does not serve what the record says, if that is the trouble. It stays so whatever else goes well.
+    pub(crate) fn proves_stale(&self) -> Option<String> {
+        match self {
+            Self::Origin(error) if error.kind() == ErrorKind::Stale => Some(error.failure.to_string()),
+            Self::OriginCorrupt => Some("its bytes are not those of the record".to_owned()),
+            Self::Origin(_) | Self::Disk(_) => None,
+        }
+    }
 }
 
 /// One row of the peers of a content.

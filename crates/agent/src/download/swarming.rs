@@ -125,7 +125,7 @@ impl Download {
                 handle.commands.closed().await;
                 return Ok(Phase::Lost);
             }
-            if let Some(why) = proves_stale(&now) {
+            if let Some(why) = now.trouble.as_ref().and_then(Trouble::proves_stale) {
                 return Ok(Phase::Stale { serial: record.get().serial, why });
             }
             if now.verified_bytes != progress.0 || now.complete {
@@ -191,15 +191,6 @@ impl Download {
 fn is_lost(status: &ContentStatus) -> bool {
     matches!(&status.trouble, Some(Trouble::Disk(error))
         if matches!(**error, StoreError::Vanished { .. } | StoreError::Removed { .. }))
-}
-
-/// Whether the engine found that the origin serves something else.
-fn proves_stale(status: &ContentStatus) -> Option<String> {
-    match &status.trouble {
-        Some(Trouble::Origin(error)) if error.kind() == ErrorKind::Stale => Some(error.failure.to_string()),
-        Some(Trouble::OriginCorrupt) => Some("its bytes are not those of the record".to_owned()),
-        _ => None,
-    }
 }
 
 /// Asks the origin whether it still serves what the record says. An origin that cannot be asked does not object: peers
