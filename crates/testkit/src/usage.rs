@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn own_memory_and_no_such_process() {
         let me = Usage::of(std::process::id()).unwrap();
-        assert!(me.peak_rss >= me.rss && me.rss > 100 * 1024, "{me:?}");
+        // The kernel counts in batches: the one may lag behind the other.
+        assert!(me.peak_rss > 100 * 1024 && me.rss > 100 * 1024, "{me:?}");
         // Above the largest pid that Linux can hand out (PID_MAX_LIMIT, 2^22).
         assert!(Usage::of(1 << 23).is_err());
     }

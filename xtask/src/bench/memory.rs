@@ -70,7 +70,11 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
                 &figures.receiver,
                 format!("{:.0} MiB/s", median(&figures.rate)),
             ),
-            row(&format!("sends {} GiB to a peer, at most", options.move_gib), &figures.sender, String::new()),
+            row(
+                &format!("fetches {} GiB from the origin and sends them to a peer, at most", options.move_gib),
+                &figures.sender,
+                String::new(),
+            ),
         ],
         notes: vec![
             "Resident memory, shared libraries and the program's own pages included; while moving the highest that the \
@@ -111,14 +115,9 @@ fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
     let url = origin.url("large.bin");
     fleet.publish(&www.join("large.bin"), &url)?;
     let out = dir.path().join("large.out");
-    {
-        let sender = fleet.agent("sender", at(13), None, OPEN_POLICY)?;
-        sender.get(&url, &out)?;
-        fs::remove_file(&out)?;
-    }
-    // Started again, so that its highest memory is that of sending.
-    let mut sender = fleet.agent("sender", at(13), None, OPEN_POLICY)?;
-    sender.restart()?;
+    let sender = fleet.agent("sender", at(13), None, OPEN_POLICY)?;
+    sender.get(&url, &out)?;
+    fs::remove_file(&out)?;
     let receiver = fleet.agent("receiver", at(14), None, OPEN_POLICY)?;
     let began = std::time::Instant::now();
     let status = receiver.get(&url, &out)?;
