@@ -2,6 +2,7 @@
 
 use peerage_content::{BlockSet, PieceIndex};
 
+use crate::news::News;
 use crate::{Action, FetchError, FetchId, Offence, Outcome, SourceId, Time, Transfer};
 
 impl Transfer {
@@ -62,7 +63,7 @@ impl Transfer {
         self.claims.settle(piece);
         self.crossing.remove(&piece);
         self.take_back(piece);
-        self.news.push(piece);
+        self.news.push(News::new(piece, now));
     }
 
     fn corrupt(&mut self, piece: PieceIndex) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use peerage_content::{PIECE_SIZE, PieceIndex};
 
 use crate::pace::Pace;
+use crate::trust::PATIENCE;
 use crate::{FetchId, SourceKind, Time};
 
 /// Ranges under way at once.
@@ -165,6 +166,12 @@ impl Http {
     pub(crate) fn learn_rate(&mut self, now: Time) {
         let rate = self.pace.rate(now).map(|rate| rate as u64);
         self.best = self.best.max(rate);
+    }
+
+    /// Whether it was delivering, owes bytes and has brought none for as long as peers are waited for.
+    pub(crate) fn stands_still(&self, now: Time) -> bool {
+        let still = self.pace.silent_since().is_some_and(|since| now.since(since) >= PATIENCE);
+        still && self.pace.rate(now).is_some()
     }
 
     /// Whether it owes bytes and has brought none for too long.

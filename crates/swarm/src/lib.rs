@@ -20,6 +20,7 @@ mod inbox;
 mod late;
 mod limits;
 pub mod matching;
+mod news;
 mod origin;
 mod pace;
 mod peer;

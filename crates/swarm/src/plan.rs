@@ -5,14 +5,11 @@
 use std::time::Duration;
 
 use peerage_content::{BlockSet, PieceIndex};
-use peerage_wire::{ByeReason, MAX_LISTED, MAX_REQUESTS, Message};
+use peerage_wire::{ByeReason, MAX_REQUESTS, Message};
 
 use crate::peer::REQUEST_BLOCKS;
 use crate::{Action, SourceId, Time, Transfer};
 
-/// Peers beside which a piece is no news: whoever wants it has others to ask. It is told of with others at the next tick,
-/// or in a site of fifty most of what is said would be that.
-const COMMON: u16 = 8;
 const CHOKE_REVIEW: Duration = Duration::from_secs(1);
 /// Ask for more peers when fewer than this are connected, or when nothing has come from anywhere for [`FIRST_NEED`].
 const FEW_PEERS: usize = 4;
@@ -49,11 +46,10 @@ impl Transfer {
         if now.since(self.chokes_reviewed) >= CHOKE_REVIEW {
             self.review_chokes(now);
         }
+        self.tell_the_rest(now);
         if self.is_complete() {
             return;
         }
-        let news = std::mem::take(&mut self.news);
-        self.tell_of(&news);
         self.https.values_mut().for_each(|http| http.learn_rate(now));
         self.judge_peers(now);
         self.review_crossings(now);
@@ -78,24 +74,6 @@ impl Transfer {
     }
 
     // === Telling ===
-
-    fn tell_news(&mut self) {
-        let all = self.is_complete();
-        let due = |piece: &mut PieceIndex| all || self.pieces.availability(*piece) < COMMON;
-        let news: Vec<PieceIndex> = self.news.extract_if(.., due).collect();
-        self.tell_of(&news);
-    }
-
-    fn tell_of(&mut self, news: &[PieceIndex]) {
-        for chunk in news.chunks(MAX_LISTED) {
-            let wanting = self
-                .peers
-                .iter()
-                .filter(|(_, peer)| !peer.leaving && chunk.iter().any(|piece| !peer.have.contains(*piece)));
-            let wanting: Vec<_> = wanting.map(|(source, _)| *source).collect();
-            wanting.into_iter().for_each(|source| self.send(source, Message::Have(chunk.to_vec())));
-        }
-    }
 
     /// Sends to everyone who still downloads.
     pub(crate) fn tell_downloaders(&mut self, message: &Message) {

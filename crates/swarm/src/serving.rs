@@ -131,6 +131,11 @@ impl Serving {
         self.wanted.clear();
     }
 
+    /// Whether something waits to be sent.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.under_way > 0 || !self.wanted.is_empty()
+    }
+
     /// Bytes that are wanted and not yet handed to the driver.
     pub(crate) fn backlog(&self) -> u64 {
         self.wanted.iter().map(|chunk| u64::from(chunk.len)).sum()

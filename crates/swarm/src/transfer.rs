@@ -16,6 +16,7 @@ use peerage_wire::{ByeReason, Message};
 use crate::claims::Claims;
 use crate::dial::Dialer;
 use crate::http::Http;
+use crate::news::News;
 use crate::peer::Peer;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
@@ -131,7 +132,9 @@ pub struct Transfer {
     /// Somebody may have to be dialled.
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
-    pub(crate) news: Vec<PieceIndex>,
+    pub(crate) news: Vec<News>,
+    /// All that neighbours had asked for has just been sent.
+    pub(crate) served: bool,
     pub(crate) complete_said: bool,
     pub(crate) stats: Stats,
 }
@@ -175,6 +178,7 @@ impl Transfer {
             http_due: true,
             dial_due: true,
             news: Vec::new(),
+            served: false,
             complete_said: false,
             stats: Stats::default(),
         }
@@ -214,7 +218,7 @@ impl Transfer {
             Event::Sent { source, len } => self.sent(source, len, now),
             Event::Lost { piece } => {
                 if self.pieces.lost(piece) {
-                    self.news.retain(|news| *news != piece);
+                    self.news.retain(|news| news.piece != piece);
                     self.complete_said = false;
                     self.stop_serving(piece);
                 }
@@ -245,7 +249,7 @@ impl Transfer {
         if self.actions.is_empty() && self.dirty {
             self.dirty = false;
             self.plan(now);
-            let busy = !self.is_complete() && !self.paused;
+            let busy = (!self.is_complete() && !self.paused) || !self.news.is_empty();
             let period = if busy { Some(TICK) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
             self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
         }

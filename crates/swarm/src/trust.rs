@@ -40,7 +40,9 @@ impl Transfer {
     /// Looks at all peers; called once a tick.
     pub(crate) fn judge_peers(&mut self, now: Time) {
         let quiet = self.from_peers.last().is_none_or(|last| now.since(last) >= PATIENCE);
-        let patience = if quiet { PATIENCE } else { LONG_PATIENCE };
+        // When the origin stands still at the same time, it is this device or its link that does, and no peer's fault.
+        let hiccup = self.https.values().any(|http| http.stands_still(now));
+        let patience = if quiet && !hiccup { PATIENCE } else { LONG_PATIENCE };
         let silent: Vec<SourceId> = self
             .peers
             .iter()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use peerage_content::PieceIndex;
 use peerage_wire::{Message, RejectCode};
 
+use crate::peer::Peer;
 use crate::{Action, SourceId, Time, Transfer};
 
 /// Peers served at once: all, unless an administrator allows many more connections than there are by default.
@@ -43,6 +44,8 @@ impl Transfer {
             self.send(source, Message::Choke);
         }
         self.hand_out(source);
+        let idle = |peer: &Peer| !peer.serving.is_busy();
+        self.served |= self.peers.get(&source).is_some_and(idle) && self.peers.values().all(idle);
     }
 
     /// Hands the next chunks for `source` to the driver.
