@@ -3,6 +3,7 @@
 //! - [`Transfer`]: one content on one device. Events in ([`Transfer::handle`]), actions out
 //!   ([`Transfer::poll_action`]), one timer ([`Transfer::poll_timeout`]).
 //! - [`Bans`]: what peers did, over all transfers of a device.
+//! - [`ledbat`]: how fast transfers that nobody waits for may go.
 //! - [`matching`]: which neighbours the coordinator gives to a device.
 //!
 //! Time, randomness and ids are arguments. The same engine runs in the agent, in `peerage-sim` and in property tests.
@@ -15,6 +16,7 @@ mod event;
 mod http;
 mod inbox;
 mod late;
+pub mod ledbat;
 mod limits;
 pub mod matching;
 mod origin;
