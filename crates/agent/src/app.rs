@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::Command;
 use crate::coordinator::Coordinator;
+use crate::governor::{self, Governor};
 use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
@@ -35,6 +36,7 @@ pub struct Agent {
     sockets: Sockets,
     port: Option<peerage_transport::Listener>,
     pokes: announcer::Pokes,
+    enlisted: governor::Enlisted,
     watcher: Watcher,
     views: watch::Sender<Arc<PolicyView>>,
 }
@@ -68,6 +70,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
+    let (governor, enlisted) = Governor::new();
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
@@ -80,11 +83,12 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         coordinator,
         announcer,
         catalog,
+        governor,
         policy,
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, watcher, views })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
 }
 
 /// The address to connect from, when the agent is bound to one.
@@ -159,10 +163,11 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, watcher, views } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
+        tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
         tasks.spawn(housekeeping::rates(Arc::clone(&shared)));
         tasks.spawn(watcher.run(views));

@@ -23,6 +23,7 @@ mod deliveries;
 mod download;
 mod downloads;
 mod file_status;
+mod governor;
 mod housekeeping;
 mod limiter;
 mod listener;

@@ -24,6 +24,7 @@ use crate::content::registry::Registry;
 use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
+use crate::governor::Governor;
 use crate::limiter::Limiter;
 use crate::policy::PolicyView;
 use crate::tickets::Tickets;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
     pub(crate) limiters: Limiters,
+    pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
@@ -73,12 +75,24 @@ pub(crate) struct Parts {
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
+    pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, clock, identity, store, origin, coordinator, announcer, catalog, policy } = parts;
+        let Parts {
+            config,
+            clock,
+            identity,
+            store,
+            origin,
+            coordinator,
+            announcer,
+            catalog,
+            governor,
+            policy,
+        } = parts;
         let limiter = || Arc::new(Limiter::new());
         Self {
             config,
@@ -94,6 +108,7 @@ impl Shared {
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
             limiters: Limiters { foreground: limiter(), background: limiter(), upload: limiter() },
+            governor,
             policy,
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),

@@ -3,6 +3,7 @@
 //! - [`World`]: network namespaces with bridges, hosts, routers, NAT and rate limits; gone when the test is over,
 //!   however it ends.
 //! - [`Process`], [`Daemon`]: a real program, its readiness, its log, what it costs; stopped on drop.
+//! - [`Site`], [`Bottleneck`]: whole scenes of namespaces and programs.
 //! - [`Nginx`], [`TestCa`]: a real HTTP origin that counts what it served.
 //! - [`wait_until`], [`random_file`], [`peerage_bin`]: the small things that every such test needs.
 //!
@@ -24,6 +25,7 @@
 //! ```
 
 mod bin;
+mod bottleneck;
 mod ca;
 mod daemon;
 mod files;
@@ -37,6 +39,7 @@ mod usage;
 mod wait;
 
 pub use bin::peerage_bin;
+pub use bottleneck::Bottleneck;
 pub use ca::{Identity, TestCa};
 pub use daemon::Daemon;
 pub use files::{random_bytes, random_file, same_file, sparse_file};

@@ -1,7 +1,7 @@
 //! The one audited place for socket options. Everything that `socket2` has a safe call for uses it; what is left are
-//! two options, pacing and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
+//! pacing, the window's bound and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
 
-#![allow(unsafe_code, reason = "SO_MAX_PACING_RATE and TCP_INFO have no safe wrapper")]
+#![allow(unsafe_code, reason = "SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP and TCP_INFO have no safe wrapper")]
 
 use std::io;
 use std::mem::size_of;
@@ -31,6 +31,9 @@ pub struct PathInfo {
     pub rtt_var: Duration,
     /// Shortest round trip in the kernel's window (5 min by default). Zero before the first sample.
     pub min_rtt: Duration,
+    /// Smoothed round trip as a receiver sees it: from an acknowledgement to what it set free, by timestamps (RFC 7323 §3).
+    /// Zero before the first sample.
+    pub rcv_rtt: Duration,
     /// Bytes in a full segment.
     pub mss: u32,
     /// Congestion window, in segments.
@@ -73,6 +76,7 @@ impl PathInfo {
             rtt: micros_at(68),
             rtt_var: micros_at(72),
             min_rtt,
+            rcv_rtt: micros_at(92),
             mss: u32_at(16),
             cwnd: u32_at(80),
             unacked: u32_at(24),
@@ -134,19 +138,20 @@ pub(crate) fn lower_effort(socket: &impl AsFd, local: SocketAddr) -> Result<bool
 
 /// Limits the rate of sending, in bytes/s; `None` lifts the limit.
 pub(crate) fn set_pacing(socket: &impl AsFd, rate: Option<u64>) -> Result<(), TransportError> {
-    let rate = rate.unwrap_or(u64::MAX);
-    let len = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the descriptor is borrowed for the call, and the pointer and length are those of `rate`.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MAX_PACING_RATE,
-            (&raw const rate).cast(),
-            len,
-        )
-    };
-    option("SO_MAX_PACING_RATE", if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
+    let rate = rate.unwrap_or(u64::MAX).to_ne_bytes();
+    option("SO_MAX_PACING_RATE", set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate))
+}
+
+/// Bounds the window that is offered to the other side, in bytes. The window never shrinks below what was offered before;
+/// it closes as data arrives.
+pub(crate) fn set_window(socket: &impl AsFd, bytes: u32) -> Result<(), TransportError> {
+    let clamp = i32::try_from(bytes).unwrap_or(i32::MAX).to_ne_bytes();
+    option("TCP_WINDOW_CLAMP", set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, &clamp))
+}
+
+/// Bounds the bytes that the kernel accepts beyond what is under way.
+pub(crate) fn set_backlog(socket: &impl AsFd, bytes: u32) -> Result<(), TransportError> {
+    option("TCP_NOTSENT_LOWAT", SockRef::from(socket).set_tcp_notsent_lowat(bytes))
 }
 
 /// The limit set by [`set_pacing`].
@@ -161,6 +166,14 @@ pub(crate) fn path_info(socket: &impl AsFd) -> Result<PathInfo, TransportError> 
     let mut raw = [0; 256];
     let len = option("TCP_INFO", get(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut raw))?;
     Ok(PathInfo::parse(raw.get(..len).unwrap_or(&raw)))
+}
+
+/// Sets an option to the bytes of `value`.
+fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let len = value.len() as libc::socklen_t;
+    // SAFETY: the descriptor is borrowed for the call, and the pointer and length are those of `value`.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads an option into `raw`; returns how many bytes the kernel filled.
@@ -189,6 +202,13 @@ mod tests {
         set_lower_effort(&socket, socket.local_addr().unwrap(), true).unwrap();
         assert_eq!(options.tos_v4().unwrap(), DSCP_LE);
         assert_eq!(pacing(&socket).unwrap(), None);
+        set_pacing(&socket, Some(10_000)).unwrap();
+        assert_eq!(pacing(&socket).unwrap(), Some(10_000));
+        set_pacing(&socket, None).unwrap();
+        assert_eq!(pacing(&socket).unwrap(), None);
+        set_window(&socket, 8192).unwrap();
+        set_backlog(&socket, 4096).unwrap();
+        assert_eq!(options.tcp_notsent_lowat().unwrap(), 4096);
     }
 
     #[test]

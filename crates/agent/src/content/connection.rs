@@ -19,6 +19,8 @@ use crate::limiter::Limiter;
 
 /// A peer that takes no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection is not given up while it takes this many bytes a second.
+const SLOWEST: u32 = 1 << 10;
 /// Bytes read from a connection at once: small enough that progress is seen and limits hold.
 const READ_STEP: usize = 256 << 10;
 
@@ -261,7 +263,9 @@ async fn upload(
         send(writer, &Message::Reject { code: RejectCode::NotHere, piece, offset, len }).await?;
         let _ = parts.commands.send(Command::Event(Event::Lost { piece })).await;
     } else {
-        match timeout(WRITE_TIMEOUT, writer.send_data(head, buffer)).await {
+        // A governed connection may be slow on purpose, beside somebody else's traffic.
+        let patience = WRITE_TIMEOUT + Duration::from_secs(u64::from(head.len / SLOWEST));
+        match timeout(patience, writer.send_data(head, buffer)).await {
             Ok(sent) => sent?,
             Err(_) => return Err(stalled()),
         }
