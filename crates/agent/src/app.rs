@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::announcer::{self, Announcer};
+use crate::budgets::{self, Budgets};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -66,8 +67,11 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
+    let clock = Arc::new(Clock::new());
+    let budgets = Budgets::open(Arc::clone(&clock), state.clone());
     let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir)).await?;
+    let counts = Arc::clone(&budgets);
+    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let (governor, enlisted) = Governor::new();
@@ -76,13 +80,14 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
     let parts = Parts {
         config,
-        clock: Clock::new(),
+        clock,
         identity,
         store,
         origin,
         coordinator,
         announcer,
         catalog,
+        budgets,
         governor,
         policy,
     };
@@ -169,7 +174,7 @@ impl Agent {
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
-        tasks.spawn(housekeeping::rates(Arc::clone(&shared)));
+        tasks.spawn(budgets::run(Arc::clone(&shared)));
         tasks.spawn(watcher.run(views));
         let api = Arc::clone(&shared);
         tasks.spawn(async move {
@@ -202,5 +207,8 @@ impl Running {
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
+            tracing::warn!(%error, "traffic counts were not saved");
+        }
     }
 }

@@ -35,6 +35,14 @@ impl Clock {
         own_unix().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
+    /// The calendar month of this device: twelve times the year, plus the month from 0.
+    pub(crate) fn month(&self) -> u64 {
+        let unix = i64::try_from(self.unix()).unwrap_or(0);
+        let now =
+            jiff::Timestamp::from_second(unix).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+        u64::from(now.year().unsigned_abs()) * 12 + u64::from(now.month().unsigned_abs()) - 1
+    }
+
     /// The coordinator says that it is `time` there.
     pub(crate) fn set_by_coordinator(&self, time: u64) {
         let ahead = i64::try_from(time).unwrap_or(0).saturating_sub_unsigned(own_unix());

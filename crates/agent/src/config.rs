@@ -1,6 +1,6 @@
 //! How an agent is set up: `/etc/peerage/agent.toml`, overridden by flags.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -39,7 +39,7 @@ pub struct ConfigFile {
     pub data_dir: Option<PathBuf>,
     /// Directory of the verified files.
     pub cache_dir: Option<PathBuf>,
-    /// Where peers connect: address and port; port 0 takes any free one.
+    /// Where peers connect: address and port; port 0 takes any free one, `[::]` is every address, IPv4 too.
     pub listen: Option<SocketAddr>,
     /// The unix socket of the local API. `<socket>.files` beside it hands out files.
     pub socket: Option<PathBuf>,
@@ -117,7 +117,7 @@ impl From<ConfigFile> for Config {
             cache_dir: file.cache_dir.clone().unwrap_or_else(|| beside("/var/cache/peerage", "cache")),
             socket: file.socket.clone().unwrap_or_else(|| beside("/run/peerage/agent.sock", "agent.sock")),
             data_dir: file.data_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/peerage")),
-            listen: file.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PEER_PORT)),
+            listen: file.listen.unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PEER_PORT)),
             coordinator: file.coordinator,
             token: file.token,
             policy_dir: file.policy_dir.unwrap_or_else(|| PathBuf::from("/etc/peerage")),

@@ -17,6 +17,7 @@ use std::time::Duration;
 use peerage_api::agent::{DownloadRequest, FileStatus};
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
+use peerage_policy::Class;
 use peerage_store::{Content, Staging};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -209,6 +210,10 @@ impl Download {
             all.no_progress_timeout_s = all.no_progress_timeout_s.max(request.no_progress_timeout_s);
         }
         all
+    }
+
+    fn class(&self) -> Class {
+        if self.request().foreground { Class::Foreground } else { Class::Background }
     }
 
     fn no_progress(&self) -> Duration {

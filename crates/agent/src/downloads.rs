@@ -103,15 +103,12 @@ impl Downloads {
         live.map(|state| state.status.clone()).collect()
     }
 
-    /// The rate of all running foreground downloads, in bytes a second; `None`: there is none.
-    pub(crate) fn foreground_rate(&self) -> Option<u64> {
-        let running = self.0.lock();
-        let urgent = running.values().filter_map(|one| {
+    /// Whether a foreground download runs.
+    pub(crate) fn is_anyone_waiting(&self) -> bool {
+        self.0.lock().values().any(|one| {
             let state = one.state.borrow();
-            let urgent = state.end.is_none() && state.status.priority == Priority::Foreground;
-            urgent.then_some(state.status.download_rate)
-        });
-        urgent.fold(None, |sum, rate| Some(sum.unwrap_or(0) + rate))
+            state.end.is_none() && state.status.priority == Priority::Foreground
+        })
     }
 
     /// Whether a download of this content runs.

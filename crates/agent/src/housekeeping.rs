@@ -1,4 +1,4 @@
-//! Housekeeping: keeps the cache within its limits and the rate limiters in step with policy.
+//! Housekeeping: keeps the cache within its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,15 @@ const EVERY: Duration = Duration::from_secs(30);
 const LOW_DISK: (u64, u64) = (50, 1 << 30);
 /// What is made free when a write has failed for want of space.
 const NEEDED: u64 = 64 << 20;
-/// How often rates follow policy and foreground traffic.
-const RATES_EVERY: Duration = Duration::from_millis(250);
-/// While a foreground download runs, background ones together get this fraction of its rate, and never less than
-/// [`BACKGROUND_LEAST`]: after it, but not starved.
-const BACKGROUND_SHARE: u64 = 8;
-const BACKGROUND_LEAST: u64 = 64 << 10;
-
 /// Evicts until the agent ends.
 pub(crate) async fn evict(shared: Arc<Shared>) {
     let mut next = Instant::now();
+    let mut policy = shared.policy.clone();
     loop {
         let needed = tokio::select! {
             () = sleep_until(next) => 0,
+            // New limits of the cache hold at once.
+            changed = policy.changed() => if changed.is_ok() { 0 } else { return },
             () = shared.make_room.notified() => NEEDED,
         };
         next = Instant::now() + EVERY;
@@ -60,22 +56,4 @@ fn evict_once(
         tracing::info!(content = %gone.id, reason = ?gone.reason, "evicted");
     }
     Ok(evicted.into_iter().map(|gone| gone.id).collect())
-}
-
-/// Keeps the limiters in step until the agent ends.
-pub(crate) async fn rates(shared: Arc<Shared>) {
-    let mut every = tokio::time::interval(RATES_EVERY);
-    loop {
-        every.tick().await;
-        let limits = shared.decide_device().limits;
-        shared.limiters.upload.set(limits.upload);
-        shared.limiters.foreground.set(limits.foreground_download);
-        let urgent = shared.downloads.foreground_rate();
-        let yielding = urgent.map(|rate| (rate / BACKGROUND_SHARE).max(BACKGROUND_LEAST));
-        let background = match (limits.background_download, yielding) {
-            (Some(limit), Some(share)) => Some(limit.min(share)),
-            (limit, share) => limit.or(share),
-        };
-        shared.limiters.background.set(background);
-    }
 }

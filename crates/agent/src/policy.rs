@@ -10,6 +10,8 @@ use peerage_host::PolicyFiles;
 use peerage_policy::{Facts, Layers, Provider, Settings};
 use tokio::sync::watch;
 
+use crate::budgets::Budgets;
+
 const POLL: Duration = Duration::from_secs(1);
 /// Facts of the device change seldom and cost more to read.
 const FACTS_EVERY: u32 = 10;
@@ -30,12 +32,18 @@ pub(crate) struct Watcher {
     cache: PathBuf,
     view: PolicyView,
     polls: u32,
+    budgets: Arc<Budgets>,
 }
 
 impl Watcher {
-    pub(crate) fn new(configuration: &std::path::Path, cache: PathBuf) -> Self {
-        let mut watcher =
-            Self { files: PolicyFiles::new(configuration), cache, view: PolicyView::default(), polls: 0 };
+    pub(crate) fn new(configuration: &std::path::Path, cache: PathBuf, budgets: Arc<Budgets>) -> Self {
+        let mut watcher = Self {
+            files: PolicyFiles::new(configuration),
+            cache,
+            view: PolicyView::default(),
+            polls: 0,
+            budgets,
+        };
         watcher.poll();
         watcher
     }
@@ -48,11 +56,18 @@ impl Watcher {
     fn poll(&mut self) -> bool {
         let mut changed = false;
         if self.polls.is_multiple_of(FACTS_EVERY) {
-            let facts = peerage_host::observe(&self.cache).facts;
+            let internet_uploaded = self.view.facts.internet_uploaded;
+            let facts = Facts { internet_uploaded, ..peerage_host::observe(&self.cache).facts };
             changed |= facts != self.view.facts;
             self.view.facts = facts;
         }
         self.polls = self.polls.wrapping_add(1);
+        // The count itself changes all the time; policy only asks on which side of the cap it is.
+        let (sent, cap) = (self.budgets.internet_sent(), self.view.settings.monthly_upload_data_cap);
+        if (sent >= cap) != (self.view.facts.internet_uploaded >= cap) {
+            self.view.facts.internet_uploaded = sent;
+            changed = true;
+        }
         match self.files.poll() {
             None => {}
             Some(Ok(layer)) => {

@@ -83,9 +83,9 @@ impl Resolver {
             self.give_up("the download mode does not use a coordinator");
         } else if !self.shared.coordinator.is_enrolled() {
             self.give_up("this device is not enrolled with a coordinator");
-        } else if self.url.as_ref().is_some_and(SourceUrl::has_secrets) {
-            // Architecture §3: never ingested, never shared.
-            self.give_up("the URL carries credentials, so it is never shared");
+        } else if let Some(secret) = self.url.as_ref().and_then(SourceUrl::secret) {
+            // Architecture §3: never ingested, never shared; the coordinator does not even learn of it.
+            self.give_up(&format!("the URL {secret}, so it is never shared"));
         }
     }
 

@@ -16,6 +16,7 @@ use peerage_transport::{Encryption, Identity, Options};
 use tokio::sync::watch;
 
 use crate::announcer::Announcer;
+use crate::budgets::Budgets;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -25,23 +26,14 @@ use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
 use crate::governor::Governor;
-use crate::limiter::Limiter;
 use crate::policy::PolicyView;
 use crate::tickets::Tickets;
-
-/// The limiters of the device.
-#[derive(Debug)]
-pub(crate) struct Limiters {
-    pub(crate) foreground: Arc<Limiter>,
-    pub(crate) background: Arc<Limiter>,
-    pub(crate) upload: Arc<Limiter>,
-}
 
 /// The agent's common ground.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
@@ -52,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
-    pub(crate) limiters: Limiters,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
@@ -68,13 +60,14 @@ pub(crate) struct Shared {
 /// Members of [`Shared`] that are built before it.
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
@@ -90,10 +83,10 @@ impl Shared {
             coordinator,
             announcer,
             catalog,
+            budgets,
             governor,
             policy,
         } = parts;
-        let limiter = || Arc::new(Limiter::new());
         Self {
             config,
             clock,
@@ -107,7 +100,7 @@ impl Shared {
             catalog,
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
-            limiters: Limiters { foreground: limiter(), background: limiter(), upload: limiter() },
+            budgets,
             governor,
             policy,
             listening: watch::Sender::new(None),

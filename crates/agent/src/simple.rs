@@ -14,7 +14,7 @@ use peerage_store::{Notes, Staging, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::limiter::Limiter;
+use crate::budgets::Gate;
 use crate::shared::Shared;
 
 /// Bytes written at once.
@@ -40,7 +40,7 @@ pub(crate) struct Simple {
     shared: Arc<Shared>,
     url: SourceUrl,
     pub(crate) staging: Staging,
-    limiter: Arc<Limiter>,
+    gate: Gate,
     state: watch::Sender<SimpleState>,
     no_progress: Duration,
 }
@@ -77,14 +77,14 @@ impl Simple {
     pub(crate) fn open(
         shared: Arc<Shared>,
         url: SourceUrl,
-        limiter: Arc<Limiter>,
+        gate: Gate,
         no_progress: Duration,
     ) -> Result<(Self, watch::Receiver<SimpleState>), StoreError> {
         let staging = shared.store.stage(&staging_name(url.as_str()))?;
         let known = known_of(&staging.notes());
         let state = SimpleState { size: known.size, bytes: staging.len(), ..SimpleState::default() };
         let (sender, receiver) = watch::channel(state);
-        Ok((Self { shared, url, staging, limiter, state: sender, no_progress }, receiver))
+        Ok((Self { shared, url, staging, gate, state: sender, no_progress }, receiver))
     }
 
     /// Downloads to the end. Dropping the future stops the traffic and keeps what has arrived.
@@ -185,7 +185,7 @@ impl Simple {
             let chunk = body.chunk().await;
             let ended = !matches!(chunk, Ok(Some(_)));
             if let Ok(Some(bytes)) = &chunk {
-                self.limiter.pass(bytes.len() as u64).await;
+                self.gate.pass(bytes.len() as u64).await;
                 batch.extend_from_slice(bytes);
             }
             if batch.len() >= BATCH || (ended && !batch.is_empty()) {

@@ -32,7 +32,7 @@ pub(crate) struct AgentArgs {
     /// Directory of the verified files [default: /var/cache/peerage]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Where peers connect; port 0 takes a free one [default: 0.0.0.0:7680]
+    /// Where peers connect; port 0 takes a free one [default: port 7680 of all addresses]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Unix socket of the local API [default: /run/peerage/agent.sock]

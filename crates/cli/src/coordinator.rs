@@ -48,6 +48,9 @@ pub(crate) struct CoordinatorArgs {
     /// may be repeated
     #[arg(long, value_name = "RULE")]
     ingest_allow: Vec<String>,
+    /// Certificates (PEM) that origins may use beside the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    ingest_ca: Vec<PathBuf>,
 }
 
 /// The ready line.
@@ -95,6 +98,7 @@ impl CoordinatorArgs {
         config.tls_cert = self.tls_cert.or(config.tls_cert);
         config.tls_key = self.tls_key.or(config.tls_key);
         config.ingest_allow.extend(self.ingest_allow);
+        config.ingest_ca.extend(self.ingest_ca);
         Ok(config)
     }
 }

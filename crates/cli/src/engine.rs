@@ -1,6 +1,6 @@
 //! Who downloads: the running agent or, when none answers, the same engine inside this command.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ async fn build(args: EngineArgs, dir: &Path) -> anyhow::Result<Agent> {
     let host = crate::agent::default_file()?;
     let flags = ConfigFile {
         // One download has no port to keep; coordinator and neighbours learn whichever it gets.
-        listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)),
+        listen: Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)),
         socket: Some(dir.join("agent.sock")),
         coordinator: args.coordinator,
         token: args.token,

@@ -52,6 +52,9 @@ pub(crate) struct PublishArgs {
     /// How long the record of a local file is good for, such as 90d [default: 30d]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     valid: Option<Duration>,
+    /// Certificates (PEM) that origins may use beside the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    origin_ca: Vec<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -113,7 +116,7 @@ async fn publish(admin: &AdminClient, args: &PublishArgs) -> anyhow::Result<Publ
     let urls = urls.collect::<anyhow::Result<Vec<_>>>()?;
     let Some(first) = urls.first() else { return Err(usage("--url is missing")) };
     let digest = hash(Path::new(&args.target)).await?;
-    let validators = validators(first, &digest).await?;
+    let validators = validators(first, &digest, &args.origin_ca).await?;
     let request = PublishRequest {
         urls: urls.iter().map(|url| url.as_str().to_owned()).collect(),
         sha256: digest.sha256,
@@ -169,8 +172,11 @@ fn read(path: PathBuf, mut file: File, done: &AtomicU64) -> anyhow::Result<Diges
 
 /// What the origin says of the file, so that devices notice when it serves something else. An origin that cannot be
 /// asked from here may well be reachable for the devices: the record is then good without it.
-async fn validators(url: &SourceUrl, digest: &Digest) -> anyhow::Result<Validators> {
-    let client = OriginClient::new(OriginConfig::default())?;
+async fn validators(url: &SourceUrl, digest: &Digest, ca: &[PathBuf]) -> anyhow::Result<Validators> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).with_context(|| format!("could not read {}", path.display()));
+    let extra_roots = ca.iter().map(read).collect::<anyhow::Result<_>>()?;
+    let client = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
     let info = match tokio::time::timeout(PROBE, client.probe(url)).await {
         Ok(Ok(info)) => info,
         Ok(Err(error)) => {

@@ -65,6 +65,8 @@ fn an_upload_yields_and_uses_what_is_left() {
         println!(
             "buffer {buffer} ms: alone {alone:.2} Mbit/s, ours uses {used:.3}, adds {delay:.1} ms, the user keeps {keeps:.3}"
         );
-        if let Ok(to) = std::env::var("DBG") { std::fs::copy(_seed.dir.join("n20.stderr"), to).unwrap(); }
+        if let Ok(to) = std::env::var("DBG") {
+            std::fs::copy(_seed.dir.join("n20.stderr"), to).unwrap();
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! From configuration to a running coordinator: [`Config::build`] opens and binds, [`Coordinator::spawn`] runs,
 //! [`Running::drain`] ends it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_content::{PublicKey, Sha256};
 use peerage_origin::{OriginClient, OriginConfig, ProxyMode, Resolver, SystemResolver};
+use rustix::io::Errno;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::ResolvesServerCert;
@@ -56,6 +57,15 @@ pub enum BuildError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file of `ingest_ca`.
+    #[error("could not read {path}")]
+    Certificates {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The client for on-demand ingestion.
     #[error("could not set up ingestion")]
     Origin(#[from] peerage_origin::ConfigError),
@@ -131,7 +141,9 @@ impl Config {
         let records =
             Records::new(Arc::new(store.clone()), maps, identity.catalog.clone(), self.record_valid_s, clock);
         let records = Arc::new(records);
+        let extra_roots = self.ingest_ca.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         let origin = OriginClient::new(OriginConfig {
+            extra_roots,
             proxy: self.ingest_proxy.clone().map_or(ProxyMode::Direct, ProxyMode::Url),
             guard: Some(checked.guard),
             resolver,
@@ -161,7 +173,7 @@ impl Config {
 
         let tls = TlsAcceptor::from(Arc::new(server_tls(identity.tls, provider)?));
         let bind = |source| BuildError::Bind { address: self.listen, source };
-        let listener = TcpListener::bind(self.listen).await.map_err(bind)?;
+        let listener = listen(self.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let server = Server {
             listener,
@@ -184,6 +196,23 @@ impl Config {
             kill,
             tasks,
         })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::Certificates { path: path.to_owned(), source })
+}
+
+/// Binds `address`; `[::]` is every address, also on a host whose kernel has no IPv6.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 

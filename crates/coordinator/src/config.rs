@@ -52,6 +52,8 @@ pub struct Config {
     pub ingest_concurrency: usize,
     /// An HTTP proxy to fetch through.
     pub ingest_proxy: Option<String>,
+    /// PEM files of certificates that origins may use beside the system's.
+    pub ingest_ca: Vec<PathBuf>,
     /// Whether an enrolled device may have an unknown URL ingested.
     pub on_demand: bool,
     /// Seconds that a new record is valid.
@@ -81,6 +83,7 @@ impl Default for Config {
             ingest_max_time: guard.max_time.as_secs(),
             ingest_concurrency: 4,
             ingest_proxy: None,
+            ingest_ca: Vec::new(),
             on_demand: true,
             record_valid_s: 30 * 86_400,
             announce_interval_s: 60,

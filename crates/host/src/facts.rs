@@ -23,6 +23,8 @@ pub fn observe(cache_directory: &Path) -> Observed {
         installed_ram: known(installed_ram(), &mut unknown),
         cache_volume: known(volume_of(cache_directory), &mut unknown),
         interfaces: known(interfaces(), &mut unknown).unwrap_or_default(),
+        // Counted by whoever uploads.
+        internet_uploaded: 0,
     };
     Observed { facts, unknown }
 }

@@ -122,7 +122,7 @@ impl Guard {
     /// # Errors
     /// [`Refusal`].
     pub fn check_url(&self, url: &SourceUrl) -> Result<(), Refusal> {
-        if url.has_secrets() {
+        if url.has_credentials() {
             return Err(Refusal::Credentials);
         }
         let (host, port) = (url.host(), url.port());

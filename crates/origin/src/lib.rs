@@ -23,6 +23,7 @@ pub mod headers;
 mod range;
 mod resolve;
 mod rule;
+mod secret;
 mod source_url;
 mod tls;
 
@@ -34,4 +35,5 @@ pub use guard::{Guard, Refusal};
 pub use range::{Known, OriginInfo, RangeRequest};
 pub use resolve::{Lookup, Resolver, SystemResolver};
 pub use rule::{HostRule, HostRuleError};
+pub use secret::Secret;
 pub use source_url::{MAX_URL, SourceUrl, UrlError};

@@ -97,9 +97,8 @@ impl SourceUrl {
         &self.0
     }
 
-    /// Whether it carries credentials. Such a URL serves one private download: it is never ingested and never
-    /// shared (architecture §3).
-    pub fn has_secrets(&self) -> bool {
+    /// Whether it carries a user name or a password.
+    pub fn has_credentials(&self) -> bool {
         !self.0.username().is_empty() || self.0.password().is_some()
     }
 
@@ -160,7 +159,7 @@ mod tests {
     fn normalises_and_drops_the_fragment() {
         let url = SourceUrl::parse("HTTP://Example.COM:80/a/../b%20c?x=1#top").unwrap();
         assert_eq!(url.as_str(), "http://example.com/b%20c?x=1");
-        assert_eq!((url.port(), url.is_https(), url.has_secrets()), (80, false, false));
+        assert_eq!((url.port(), url.is_https(), url.has_credentials()), (80, false, false));
         assert_eq!(SourceUrl::parse("https://h.example./").unwrap().host(), Host::Domain("h.example"));
         assert_eq!(SourceUrl::parse("https://h.example/").unwrap().port(), 443);
     }
@@ -209,9 +208,9 @@ mod tests {
     #[test]
     fn secrets_are_flagged_and_never_shown() {
         let url = SourceUrl::parse("https://user:hunter2@h.example:8443/f?X-Amz-Signature=deadbeef").unwrap();
-        assert!(url.has_secrets());
-        assert!(SourceUrl::parse("https://user@h.example/").unwrap().has_secrets());
-        assert!(SourceUrl::parse("https://:pw@h.example/").unwrap().has_secrets());
+        assert!(url.has_credentials());
+        assert!(SourceUrl::parse("https://user@h.example/").unwrap().has_credentials());
+        assert!(SourceUrl::parse("https://:pw@h.example/").unwrap().has_credentials());
         assert_eq!(url.to_string(), "https://h.example:8443/f?…");
         assert_eq!(format!("{url:?}"), "SourceUrl(https://h.example:8443/f?…)");
     }

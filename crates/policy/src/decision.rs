@@ -100,6 +100,10 @@ pub struct Limits {
     pub foreground_download: Option<u64>,
     /// All background downloads together.
     pub background_download: Option<u64>,
+    /// All foreground downloads together, in percent of the downlink; peers of the LAN are exempt.
+    pub foreground_percent: Option<u64>,
+    /// All background downloads together, likewise.
+    pub background_percent: Option<u64>,
     /// All uploads together.
     pub upload: Option<u64>,
     /// For how many seconds the origin is held back from this content; 0 unless peers may be fetched from.
@@ -120,6 +124,14 @@ impl Limits {
         match class {
             Class::Foreground => self.foreground_download,
             Class::Background => self.background_download,
+        }
+    }
+
+    /// The limit of a class of downloads in percent of the downlink.
+    pub const fn downlink_percent(&self, class: Class) -> Option<u64> {
+        match class {
+            Class::Foreground => self.foreground_percent,
+            Class::Background => self.background_percent,
         }
     }
 }
@@ -168,7 +180,7 @@ struct Case<'a> {
 type RuleFn = fn(&Case<'_>, &mut Decision);
 
 /// In the order in which their reasons are told. The delay looks at what the others have left, so it stands last.
-const RULES: &[RuleFn] = &[mode, group, ram, disk, record, size, rates, encryption, origin_delay];
+const RULES: &[RuleFn] = &[mode, group, ram, disk, record, size, month, rates, encryption, origin_delay];
 
 /// Decides about one content at `now` (Unix seconds).
 pub fn decide(settings: &Settings, facts: &Facts, content: &ContentFacts<'_>, now: u64) -> Decision {
@@ -188,6 +200,8 @@ fn judge(case: &Case<'_>) -> Decision {
     let limits = Limits {
         foreground_download: unless_zero(settings.max_foreground_download_bandwidth),
         background_download: unless_zero(settings.max_background_download_bandwidth),
+        foreground_percent: unless_zero(settings.percentage_max_foreground_bandwidth),
+        background_percent: unless_zero(settings.percentage_max_background_bandwidth),
         upload: unless_zero(settings.max_upload_bandwidth),
         origin_delay: 0,
         peer_connections: settings.max_peer_connections,
@@ -286,8 +300,27 @@ fn size(case: &Case<'_>, decision: &mut Decision) {
     decision.forbid_peers(Reason::of_setting(code, Key::MinFileSizeToCache, case.settings));
 }
 
+fn month(case: &Case<'_>, decision: &mut Decision) {
+    let (found, most) = (case.facts.internet_uploaded, case.settings.monthly_upload_data_cap);
+    if most == 0 || found < most || !decision.allowed.serve.contains(Scope::Internet) {
+        return;
+    }
+    decision.allowed.serve = both(decision.allowed.serve, ScopeSet::up_to(Scope::Group));
+    let code = Code::MonthSpent { found, most };
+    decision.because(Reason::of_setting(code, Key::MonthlyUploadDataCap, case.settings));
+}
+
 fn rates(case: &Case<'_>, decision: &mut Decision) {
     let limits = decision.limits;
+    for (class, key) in [
+        (Class::Foreground, Key::PercentageMaxForegroundBandwidth),
+        (Class::Background, Key::PercentageMaxBackgroundBandwidth),
+    ] {
+        let concerned = case.content.is_none_or(|content| content.class == class);
+        if let Some(percent) = limits.downlink_percent(class).filter(|_| concerned) {
+            decision.because(Reason::of_setting(Code::DownlinkShared { class, percent }, key, case.settings));
+        }
+    }
     for (class, key) in [
         (Class::Foreground, Key::MaxForegroundDownloadBandwidth),
         (Class::Background, Key::MaxBackgroundDownloadBandwidth),

@@ -10,6 +10,8 @@ pub struct Facts {
     pub installed_ram: Option<u64>,
     /// The volume that holds the cache.
     pub cache_volume: Option<Volume>,
+    /// Bytes uploaded to Internet peers in this calendar month.
+    pub internet_uploaded: u64,
     /// Network interfaces that are up.
     pub interfaces: Vec<Interface>,
 }

@@ -69,8 +69,22 @@ pub enum Code {
         /// Bytes per second.
         rate: u64,
     },
+    /// Downloads of the class are held to a part of the downlink.
+    DownlinkShared {
+        /// The class.
+        class: Class,
+        /// Percent.
+        percent: u64,
+    },
     /// Uploads are held to a rate, in bytes per second.
     UploadLimited(u64),
+    /// As much as a month allows has been uploaded to Internet peers.
+    MonthSpent {
+        /// Bytes uploaded.
+        found: u64,
+        /// Bytes allowed.
+        most: u64,
+    },
     /// Connections between peers may be clear text.
     ClearText,
 }
@@ -96,7 +110,9 @@ impl Code {
             Self::SizeUnknown => "size_unknown",
             Self::OriginHeldBack { .. } => "origin_held_back",
             Self::DownloadLimited { .. } => "download_limited",
+            Self::DownlinkShared { .. } => "downlink_shared",
             Self::UploadLimited(_) => "upload_limited",
+            Self::MonthSpent { .. } => "month_spent",
             Self::ClearText => "clear_text",
         }
     }
@@ -121,7 +137,9 @@ impl Code {
             | Self::RecordNarrows(_)
             | Self::OriginHeldBack { .. }
             | Self::DownloadLimited { .. }
+            | Self::DownlinkShared { .. }
             | Self::UploadLimited(_)
+            | Self::MonthSpent { .. }
             | Self::ClearText => false,
         }
     }
@@ -185,6 +203,17 @@ impl Reason {
             Code::DownloadLimited { class, rate } => {
                 format!("all {} downloads together are held to {}", class.name(), about_rate(*rate))
             }
+            Code::DownlinkShared { class, percent } => {
+                format!(
+                    "all {} downloads together are held to {percent} % of the downlink, peers of the LAN exempt",
+                    class.name()
+                )
+            }
+            Code::MonthSpent { found, most } => format!(
+                "{} of the {} that a month allows have been uploaded to Internet peers",
+                about_size(*found),
+                about_size(*most)
+            ),
             Code::UploadLimited(rate) => format!("all uploads together are held to {}", about_rate(*rate)),
             Code::ClearText => "connections to peers may be clear text".to_owned(),
         };
@@ -213,7 +242,10 @@ impl Reason {
                 set("lower")
             }
             Code::OriginHeldBack { .. } => set("lower"),
-            Code::DownloadLimited { .. } | Code::UploadLimited(_) => set("raise"),
+            Code::DownloadLimited { .. }
+            | Code::DownlinkShared { .. }
+            | Code::UploadLimited(_)
+            | Code::MonthSpent { .. } => set("raise"),
             Code::RecordMissing => {
                 Some("publish it with `peerage publish`, or let the coordinator take in its URL".to_owned())
             }

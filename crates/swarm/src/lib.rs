@@ -4,11 +4,13 @@
 //!   ([`Transfer::poll_action`]), one timer ([`Transfer::poll_timeout`]).
 //! - [`Bans`]: what peers did, over all transfers of a device.
 //! - [`ledbat`]: how fast transfers that nobody waits for may go.
+//! - [`budget`]: how many bytes may pass now.
 //! - [`matching`]: which neighbours the coordinator gives to a device.
 //!
 //! Time, randomness and ids are arguments. The same engine runs in the agent, in `peerage-sim` and in property tests.
 
 mod ban;
+pub mod budget;
 mod bytes;
 mod claims;
 mod dial;

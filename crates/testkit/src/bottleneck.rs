@@ -53,7 +53,7 @@ impl Bottleneck {
         let at = |lan: &crate::Bridge, name: &str, address: &str, gateway| -> Result<Host> {
             let host = lan.host(name, address)?;
             host.default_route(gateway)?;
-            answer_to_losses(&host)?;
+            prepare(&host)?;
             Ok(host)
         };
         let origin_host = at(&near, "origin", "10.98.1.2/24", gateways[0])?;
@@ -93,7 +93,7 @@ impl Bottleneck {
         let (lan, net, side) = if far { (&self.far, 2, "f") } else { (&self.near, 1, "n") };
         let host = lan.host(&format!("{side}{number}"), &format!("10.98.{net}.{number}/24"))?;
         host.default_route(self.gateways[usize::from(far)])?;
-        answer_to_losses(&host)?;
+        prepare(&host)?;
         Ok(host)
     }
 
@@ -151,11 +151,13 @@ impl Bottleneck {
     }
 }
 
-/// Makes TCP on a host as it is on most machines. Where CUBIC is not for everybody (a namespace may only have what the
-/// machine allows to all users) Reno is: at the short round trips here they do the same.
-fn answer_to_losses(host: &Host) -> Result<()> {
+/// Makes TCP on a host as it is on most machines that are far apart. Where CUBIC is not for everybody (a namespace may only
+/// have what the machine allows to all users) Reno is: at the short round trips here they do the same. And because trips
+/// are so short here, the kernel would send 64 KiB at once however slowly it is to send (tcp_tso_rtt_log): 50 ms of the link.
+fn prepare(host: &Host) -> Result<()> {
     let set = |name| host.sysctl("net/ipv4/tcp_congestion_control", name);
-    set("cubic").or_else(|_| set("reno"))
+    set("cubic").or_else(|_| set("reno"))?;
+    host.single_segments()
 }
 
 fn send_until(address: SocketAddr, end: Instant) -> Result<()> {

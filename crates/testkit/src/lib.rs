@@ -5,6 +5,7 @@
 //! - [`Process`], [`Daemon`]: a real program, its readiness, its log, what it costs; stopped on drop.
 //! - [`Site`], [`Bottleneck`]: whole scenes of namespaces and programs.
 //! - [`Nginx`], [`TestCa`]: a real HTTP origin that counts what it served.
+//! - [`Office`]: origin, coordinator and agents on the loopback interface, for what needs no network of its own.
 //! - [`wait_until`], [`random_file`], [`peerage_bin`]: the small things that every such test needs.
 //!
 //! All of it is blocking: a test of processes reads best from top to bottom, and works inside or outside a runtime.
@@ -32,6 +33,7 @@ mod files;
 mod fleet;
 mod net;
 mod nginx;
+mod office;
 mod process;
 mod site;
 mod tool;
@@ -46,6 +48,7 @@ pub use files::{random_bytes, random_file, same_file, sparse_file};
 pub use fleet::{Agent, Fleet, Job, OPEN_POLICY, Output};
 pub use net::{Bridge, Counters, Host, Limit, Port, Router, World};
 pub use nginx::{Hit, Nginx, NginxBuilder};
+pub use office::Office;
 pub use process::{Finished, Process};
 pub use site::Site;
 pub use usage::Usage;

@@ -1,7 +1,7 @@
 //! Making connections, in both roles.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use peerage_content::PeerId;
@@ -107,12 +107,13 @@ pub async fn accept(
 pub struct Listener(TcpListener);
 
 impl Listener {
-    /// Opens `addr`; port 0 is any free one. `[::]` takes IPv4 connections as well. Must be called on a runtime.
+    /// Opens `addr`; port 0 is any free one. `[::]` takes IPv4 connections as well, and nothing but those where the
+    /// kernel has no IPv6. Must be called on a runtime.
     ///
     /// # Errors
     /// The address cannot be opened.
     pub fn bind(addr: SocketAddr) -> Result<Self, TransportError> {
-        let open = || {
+        let open = |addr: SocketAddr| {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
             // A restarted daemon gets its port back while old connections linger.
             socket.set_reuse_address(true)?;
@@ -124,7 +125,15 @@ impl Listener {
             socket.listen(BACKLOG)?;
             TcpListener::from_std(socket.into())
         };
-        open().map(Self).map_err(|source| TransportError::Listen { addr, source })
+        let opened = match open(addr) {
+            Err(error)
+                if addr.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            {
+                open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())))
+            }
+            opened => opened,
+        };
+        opened.map(Self).map_err(|source| TransportError::Listen { addr, source })
     }
 
     /// The address that is open.

@@ -24,6 +24,7 @@ use super::connection::{Control, Link};
 use super::fetch::{self, Fetch};
 use super::sink::Sink;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
+use crate::budgets::Lane;
 use crate::shared::Shared;
 
 /// Commands that may wait: enough that reporting tasks seldom do.
@@ -64,6 +65,7 @@ struct Actor {
     idle_since: Option<Instant>,
     share: bool,
     limits: Limits,
+    lane: Arc<Lane>,
     reasons: Vec<String>,
     /// Counters from before this actor.
     before: (ByKind, ByKind, u64),
@@ -85,6 +87,7 @@ pub(crate) fn spawn(
     let busy = content.busy()?;
     let notes = content.notes();
     let limits = Limits::default();
+    let lane = shared.budgets.lane(Class::Background);
     let mut seed = [0; 8];
     // Without randomness the engine's choices are the same as another device's: worse spread, nothing broken.
     let _ = getrandom::fill(&mut seed);
@@ -123,6 +126,7 @@ pub(crate) fn spawn(
         idle_since: Some(Instant::now()),
         share: false,
         limits,
+        lane,
         reasons: Vec::new(),
         saved_at: Instant::now(),
         shown_moving: false,
@@ -373,17 +377,13 @@ impl Actor {
         });
     }
 
-    fn limiter(&self) -> Arc<crate::limiter::Limiter> {
-        let limiters = &self.shared.limiters;
-        Arc::clone(if self.limits.foreground { &limiters.foreground } else { &limiters.background })
-    }
-
     fn fetch(&mut self, source: SourceId, id: FetchId, start: u64, end: u64) {
         let Some(http) = self.http.get(&source) else { return };
         let fetch = Fetch { id, url: http.url.clone(), start, end, known: http.known.clone() };
         let sink = Sink::new(self.content.clone(), source, self.commands.clone());
-        let (origin, limiter, commands) = (self.shared.origin.clone(), self.limiter(), self.commands.clone());
-        let task = tokio::spawn(fetch::run(fetch, origin, sink, limiter, commands));
+        let gate = self.lane.from(SourceKind::Cdn);
+        let (origin, commands) = (self.shared.origin.clone(), self.commands.clone());
+        let task = tokio::spawn(fetch::run(fetch, origin, sink, gate, commands));
         self.fetches.insert(id, task.abort_handle());
     }
 
@@ -430,6 +430,7 @@ impl Actor {
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
         };
+        self.lane.set_class(class);
         if limits != self.limits || self.idle_since.is_some() {
             self.limits = limits;
             self.feed(Event::Limits(limits));

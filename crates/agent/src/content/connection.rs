@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::Command;
 use super::expect::{Expected, Verdict};
 use super::sink::Sink;
-use crate::limiter::Limiter;
+use crate::budgets::Gate;
 
 /// A peer that takes no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,8 +60,8 @@ pub(crate) struct Parts {
     pub(crate) map: PieceMap,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) expected: Arc<Mutex<Expected>>,
-    pub(crate) down: Arc<Limiter>,
-    pub(crate) up: Arc<Limiter>,
+    pub(crate) down: Gate,
+    pub(crate) up: Gate,
 }
 
 /// Starts both tasks.
@@ -212,6 +212,7 @@ async fn write_task(
     mut uploads: mpsc::UnboundedReceiver<DataHead>,
 ) {
     let mut buffer = Vec::new();
+    let mut next: Option<DataHead> = None;
     let result: Result<(), TransportError> = async {
         loop {
             // Messages overtake bulk data: a cancel or a have must not wait behind a megabyte.
@@ -231,7 +232,11 @@ async fn write_task(
                     Some(Control::Close(reason)) => return close(&mut writer, reason).await,
                     None => return Ok(()),
                 },
-                Some(head) = uploads.recv() => upload(&parts, &mut writer, head, &mut buffer).await?,
+                head = allowed(&parts.up, next), if next.is_some() => {
+                    next = None;
+                    upload(&parts, &mut writer, head, &mut buffer).await?;
+                }
+                Some(head) = uploads.recv(), if next.is_none() => next = Some(head),
                 () = tokio::time::sleep(PING_AFTER) => {
                     send(&mut writer, &Message::Ping).await?;
                     flush(&mut writer).await?;
@@ -247,13 +252,23 @@ async fn write_task(
     let _ = parts.commands.send(Command::Event(Event::PeerLeft { source: parts.source })).await;
 }
 
+/// Waits until policy lets the next upload go. Cancel-safe.
+async fn allowed(up: &Gate, next: Option<DataHead>) -> DataHead {
+    match next {
+        Some(head) => {
+            up.pass(u64::from(head.len)).await;
+            head
+        }
+        None => std::future::pending().await,
+    }
+}
+
 async fn upload(
     parts: &Parts,
     writer: &mut FrameWriter,
     head: DataHead,
     buffer: &mut Vec<u8>,
 ) -> Result<(), TransportError> {
-    parts.up.pass(u64::from(head.len)).await;
     buffer.resize(head.len as usize, 0);
     let read = tokio::task::block_in_place(|| parts.content.read(head.piece, head.offset, buffer));
     if let Err(error) = read {

@@ -1,14 +1,12 @@
 //! One HTTP range on its way: from the origin (or a cache) through the sink into the store.
 
-use std::sync::Arc;
-
 use peerage_content::{PIECE_SIZE, PieceIndex};
 use peerage_origin::{ErrorKind, Failure, Known, OriginClient, OriginError, RangeRequest, SourceUrl};
 use peerage_swarm::{Event, FetchError, FetchId};
 
 use super::Command;
 use super::sink::Sink;
-use crate::limiter::Limiter;
+use crate::budgets::Gate;
 
 /// What to fetch and where to report it.
 #[derive(Debug)]
@@ -26,10 +24,10 @@ pub(crate) async fn run(
     fetch: Fetch,
     origin: OriginClient,
     mut sink: Sink,
-    limiter: Arc<Limiter>,
+    gate: Gate,
     commands: tokio::sync::mpsc::Sender<Command>,
 ) {
-    let result = transfer(&fetch, &origin, &mut sink, &limiter).await;
+    let result = transfer(&fetch, &origin, &mut sink, &gate).await;
     if sink.finish().await.is_err() {
         return;
     }
@@ -66,7 +64,7 @@ async fn transfer(
     fetch: &Fetch,
     origin: &OriginClient,
     sink: &mut Sink,
-    limiter: &Limiter,
+    gate: &Gate,
 ) -> Result<(), OriginError> {
     let range = RangeRequest { from: fetch.start, to: Some(fetch.end) };
     let mut body = origin.open(&fetch.url, range, &fetch.known).await?;
@@ -78,7 +76,7 @@ async fn transfer(
     while at < fetch.end {
         let Some(chunk) = body.chunk().await? else { break };
         let mut rest = &chunk[..chunk.len().min((fetch.end - at) as usize)];
-        limiter.pass(rest.len() as u64).await;
+        gate.pass(rest.len() as u64).await;
         while !rest.is_empty() {
             let (piece, offset) = place(at);
             // The actor has ended or the disk fails: it knows, so this is not the origin's failure.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use peerage_api::agent::{FileState, FileStatus};
 use peerage_api::{ApiError, Code};
-use peerage_policy::{Class, RecordState};
+use peerage_policy::RecordState;
 use peerage_store::Staging;
+use peerage_swarm::SourceKind;
 use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
@@ -21,10 +22,9 @@ impl Download {
         let Some(url) = resolver.url().cloned() else {
             return Err(ApiError::new(Code::NotFound, "only a record could say where the file is"));
         };
-        let limiters = &self.shared.limiters;
-        let foreground = self.request().foreground;
-        let limiter = Arc::clone(if foreground { &limiters.foreground } else { &limiters.background });
-        let opened = Simple::open(Arc::clone(&self.shared), url, limiter, self.no_progress());
+        let lane = self.shared.budgets.lane(self.class());
+        let gate = lane.from(SourceKind::Cdn);
+        let opened = Simple::open(Arc::clone(&self.shared), url, gate, self.no_progress());
         let (simple, mut state) = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         let staging = simple.staging.clone();
         let begun = staging.len();
@@ -51,7 +51,10 @@ impl Download {
                     }
                     Err(why) => self.note(why),
                 },
-                told = self.next_tell() => told?,
+                told = self.next_tell() => {
+                    told?;
+                    lane.set_class(self.class());
+                }
                 _ = state.changed() => sleep(Duration::from_millis(20)).await,
                 () = sleep(TELL_EVERY) => {}
             }
@@ -134,8 +137,7 @@ impl Download {
         };
         let received = peerage_swarm::ByKind { cdn: state.received, ..Default::default() };
         file_status::add_received(&mut row, &received);
-        let class = if self.request().foreground { Class::Foreground } else { Class::Background };
-        let decision = self.shared.decide(class, RecordState::Missing, state.size);
+        let decision = self.shared.decide(self.class(), RecordState::Missing, state.size);
         row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
         row.reasons.extend(resolver.why());
         row.reasons.extend(self.notes.iter().cloned());

@@ -318,6 +318,38 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
     settings
 }
 
+#[test]
+fn a_spent_month_spares_near_peers() {
+    let record = record_of(GB, ScopeSet::ALL);
+    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let toml =
+        "download_mode = 3\nmonthly_upload_data_cap = 5\ngroup_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
+    for (sent, serve, told) in [(0, "lgi", false), (5 * GB - 1, "lgi", false), (5 * GB, "lg", true)] {
+        let facts = Facts { internet_uploaded: sent, ..good_facts() };
+        let decision = decide(&settings(toml), &facts, &content, NOW);
+        assert_eq!(
+            (scopes(decision.allowed.fetch), scopes(decision.allowed.serve)),
+            ("lgi".into(), serve.into())
+        );
+        assert_eq!(codes(&decision).contains(&"month_spent"), told);
+    }
+    let facts = Facts { internet_uploaded: u64::MAX, ..good_facts() };
+    let unlimited = settings("download_mode = 3\nmonthly_upload_data_cap = 0\n");
+    assert!(decide(&unlimited, &facts, &content, NOW).allowed.serve.contains(Scope::Internet));
+}
+
+#[test]
+fn percentages_are_of_their_class() {
+    let decision =
+        decided("percentage_max_background_bandwidth = 30\npercentage_max_foreground_bandwidth = 90\n");
+    assert_eq!(decision.limits.downlink_percent(Class::Background), Some(30));
+    assert_eq!(decision.limits.downlink_percent(Class::Foreground), Some(90));
+    let told: Vec<_> =
+        decision.reasons.iter().filter(|reason| reason.code.name() == "downlink_shared").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].sentence().contains("30 % of the downlink"), "{}", told[0].sentence());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

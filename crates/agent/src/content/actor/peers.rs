@@ -92,8 +92,8 @@ impl Actor {
             map: self.map.clone(),
             commands: self.commands.clone(),
             expected: Arc::new(Mutex::new(Expected::default())),
-            down: self.limiter(),
-            up: Arc::clone(&self.shared.limiters.upload),
+            down: self.lane.from(kind),
+            up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
         let link = connection::start(parts, reader, writer, address, dialled);

@@ -1,0 +1,348 @@
+//! The device's budgets: every byte that comes or goes passes a [`Gate`] first.
+//!
+//! One tree of caps for the whole device: direction > class > scope > download. The percentage caps hold for what comes
+//! over the downlink; peers of the LAN are exempt from them (product §5). Bytes to Internet peers count towards the
+//! month's cap; the count survives a crash but for its last minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peerage_policy::{Class, Limits};
+use peerage_swarm::budget::{Budget, Courtesy, Downlink, Node};
+use peerage_swarm::{RateMeter, SourceKind, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::state_dir::{StateDir, StateError};
+
+const FILE: &str = "traffic.json";
+/// How often caps follow policy, the foreground's traffic and the downlink.
+const EVERY: Duration = Duration::from_millis(250);
+/// How often the counts are written down.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// What is remembered over a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Remembered {
+    /// The calendar month that the counts are of: years since 0 times 12, plus the month from 0.
+    month: u64,
+    /// Bytes sent to Internet peers in it.
+    internet_sent: u64,
+    /// The downlink's capacity in bytes a second, 0 if unknown.
+    downlink: u64,
+}
+
+/// All budgets of the device.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    clock: Arc<Clock>,
+    state: StateDir,
+    tree: Mutex<Tree>,
+}
+
+#[derive(Debug)]
+struct Tree {
+    budget: Budget,
+    foreground: ClassNodes,
+    background: ClassNodes,
+    upload: Node,
+    internet: Node,
+    downlink: Downlink,
+    courtesy: Courtesy,
+    month: u64,
+    internet_sent: u64,
+}
+
+/// The nodes of one class of downloads.
+#[derive(Debug)]
+struct ClassNodes {
+    all: Node,
+    /// What comes over the downlink.
+    wan: Node,
+    meter: RateMeter,
+}
+
+impl ClassNodes {
+    fn new(budget: &mut Budget, parent: Node) -> Self {
+        let all = budget.add(parent);
+        Self { all, wan: budget.add(all), meter: RateMeter::default() }
+    }
+
+    /// Whether a cap holds back what comes over the downlink.
+    fn is_capped(&self, budget: &Budget) -> bool {
+        [self.all, self.wan].into_iter().any(|node| budget.rate(node).is_some())
+    }
+}
+
+impl Budgets {
+    /// Takes up the counts where they were.
+    pub(crate) fn open(clock: Arc<Clock>, state: StateDir) -> Arc<Self> {
+        let text = state.read(FILE).unwrap_or_default();
+        let remembered: Remembered = serde_json::from_slice(&text).unwrap_or_default();
+        let mut budget = Budget::new();
+        let down = budget.add(budget.root());
+        let foreground = ClassNodes::new(&mut budget, down);
+        let background = ClassNodes::new(&mut budget, down);
+        let upload = budget.add(budget.root());
+        let internet = budget.add(upload);
+        let (month, internet_sent) = (remembered.month, remembered.internet_sent);
+        let downlink = Downlink::remembered(remembered.downlink);
+        let courtesy = Courtesy::default();
+        let tree = Tree {
+            budget,
+            foreground,
+            background,
+            upload,
+            internet,
+            downlink,
+            courtesy,
+            month,
+            internet_sent,
+        };
+        Arc::new(Self { clock, state, tree: Mutex::new(tree) })
+    }
+
+    /// A download's own place in the tree.
+    pub(crate) fn lane(self: &Arc<Self>, class: Class) -> Arc<Lane> {
+        let mut tree = self.tree.lock();
+        let (all, wan) = (tree.class(class).all, tree.class(class).wan);
+        let (upload, internet) = (tree.upload, tree.internet);
+        let nodes = [wan, all, internet, upload].map(|parent| tree.budget.add(parent));
+        Arc::new(Lane { budgets: Arc::clone(self), class: Mutex::new(class), nodes })
+    }
+
+    /// Bytes sent to Internet peers in the present month.
+    pub(crate) fn internet_sent(&self) -> u64 {
+        let month = self.clock.month();
+        let tree = self.tree.lock();
+        if tree.month == month { tree.internet_sent } else { 0 }
+    }
+
+    /// Sets the caps that policy asks for. `foreground`: a foreground download runs.
+    pub(crate) fn apply(&self, limits: &Limits, monthly_cap: Option<u64>, foreground: bool) {
+        let (now, month) = (self.clock.now(), self.clock.month());
+        let tree = &mut *self.tree.lock();
+        if tree.month != month {
+            (tree.month, tree.internet_sent) = (month, 0);
+        }
+        let link = tree.downlink.rate();
+        let part = |percent: Option<u64>| Some(link?.saturating_mul(percent?.min(100)) / 100);
+        let (front, back) = (&tree.foreground, &tree.background);
+        let front_cap = limits.download(Class::Foreground);
+        let front_part = part(limits.downlink_percent(Class::Foreground));
+        let running = foreground.then(|| front.meter.rate(now));
+        let capped = front_cap.is_some() || front_part.is_some();
+        let yielding = tree.courtesy.allowance(running, back.meter.rate(now), capped, now);
+        let back_cap = lower(limits.download(Class::Background), yielding);
+        let back_part = part(limits.downlink_percent(Class::Background));
+        let spent = monthly_cap.is_some_and(|cap| tree.internet_sent >= cap);
+        for (node, rate) in [
+            (front.all, front_cap),
+            (front.wan, front_part),
+            (back.all, back_cap),
+            (back.wan, back_part),
+            (tree.upload, limits.upload),
+            (tree.internet, spent.then_some(0)),
+        ] {
+            tree.budget.set(node, rate, now);
+        }
+    }
+
+    /// Writes the counts down. Blocking.
+    pub(crate) fn save(&self) -> Result<(), StateError> {
+        let remembered = {
+            let tree = self.tree.lock();
+            let downlink = tree.downlink.rate().unwrap_or(0);
+            Remembered { month: tree.month, internet_sent: tree.internet_sent, downlink }
+        };
+        let bytes = serde_json::to_vec(&remembered).unwrap_or_default();
+        if self.state.read(FILE).as_deref() == Some(&bytes) {
+            return Ok(());
+        }
+        self.state.write(FILE, &bytes)
+    }
+
+    fn try_pass(&self, lane: &Lane, path: Path, bytes: u64) -> Result<(), Duration> {
+        let now = self.clock.now();
+        let tree = &mut *self.tree.lock();
+        tree.budget.pass(lane.nodes[path as usize], bytes, now)?;
+        match path {
+            Path::FromLan | Path::FromWan => tree.count(*lane.class.lock(), path, bytes, now),
+            Path::ToInternet => tree.internet_sent += bytes,
+            Path::ToNear => {}
+        }
+        Ok(())
+    }
+}
+
+impl Tree {
+    fn class(&mut self, class: Class) -> &mut ClassNodes {
+        match class {
+            Class::Foreground => &mut self.foreground,
+            Class::Background => &mut self.background,
+        }
+    }
+
+    fn count(&mut self, class: Class, path: Path, bytes: u64, now: Time) {
+        self.class(class).meter.add(bytes, now);
+        if matches!(path, Path::FromWan) {
+            // One capped class hides what the link can carry only if the other does not fill it.
+            let capped = self.foreground.is_capped(&self.budget) || self.background.is_capped(&self.budget);
+            self.downlink.add(bytes, capped, now);
+        }
+    }
+}
+
+const fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one < other { one } else { other }),
+        (one, None) => one,
+        (None, other) => other,
+    }
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// Over the downlink: origin, caches, peers of other sites.
+    FromWan,
+    FromLan,
+    ToInternet,
+    /// To peers of the site or the group.
+    ToNear,
+}
+
+/// One content's place in the budgets: its downloads and uploads share with other contents as equals.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    budgets: Arc<Budgets>,
+    class: Mutex<Class>,
+    /// In the order of [`Path`].
+    nodes: [Node; 4],
+}
+
+impl Lane {
+    /// The download is of this class from now on.
+    pub(crate) fn set_class(&self, class: Class) {
+        let tree = &mut *self.budgets.tree.lock();
+        let nodes = tree.class(class);
+        let (wan, all) = (nodes.wan, nodes.all);
+        tree.budget.place(self.nodes[Path::FromWan as usize], wan);
+        tree.budget.place(self.nodes[Path::FromLan as usize], all);
+        *self.class.lock() = class;
+    }
+
+    /// What comes from such a source passes here.
+    pub(crate) fn from(self: &Arc<Self>, kind: SourceKind) -> Gate {
+        let near = matches!(kind, SourceKind::Lan | SourceKind::LinkLocal);
+        Gate { lane: Arc::clone(self), path: if near { Path::FromLan } else { Path::FromWan } }
+    }
+
+    /// What goes to such a peer passes here.
+    pub(crate) fn to(self: &Arc<Self>, kind: SourceKind) -> Gate {
+        let far = matches!(kind, SourceKind::Internet);
+        Gate { lane: Arc::clone(self), path: if far { Path::ToInternet } else { Path::ToNear } }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut tree = self.budgets.tree.lock();
+        for node in self.nodes {
+            tree.budget.remove(node);
+        }
+    }
+}
+
+/// Where bytes of one content pass in one direction.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    lane: Arc<Lane>,
+    path: Path,
+}
+
+impl Gate {
+    /// Waits until `bytes` may pass, and counts them. Cancel-safe: nothing is counted before it is ready.
+    pub(crate) async fn pass(&self, bytes: u64) {
+        while let Err(wait) = self.lane.budgets.try_pass(&self.lane, self.path, bytes) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Keeps the caps in step until the agent ends.
+pub(crate) async fn run(shared: Arc<crate::shared::Shared>) {
+    let mut every = tokio::time::interval(EVERY);
+    let mut save = tokio::time::interval(SAVE_EVERY);
+    let mut policy = shared.policy.clone();
+    loop {
+        let limits = shared.decide_device().limits;
+        let cap = shared.policy().settings.monthly_upload_data_cap;
+        let cap = (cap > 0).then_some(cap);
+        shared.budgets.apply(&limits, cap, shared.downloads.is_anyone_waiting());
+        tokio::select! {
+            _ = every.tick() => {}
+            changed = policy.changed() => if changed.is_err() { return },
+            _ = save.tick() => {
+                let budgets = Arc::clone(&shared.budgets);
+                let saved = tokio::task::spawn_blocking(move || budgets.save()).await;
+                if let Ok(Err(error)) = saved {
+                    tracing::warn!(error = %crate::file_status::chain(&error), "traffic counts were not saved");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(settings: &peerage_policy::Settings) -> Limits {
+        peerage_policy::decide_device(settings, &peerage_policy::Facts::default(), 0).limits
+    }
+
+    fn open(dir: &tempfile::TempDir) -> Arc<Budgets> {
+        Budgets::open(Arc::new(Clock::new()), StateDir::open(dir.path()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_month_survives_a_restart_and_stops_the_internet_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let budgets = open(&dir);
+        let free = limits(&peerage_policy::Settings::default());
+        budgets.apply(&free, Some(1000), false);
+        let lane = budgets.lane(Class::Background);
+        lane.to(SourceKind::Internet).pass(1000).await;
+        lane.to(SourceKind::Lan).pass(5000).await;
+        assert_eq!(budgets.internet_sent(), 1000);
+        budgets.save().unwrap();
+        drop((lane, budgets));
+        let budgets = open(&dir);
+        budgets.apply(&free, Some(1000), false);
+        let lane = budgets.lane(Class::Background);
+        assert!(budgets.try_pass(&lane, Path::ToInternet, 1).is_err());
+        assert!(budgets.try_pass(&lane, Path::ToNear, 1).is_ok());
+        budgets.apply(&free, Some(2000), false);
+        assert!(budgets.try_pass(&lane, Path::ToInternet, 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn percentages_spare_the_lan_and_a_change_of_class_changes_the_cap() {
+        let dir = tempfile::tempdir().unwrap();
+        StateDir::open(dir.path()).unwrap().write(FILE, b"{\"downlink\": 1000000}").unwrap();
+        let budgets = open(&dir);
+        assert_eq!(budgets.tree.lock().downlink.rate(), Some(1_000_000));
+        let mut settings = peerage_policy::Settings::default();
+        settings.percentage_max_background_bandwidth = 1;
+        budgets.apply(&limits(&settings), None, false);
+        let lane = budgets.lane(Class::Background);
+        lane.from(SourceKind::Cdn).pass(1_000_000).await;
+        assert!(budgets.try_pass(&lane, Path::FromWan, 1).is_err());
+        assert!(budgets.try_pass(&lane, Path::FromLan, 1).is_ok());
+        lane.set_class(Class::Foreground);
+        assert!(budgets.try_pass(&lane, Path::FromWan, 1).is_ok());
+    }
+}

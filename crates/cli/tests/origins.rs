@@ -1,0 +1,70 @@
+//! Origins as they are found outside: HTTPS with an authority of one's own, and URLs that are somebody's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use peerage_testkit::{Job, OPEN_POLICY, Office, peerage_bin, same_file, wait_until};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn number(status: &Value, key: &str) -> u64 {
+    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
+}
+
+#[test]
+fn https_with_an_authority_of_ones_own() {
+    let office = Office::with_https(33, &[]).unwrap();
+    let ca = office.ca().unwrap().to_str().unwrap().to_owned();
+    let trusting = ["--origin-ca", ca.as_str()];
+    let a = office.agent_with("a", OPEN_POLICY, &trusting).unwrap();
+    let b = office.agent_with("b", OPEN_POLICY, &trusting).unwrap();
+    // Nobody has published it: the coordinator reads it over HTTPS too.
+    let file = office.file("tls.bin", 5 * MIB + 3).unwrap();
+    let url = office.origin.url("tls.bin");
+    assert!(url.starts_with("https://"));
+    a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    let id = blake3::hash(&fs::read(&file).unwrap()).to_string();
+    wait_until("it has become a seed", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    let status = b.get(&url, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert!(number(&status, "BytesFromLanPeers") >= 4 * MIB, "{status}");
+}
+
+#[test]
+fn https_that_nobody_vouches_for_is_refused_and_said() {
+    let office = Office::with_https(33, &[]).unwrap();
+    office.file("tls.bin", MIB).unwrap();
+    let mut command = Command::new(peerage_bin().unwrap());
+    command.args(["get", &office.origin.url("tls.bin"), "-o"]).arg(office.path("out"));
+    command.arg("--data-dir").arg(office.path("own")).env("PEERAGE_SOCKET", office.path("nobody.sock"));
+    let output = Job::start("get", command, &office.path("")).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("certificate"), "{}", output.stderr);
+    assert!(!office.path("out").exists());
+}
+
+#[test]
+fn a_signed_url_is_downloaded_and_never_shared() {
+    let office = Office::new(33, &[]).unwrap();
+    let file = office.file("own.bin", 3 * MIB).unwrap();
+    let url = format!("{}?X-Amz-Signature=deadbeef", office.origin.url("own.bin"));
+    let (a, b) = (office.agent("a").unwrap(), office.agent("b").unwrap());
+    for agent in [&a, &b] {
+        let out = office.path(&format!("{}.out", agent.name));
+        let status = agent.get(&url, &out).unwrap();
+        assert!(same_file(&file, &out).unwrap());
+        assert_eq!(number(&status, "BytesFromCdn"), 3 * MIB);
+        let reasons = status["Reasons"].to_string();
+        assert!(reasons.contains("x-amz-signature") && !reasons.contains("deadbeef"), "{reasons}");
+    }
+    // Two devices, one copy each; the coordinator has not read it.
+    assert_eq!(office.origin_bytes().unwrap(), 6 * MIB);
+    assert!(office.origin.hits().unwrap().iter().all(|hit| hit.method == "GET"));
+}

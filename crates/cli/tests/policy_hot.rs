@@ -1,0 +1,238 @@
+//! Policy files that change while downloads run: the bytes change their source, or stop, and go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use peerage_testkit::{Agent, OPEN_POLICY, Office, same_file, wait_for, wait_until};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As many looks at a download without a new byte, each after at least 10 ms, count as a standstill.
+const STILL: u32 = 60;
+
+fn number(status: &Value, key: &str) -> u64 {
+    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
+}
+
+fn open(directives: &[&str]) -> Office {
+    Office::new(34, directives).unwrap()
+}
+
+fn policy(lines: &str) -> String {
+    format!("{OPEN_POLICY}{lines}\n")
+}
+
+/// How much of the file the agent has.
+fn has(agent: &Agent, id: &str) -> u64 {
+    agent.file(id).unwrap().map_or(0, |row| number(&row, "FileSizeInCache"))
+}
+
+/// Waits until no more bytes arrive.
+fn stands_still(agent: &Agent, id: &str) {
+    let (mut last, mut same) = (u64::MAX, 0);
+    wait_until("the download stands still", PATIENCE, || {
+        let now = has(agent, id);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same >= STILL
+    });
+}
+
+#[test]
+fn a_cap_on_background_downloads_takes_hold_and_lets_go() {
+    let office = open(&["limit_rate 8m;"]);
+    let (file, url, id) = office.published("capped.bin", 160 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
+    wait_until("it has begun", PATIENCE, || has(&a, &id) >= 2 * MIB);
+    a.set_policy(&policy("max_background_download_bandwidth = 1")).unwrap();
+    stands_still(&a, &id);
+    assert!(has(&a, &id) < 160 * MIB);
+    a.set_policy(OPEN_POLICY).unwrap();
+    job.json().unwrap();
+    assert!(same_file(&file, &office.path("a.out")).unwrap());
+}
+
+#[test]
+fn a_cap_on_foreground_downloads_leaves_background_ones_alone() {
+    let office = open(&["limit_rate 8m;"]);
+    let (file, url, _) = office.published("back.bin", 8 * MIB).unwrap();
+    let (_, slow_url, slow_id) = office.published("front.bin", 24 * MIB).unwrap();
+    let a = office.agent_with("a", &policy("max_foreground_download_bandwidth = 1"), &[]).unwrap();
+    let _held = a.begin_get(&slow_url, &office.path("front"), &["--foreground"]).unwrap();
+    wait_until("the foreground download runs", PATIENCE, || a.file(&slow_id).unwrap().is_some());
+    a.get(&url, &office.path("back")).unwrap();
+    assert!(same_file(&file, &office.path("back")).unwrap());
+    assert!(has(&a, &slow_id) < 4 * MIB);
+}
+
+#[test]
+fn a_cap_on_uploads_takes_hold_and_lets_go() {
+    let office = open(&[]);
+    let (file, url, id) = office.published("up.bin", 48 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    let b = office.agent_with("b", &policy("delay_background_download_from_http = 3600"), &[]).unwrap();
+    a.set_policy(&policy("max_upload_bandwidth = 1")).unwrap();
+    wait_until("the cap is in force", PATIENCE, || setting(&a, "max_upload_bandwidth") == "1 KB/s");
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    wait_until("it has begun", PATIENCE, || b.file(&id).unwrap().is_some());
+    stands_still(&b, &id);
+    assert!(has(&b, &id) < 4 * MIB);
+    assert_eq!(number(&b.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
+    a.set_policy(OPEN_POLICY).unwrap();
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert!(number(&status, "BytesFromLanPeers") >= 44 * MIB, "{status}");
+}
+
+/// What `peerage config` shows as the value in force.
+fn setting(agent: &Agent, key: &str) -> String {
+    let out = agent.command(&["config", "--json"]).output().unwrap();
+    let config: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let all = config["Settings"].as_array().unwrap();
+    let row = all.iter().find(|row| row["Name"] == key).unwrap_or_else(|| panic!("{key} in {config}"));
+    row["Effective"]["Text"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_mode_changes_where_bytes_come_from() {
+    let office = open(&["limit_rate 2m;"]);
+    let (file, url, id) = office.published("mode.bin", 24 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    // From the origin alone, until peers are allowed.
+    let b = office.agent_with("b", &policy("download_mode = \"http_only\""), &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    wait_until("it comes from the origin", PATIENCE, || has(&b, &id) >= 2 * MIB);
+    let row = b.file(&id).unwrap().unwrap();
+    assert_eq!((number(&row, "BytesFromLanPeers"), number(&row, "ConnectedPeers")), (0, 0));
+    b.set_policy(OPEN_POLICY).unwrap();
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert!(number(&status, "BytesFromLanPeers") >= 4 * MIB, "{status}");
+    // And the other way round: peers alone, until they are forbidden.
+    a.set_policy(&policy("max_upload_bandwidth = 2000")).unwrap();
+    b.set_policy(&policy("download_mode = \"http_only\"")).unwrap();
+    wait_until("both are in force", PATIENCE, || {
+        setting(&a, "max_upload_bandwidth") == "2000 KB/s" && setting(&b, "download_mode") == "http_only"
+    });
+    let held = policy("delay_background_download_from_http = 3600");
+    let c = office.agent_with("c", &held, &[]).unwrap();
+    let job = c.begin_get(&url, &office.path("c"), &[]).unwrap();
+    wait_until("it comes from a peer", PATIENCE, || has(&c, &id) >= MIB);
+    assert_eq!(number(&c.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
+    c.set_policy(&policy("download_mode = \"http_only\"")).unwrap();
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("c")).unwrap());
+    assert!(number(&status, "BytesFromCdn") >= 4 * MIB, "{status}");
+}
+
+#[test]
+fn the_delay_holds_the_origin_back_until_it_is_lifted() {
+    let office = open(&[]);
+    let (file, url, id) = office.published("delay.bin", 24 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    a.set_policy(&policy("max_upload_bandwidth = 1")).unwrap();
+    wait_until("the cap is in force", PATIENCE, || setting(&a, "max_upload_bandwidth") == "1 KB/s");
+    // The foreground's delay is not the background's.
+    let held = policy("delay_background_download_from_http = 3600\ndelay_foreground_download_from_http = 0");
+    let b = office.agent_with("b", &held, &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    wait_until("the peer is connected", PATIENCE, || {
+        b.file(&id).unwrap().is_some_and(|row| number(&row, "ConnectedPeers") == 1)
+    });
+    stands_still(&b, &id);
+    assert_eq!(number(&b.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
+    b.set_policy(OPEN_POLICY).unwrap();
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert!(number(&status, "BytesFromCdn") >= 20 * MIB, "{status}");
+}
+
+#[test]
+fn small_files_are_shared_once_policy_lowers_the_bound() {
+    let office = open(&[]);
+    let big = "min_ram_allowed_to_peer = 1\nmin_disk_size_allowed_to_peer = 1\n";
+    let (file, url, _) = office.published("small.bin", 6 * MIB).unwrap();
+    let (_, other_url, other_id) = office.published("other.bin", 7 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    for (url, out) in [(&url, "a1"), (&other_url, "a2")] {
+        a.get(url, &office.path(out)).unwrap();
+    }
+    let b = office.agent_with("b", big, &[]).unwrap();
+    let status = b.get(&url, &office.path("b1")).unwrap();
+    assert!(same_file(&file, &office.path("b1")).unwrap());
+    assert_eq!(number(&status, "BytesFromLanPeers"), 0, "{status}");
+    assert!(status["Reasons"].to_string().contains("min_file_size_to_cache"), "{status}");
+    b.set_policy(OPEN_POLICY).unwrap();
+    wait_until("the bound is in force", PATIENCE, || setting(&b, "min_file_size_to_cache") == "1 MB");
+    let status = b.get(&other_url, &office.path("b2")).unwrap();
+    assert_eq!(status["FileId"], other_id.as_str());
+    assert!(number(&status, "BytesFromLanPeers") >= 5 * MIB, "{status}");
+}
+
+#[test]
+fn groups_are_kept_apart() {
+    let sites = (1..=3).map(|site| format!("s{site} = [\"127.34.0.{}/32\"]\n", 10 + site));
+    let sites = format!("[sites]\n{}", sites.collect::<String>());
+    let office = Office::with_coordinator(34, &[], &sites).unwrap();
+    let group = |last: u8| {
+        policy(&format!(
+            "download_mode = \"group\"\ngroup_id = \"6f1c2a34-0000-4000-8000-0000000000{last:02x}\""
+        ))
+    };
+    let (file, url, _) = office.published("group.bin", 12 * MIB).unwrap();
+    let a = office.agent_with("a", &group(1), &[]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    // At another site, of another group.
+    let other = office.agent_with("other", &group(2), &[]).unwrap();
+    let status = other.get(&url, &office.path("other.out")).unwrap();
+    assert_eq!(number(&status, "BytesFromCdn"), 12 * MIB, "{status}");
+    // At a third site, of the first one's group.
+    let same = office.agent_with("same", &group(1), &[]).unwrap();
+    let status = same.get(&url, &office.path("same.out")).unwrap();
+    assert!(same_file(&file, &office.path("same.out")).unwrap());
+    assert!(number(&status, "BytesFromGroupPeers") >= 10 * MIB, "{status}");
+    assert_eq!(number(&status, "BytesFromLanPeers"), 0, "{status}");
+}
+
+#[test]
+fn every_mode_and_both_kinds_of_connection_deliver() {
+    let office = open(&[]);
+    let (file, url, _) = office.published("modes.bin", 5 * MIB).unwrap();
+    let a = office.agent_with("a", &policy("peer_encryption = \"off\""), &[]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    for (name, lines, from_peers) in [
+        ("m0", "download_mode = 0", false),
+        ("m1", "download_mode = 1\npeer_encryption = \"off\"", true),
+        ("m1e", "download_mode = \"lan\"", true),
+        ("m3", "download_mode = \"internet\"", true),
+        ("m99", "download_mode = \"simple\"", false),
+        ("m100", "download_mode = \"bypass\"", false),
+    ] {
+        let agent = office.agent_with(name, &policy(lines), &[]).unwrap();
+        let out = office.path(&format!("{name}.out"));
+        let status = agent.get(&url, &out).unwrap();
+        assert!(same_file(&file, &out).unwrap(), "{lines}");
+        let peers = number(&status, "BytesFromPeers");
+        assert!(if from_peers { peers >= 3 * MIB } else { peers == 0 }, "{lines}: {status}");
+    }
+}
+
+#[test]
+fn a_wrong_policy_is_reported_and_the_old_one_holds() {
+    let office = open(&[]);
+    let a = office.agent_with("a", &policy("min_background_qos = 777"), &[]).unwrap();
+    a.set_policy("min_background_qos = 888\ndownlaod_mode = 1\n").unwrap();
+    let told = wait_for("the error is told", PATIENCE, || {
+        let out = a.command(&["config"]).output().unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        text.contains("downlaod_mode").then_some(text)
+    });
+    assert!(told.contains("policy.toml"), "{told}");
+    assert_eq!(setting(&a, "min_background_qos"), "777 KB/s");
+}
