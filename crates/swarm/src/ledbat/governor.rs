@@ -27,6 +27,8 @@ const FLOOR_SHARE: f64 = 1.0 / 128.0;
 const FLOOR_SEGMENTS: f64 = 2.0;
 /// What the path has carried is forgotten at this rate, in seconds.
 const PEAK_MEMORY: f64 = 1800.0;
+/// And measured over this, in seconds.
+const PEAK_SPAN: f64 = 1.0;
 /// Part of the way to the mean that windows go a round trip.
 const LEVELLING: f64 = 1.0 / 32.0;
 /// Between looks while nothing moves.
@@ -51,7 +53,8 @@ pub struct Governor {
     base: Base,
     buffer: Buffer,
     slowdown: Slowdown,
-    /// Most bytes a second that all flows have moved together.
+    /// Bytes a second that all flows move together, and the most that they have.
+    moved: f64,
     peak: f64,
     looked: Option<Time>,
     busy: bool,
@@ -64,6 +67,7 @@ impl Default for Governor {
             base: Base::default(),
             buffer: Buffer::default(),
             slowdown: Slowdown::None,
+            moved: 0.0,
             peak: 0.0,
             looked: None,
             busy: false,
@@ -156,7 +160,9 @@ impl Governor {
 
     fn common(&mut self, samples: &[(FlowId, Sample)], base: f64, span: f64, now: Time) -> Look {
         let moved: f64 = self.flows.values().map(|flow| flow.moved).sum();
-        self.peak = (self.peak * (-span / PEAK_MEMORY).exp()).max(moved);
+        // Over a second: acknowledgements come in bursts after losses, and a burst is no capacity.
+        self.moved += (moved - self.moved) * (1.0 - (-span / PEAK_SPAN).exp());
+        self.peak = (self.peak * (-span / PEAK_MEMORY).exp()).max(self.moved);
         let wanting = samples.iter().filter(|(_, sample)| sample.wanting).count().max(1) as f64;
         let mss = samples.iter().map(|(_, sample)| sample.mss).max().unwrap_or(0);
         let floor = (self.peak * FLOOR_SHARE).max(FLOOR_SEGMENTS * f64::from(mss)) / wanting;
