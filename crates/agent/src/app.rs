@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
-use peerage_origin::{OriginClient, OriginConfig};
+use peerage_origin::{Intake, OriginClient, OriginConfig};
 use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
 use tokio::sync::watch;
@@ -64,7 +64,12 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .iter()
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
-    let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
+    let (governor, enlisted) = Governor::new();
+    let config_of =
+        |intake| OriginConfig { extra_roots: extra_roots.clone(), intake, ..OriginConfig::default() };
+    let origin = OriginClient::new(config_of(None))?;
+    let yielding: Arc<dyn Intake> = Arc::new(governor.clone());
+    let background = OriginClient::new(config_of(Some(yielding)))?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
@@ -74,7 +79,6 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
-    let (governor, enlisted) = Governor::new();
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
@@ -84,6 +88,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         identity,
         store,
         origin,
+        background_origin: background,
         coordinator,
         announcer,
         catalog,

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
+    /// The same for what nobody waits for: its connections yield to everybody else's traffic.
+    pub(crate) background_origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) tickets: Tickets,
@@ -64,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
+    /// The same for what nobody waits for: its connections yield to everybody else's traffic.
+    pub(crate) background_origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
@@ -80,6 +84,7 @@ impl Shared {
             identity,
             store,
             origin,
+            background_origin,
             coordinator,
             announcer,
             catalog,
@@ -93,6 +98,7 @@ impl Shared {
             identity,
             store,
             origin,
+            background_origin,
             coordinator,
             announcer,
             tickets: Tickets::default(),
@@ -235,6 +241,14 @@ impl Shared {
     }
 
     // === Origins ===
+
+    /// The client for downloads of a class.
+    pub(crate) const fn origin_for(&self, class: Class) -> &OriginClient {
+        match class {
+            Class::Foreground => &self.origin,
+            Class::Background => &self.background_origin,
+        }
+    }
 
     pub(crate) fn origin_rate(&self, host: &str) -> Option<u64> {
         self.origin_rates.lock().get(host).copied()

@@ -50,11 +50,17 @@ fn measure(scene: &Bottleneck, alone: f64, idle: f64) -> (f64, f64, f64) {
     (used / 10e6, delay, keeps)
 }
 
+fn buffers() -> Vec<u64> {
+    std::env::var("BUFFERS")
+        .unwrap_or("20,50,200,500".into())
+        .split(',')
+        .map(|b| b.parse().unwrap())
+        .collect()
+}
+
 #[test]
 fn an_upload_yields_and_uses_what_is_left() {
-    for buffer in
-        std::env::var("BUFFERS").unwrap_or("20,50,200,500".into()).split(',').map(|b| b.parse().unwrap())
-    {
+    for buffer in buffers() {
         let dir = tempfile::tempdir().unwrap();
         let (mut scene, url) = scene(dir.path(), buffer);
         let (idle, alone) = (scene.ping(2).unwrap(), scene.user_flow(Duration::from_secs(15)).unwrap());
@@ -63,10 +69,28 @@ fn an_upload_yields_and_uses_what_is_left() {
         let _job = begin(&scene, &leech, &url, dir.path());
         let (used, delay, keeps) = measure(&scene, alone, idle);
         println!(
-            "buffer {buffer} ms: alone {alone:.2} Mbit/s, ours uses {used:.3}, adds {delay:.1} ms, the user keeps {keeps:.3}"
+            "up buffer {buffer} ms: alone {alone:.2} Mbit/s, ours uses {used:.3}, adds {delay:.1} ms, the user keeps {keeps:.3}"
         );
         if let Ok(to) = std::env::var("DBG") {
             std::fs::copy(_seed.dir.join("n20.stderr"), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_background_download_yields_and_uses_what_is_left() {
+    for buffer in buffers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scene, url) = scene(dir.path(), buffer);
+        let (idle, alone) = (scene.ping(2).unwrap(), scene.user_flow(Duration::from_secs(15)).unwrap());
+        let leech = scene.device(true, 20, "").unwrap();
+        let _job = begin(&scene, &leech, &url, dir.path());
+        let (used, delay, keeps) = measure(&scene, alone, idle);
+        println!(
+            "down buffer {buffer} ms: alone {alone:.2} Mbit/s, ours uses {used:.3}, adds {delay:.1} ms, the user keeps {keeps:.3}"
+        );
+        if let Ok(to) = std::env::var("DBG") {
+            std::fs::copy(leech.dir.join("f20.stderr"), to).unwrap();
         }
     }
 }

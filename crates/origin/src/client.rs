@@ -21,8 +21,8 @@ use url::Url;
 
 use crate::answer::{Answer, location};
 use crate::body::{Limits, RangeBody};
-use crate::headers::{digits, is_strong_etag};
 use crate::connect::{self, Connector};
+use crate::headers::{digits, is_strong_etag};
 use crate::resolve::Names;
 use crate::{
     ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, ProxyMode, RangeRequest, SourceUrl,

@@ -225,12 +225,7 @@ impl OriginError {
 
 impl Failure {
     /// What a failed request or body read means; `at` is the position reached, `end` the one announced.
-    pub(crate) fn of_transfer(
-        error: &(dyn Error + 'static),
-        host: &str,
-        at: u64,
-        end: Option<u64>,
-    ) -> Self {
+    pub(crate) fn of_transfer(error: &(dyn Error + 'static), host: &str, at: u64, end: Option<u64>) -> Self {
         let cause = explain(error);
         if find::<NoAddress>(error).is_some() {
             return Self::Dns { host: host.to_owned(), cause };

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Is told of every connection that a client opens, and may slow it down.
 pub trait Intake: Send + Sync + fmt::Debug {
-    /// A connection to an origin, a cache or a proxy has been made. What is returned is obeyed as long as it lives.
+    /// A connection to an origin, a cache or a proxy has been made. What is returned is obeyed as long as it lives; it may
+    /// be shared by several.
     fn connected(&self, socket: &Arc<TcpStream>) -> Arc<Throttle>;
 }
 
@@ -25,16 +27,28 @@ const FREE: u64 = u64::MAX;
 const BURST: Duration = Duration::from_millis(10);
 /// And no fewer than this: about two segments.
 const LEAST_BURST: f64 = 2896.0;
+/// Longest sleep before the rate is looked at again.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How fast a connection may be read. May be changed at any time; a wait that is under way notices within 100 ms.
+/// How fast connections may be read, all that share it together. May be changed at any time; a wait that is under way
+/// notices within 100 ms.
 #[derive(Debug)]
 pub struct Throttle {
     rate: AtomicU64,
+    bucket: Mutex<Bucket>,
+}
+
+/// What may still be read, in bytes, as of a moment.
+#[derive(Debug)]
+struct Bucket {
+    credit: f64,
+    at: Instant,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { rate: AtomicU64::new(FREE) }
+        let bucket = Mutex::new(Bucket { credit: 0.0, at: Instant::now() });
+        Self { rate: AtomicU64::new(FREE), bucket }
     }
 }
 
@@ -44,25 +58,36 @@ impl Throttle {
         self.rate.store(rate.unwrap_or(FREE), Ordering::Relaxed);
     }
 
-    fn get(&self) -> Option<u64> {
-        Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate != FREE)
+    /// How many bytes may be read now, or how long it takes until some may.
+    fn room(&self) -> Result<usize, Duration> {
+        let rate = self.rate.load(Ordering::Relaxed);
+        if rate == FREE {
+            return Ok(usize::MAX);
+        }
+        let (rate, now) = (rate.max(1) as f64, Instant::now());
+        let burst = (rate * BURST.as_secs_f64()).max(LEAST_BURST);
+        let mut bucket = self.bucket.lock();
+        bucket.credit = (bucket.credit + rate * now.duration_since(bucket.at).as_secs_f64()).min(burst);
+        bucket.at = now;
+        // Half a burst, not a byte at a time: each read is a system call and a window update.
+        if bucket.credit >= burst / 2.0 {
+            return Ok(bucket.credit as usize);
+        }
+        let missing = Duration::from_secs_f64((burst / 2.0 - bucket.credit) / rate);
+        Err(missing.clamp(Duration::from_millis(1), PATIENCE))
     }
 }
 
-/// A token bucket over a [`Throttle`], as one socket reads through it.
+/// One socket's view of a [`Throttle`].
 #[derive(Debug)]
 pub(crate) struct Valve {
     throttle: Arc<Throttle>,
-    credit: f64,
-    at: Instant,
     wait: Option<Pin<Box<Sleep>>>,
 }
 
 impl Valve {
-    const PATIENCE: Duration = Duration::from_millis(100);
-
-    pub(crate) fn new(throttle: Arc<Throttle>) -> Self {
-        Self { throttle, credit: 0.0, at: Instant::now(), wait: None }
+    pub(crate) const fn new(throttle: Arc<Throttle>) -> Self {
+        Self { throttle, wait: None }
     }
 
     /// How many bytes may be read now; waits until that is at least one.
@@ -72,24 +97,16 @@ impl Valve {
                 ready!(wait.as_mut().poll(cx));
                 self.wait = None;
             }
-            let Some(rate) = self.throttle.get() else { return Poll::Ready(usize::MAX) };
-            let rate = rate.max(1) as f64;
-            let (now, burst) = (Instant::now(), (rate * BURST.as_secs_f64()).max(LEAST_BURST));
-            self.credit = (self.credit + rate * now.duration_since(self.at).as_secs_f64()).min(burst);
-            self.at = now;
-            // All of a burst, not a byte at a time: each read is a system call and a window update.
-            if self.credit >= burst / 2.0 {
-                return Poll::Ready(self.credit as usize);
+            match self.throttle.room() {
+                Ok(room) => return Poll::Ready(room),
+                Err(wait) => self.wait = Some(Box::pin(sleep(wait))),
             }
-            let missing = Duration::from_secs_f64((burst / 2.0 - self.credit) / rate);
-            let wait = missing.clamp(Duration::from_millis(1), Self::PATIENCE);
-            self.wait = Some(Box::pin(sleep_until(now + wait)));
         }
     }
 
-    /// Bytes have been read.
-    pub(crate) fn passed(&mut self, bytes: usize) {
-        self.credit -= bytes as f64;
+    /// Bytes have been read. Connections that were let through at the same moment overdraw; the next ones wait longer.
+    pub(crate) fn passed(&self, bytes: usize) {
+        self.throttle.bucket.lock().credit -= bytes as f64;
     }
 }
 

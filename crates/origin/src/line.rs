@@ -123,7 +123,9 @@ impl Connection for Line {
     fn connected(&self) -> Connected {
         let connected = Connected::new().proxy(self.to_proxy);
         match &self.layer {
-            Layer::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => connected.negotiated_h2(),
+            Layer::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                connected.negotiated_h2()
+            }
             _ => connected,
         }
     }

@@ -34,8 +34,14 @@ pub struct PathInfo {
     /// Smoothed round trip as a receiver sees it: from an acknowledgement to what it set free, by timestamps (RFC 7323 §3).
     /// Zero before the first sample.
     pub rcv_rtt: Duration,
+    /// Time since data last arrived.
+    pub quiet: Duration,
     /// Bytes in a full segment.
     pub mss: u32,
+    /// As `mss`, of what arrives.
+    pub rcv_mss: u32,
+    /// Segments that arrived out of order, ever: behind each gap that a loss leaves come some.
+    pub out_of_order: u32,
     /// Congestion window, in segments.
     pub cwnd: u32,
     /// Segments sent and not acknowledged.
@@ -77,7 +83,10 @@ impl PathInfo {
             rtt_var: micros_at(72),
             min_rtt,
             rcv_rtt: micros_at(92),
+            quiet: Duration::from_millis(u64::from(u32_at(52))),
             mss: u32_at(16),
+            rcv_mss: u32_at(20),
+            out_of_order: u32_at(224),
             cwnd: u32_at(80),
             unacked: u32_at(24),
             lost: u32_at(32),

@@ -24,7 +24,7 @@ impl Download {
         };
         let lane = self.shared.budgets.lane(self.class());
         let gate = lane.from(SourceKind::Cdn);
-        let opened = Simple::open(Arc::clone(&self.shared), url, gate, self.no_progress());
+        let opened = Simple::open(Arc::clone(&self.shared), url, gate.clone(), self.no_progress());
         let (simple, mut state) = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         let staging = simple.staging.clone();
         let begun = staging.len();
@@ -53,7 +53,11 @@ impl Download {
                 },
                 told = self.next_tell() => {
                     told?;
-                    lane.set_class(self.class());
+                    if self.class() != gate.class() {
+                        lane.set_class(self.class());
+                        // The present request yields to others, or does not, as long as it lasts: go on with a new one.
+                        run.set(simple.run());
+                    }
                 }
                 _ = state.changed() => sleep(Duration::from_millis(20)).await,
                 () = sleep(TELL_EVERY) => {}

@@ -1,22 +1,40 @@
 //! One governed socket: how it is sampled, and how a rate is imposed on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use peerage_origin::Throttle;
 use peerage_swarm::ledbat::Sample;
 use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
 
 /// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
 const BACKLOG: Duration = Duration::from_millis(100);
 const LEAST_BACKLOG: u64 = 16 << 10;
+/// A download wants more as long as something has arrived so lately. At the least rate segments are a second apart.
+const WANTING: Duration = Duration::from_secs(1);
+/// The window of a download that is not limited: no bound, the kernel's own rules hold.
+const OPEN_WINDOW: u32 = 1 << 30;
 
 /// A governed socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// Sends: the kernel paces it.
     Upload(Path),
+    /// Receives: it is read no faster than allowed, and the window keeps the sender from filling the path with what is not
+    /// read (RFC 9840 §3).
+    Download {
+        path: Path,
+        throttle: Arc<Throttle>,
+        /// The bound of the window, if there is one.
+        window: Option<u32>,
+    },
 }
 
 impl Socket {
+    pub(super) const fn download(path: Path, throttle: Arc<Throttle>) -> Self {
+        Self::Download { path, throttle, window: None }
+    }
+
     /// What the kernel knows.
     ///
     /// # Errors
@@ -24,14 +42,15 @@ impl Socket {
     pub(super) fn sample(&self) -> Result<Sample, TransportError> {
         match self {
             Self::Upload(path) => path.info().map(|info| sending(&info)),
+            Self::Download { path, .. } => path.info().map(|info| receiving(&info)),
         }
     }
 
-    /// Imposes a rate in bytes/s, or lifts it.
+    /// Imposes a rate in bytes/s and a window in bytes, or lifts them.
     ///
     /// # Errors
     /// The connection has ended, or the kernel refuses.
-    pub(super) fn apply(&self, rate: Option<u64>, _window: Option<u64>) -> Result<(), TransportError> {
+    pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<(), TransportError> {
         match self {
             Self::Upload(path) => {
                 if path.pacing()? == rate {
@@ -44,9 +63,28 @@ impl Socket {
                 });
                 path.set_backlog(backlog as u32)
             }
+            Self::Download { path, throttle, window } => {
+                throttle.set(rate);
+                let wanted = match allowed {
+                    // A little above what the rate needs: reading decides, the window only keeps what is unread small.
+                    Some(bytes) => {
+                        Some((bytes + bytes / 4).clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32)
+                    }
+                    None => None,
+                };
+                let near = |one: u32, other: u32| one.abs_diff(other) < one / 16;
+                if wanted == *window || wanted.zip(*window).is_some_and(|(one, other)| near(one, other)) {
+                    return Ok(());
+                }
+                *window = wanted;
+                path.set_window(wanted.unwrap_or(OPEN_WINDOW))
+            }
         }
     }
 }
+
+/// Two segments: with less the sender waits for a timer (RFC 9293 §3.8.6.2.1).
+const LEAST_WINDOW: u64 = 2 * 1460;
 
 fn sending(info: &PathInfo) -> Sample {
     Sample {
@@ -56,5 +94,17 @@ fn sending(info: &PathInfo) -> Sample {
         delivered: info.bytes_acked,
         resent: info.bytes_resent,
         wanting: info.notsent > 0 || (info.unacked > 0 && !info.app_limited),
+    }
+}
+
+/// A receiver sees losses as gaps; what was sent again it cannot tell.
+fn receiving(info: &PathInfo) -> Sample {
+    Sample {
+        rtt: info.rcv_rtt,
+        min_rtt: info.min_rtt,
+        mss: info.rcv_mss,
+        delivered: info.bytes_received,
+        resent: u64::from(info.out_of_order),
+        wanting: info.quiet < WANTING,
     }
 }
