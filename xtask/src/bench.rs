@@ -5,6 +5,7 @@
 
 mod fleet;
 mod pair;
+mod polite;
 mod report;
 
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ enum Bench {
     Pair(pair::Options),
     /// An origin behind a thin link and a site full of devices, in network namespaces. Needs root.
     Fleet(fleet::Options),
+    /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
+    Polite(polite::Options),
 }
 
 /// Builds the release binary, measures, prints.
@@ -47,6 +50,10 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     let section = match &options.bench {
         Bench::Pair(pair) => pair::run(&bin, pair)?,
         Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,
+        Bench::Polite(polite) => {
+            crate::setup::rivals(shell)?;
+            polite::run(&bin, polite)?
+        }
     };
     print!("{}", section.text());
     if options.write {

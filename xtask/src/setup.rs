@@ -17,6 +17,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tc", "iproute2"),
 ];
 
+/// What `bench polite` runs beside ours.
+const RIVALS: &[(&str, &str)] = &[("aria2c", "aria2"), ("curl", "curl")];
+/// Debian's Python and its libtorrent, a library that no program's presence tells of.
+const PYTHON: &str = "/usr/bin/python3";
+const LIBTORRENT: &str = "python3-libtorrent";
+
 /// Cargo's own tools, none of which Debian packages. Built from source into `target/tools`; cargo-deny takes two and
 /// a half minutes on two cores.
 const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest", "0.9.143")];
@@ -30,8 +36,19 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// Installs the rivals that are missing.
+pub(crate) fn rivals(shell: &Shell) -> Result<()> {
+    let mut missing = missing(RIVALS, |program| shell.has(program));
+    let library = shell::output(&mut shell.command(PYTHON, ["-c", "import libtorrent"]));
+    missing.extend(library.is_err().then_some(LIBTORRENT));
+    install(shell, &missing)
+}
+
 fn packages(shell: &Shell) -> Result<()> {
-    let missing = missing(|program| shell.has(program));
+    install(shell, &missing(PROGRAMS, |program| shell.has(program)))
+}
+
+fn install(shell: &Shell, missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -52,13 +69,13 @@ fn packages(shell: &Shell) -> Result<()> {
             .with_context(|| format!("could not install; do it by hand: apt-get install {wanted}"))
     };
     apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat())
+    apt(&[&["install", "--yes", "--no-install-recommends"], missing].concat())
 }
 
 /// The packages of the programs that are not there, each once.
-fn missing(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+fn missing(programs: &[(&str, &'static str)], has: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -87,7 +104,10 @@ mod tests {
 
     #[test]
     fn each_missing_package_once() {
-        assert_eq!(missing(|_| true), [""; 0]);
-        assert_eq!(missing(|program| !["ip", "tc", "nginx"].contains(&program)), ["iproute2", "nginx-light"]);
+        assert_eq!(missing(PROGRAMS, |_| true), [""; 0]);
+        assert_eq!(
+            missing(PROGRAMS, |program| !["ip", "tc", "nginx"].contains(&program)),
+            ["iproute2", "nginx-light"]
+        );
     }
 }

@@ -131,8 +131,9 @@ impl Bottleneck {
         }
         self.governor.look(&samples, now);
         for (id, socket) in &mut self.sockets {
-            let flow = if self.together.is_some() { ALL } else { *id };
-            if let Err(error) = socket.apply(self.governor.rate(flow), self.governor.window(flow)) {
+            let (flow, parts) = self.together.as_ref().map_or((*id, 1), |together| (ALL, together.parts()));
+            let window = self.governor.window(flow).map(|window| window / parts);
+            if let Err(error) = socket.apply(self.governor.rate(flow), window) {
                 tracing::debug!(%error, "a connection cannot be governed");
             }
         }

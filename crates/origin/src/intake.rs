@@ -23,10 +23,8 @@ pub trait Intake: Send + Sync + fmt::Debug {
 
 /// No limit.
 const FREE: u64 = u64::MAX;
-/// Time's worth of bytes that may be read at once.
-const BURST: Duration = Duration::from_millis(10);
-/// And no fewer than this: about two segments.
-const LEAST_BURST: f64 = 2896.0;
+/// Time's worth of bytes that may be saved up while nothing is read.
+const SAVED: Duration = Duration::from_millis(10);
 /// Longest sleep before the rate is looked at again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -58,23 +56,22 @@ impl Throttle {
         self.rate.store(rate.unwrap_or(FREE), Ordering::Relaxed);
     }
 
-    /// How many bytes may be read now, or how long it takes until some may.
-    fn room(&self) -> Result<usize, Duration> {
+    /// Whether may be read now, or how long it takes until then. All that there is may be read, on credit: the kernel's
+    /// measure of the round trip counts only what arrives while nothing waits to be read.
+    fn room(&self) -> Result<(), Duration> {
         let rate = self.rate.load(Ordering::Relaxed);
         if rate == FREE {
-            return Ok(usize::MAX);
+            return Ok(());
         }
         let (rate, now) = (rate.max(1) as f64, Instant::now());
-        let burst = (rate * BURST.as_secs_f64()).max(LEAST_BURST);
         let mut bucket = self.bucket.lock();
-        bucket.credit = (bucket.credit + rate * now.duration_since(bucket.at).as_secs_f64()).min(burst);
+        let earned = rate * now.duration_since(bucket.at).as_secs_f64();
+        bucket.credit = (bucket.credit + earned).min(rate * SAVED.as_secs_f64());
         bucket.at = now;
-        // Half a burst, not a byte at a time: each read is a system call and a window update.
-        if bucket.credit >= burst / 2.0 {
-            return Ok(bucket.credit as usize);
+        if bucket.credit >= 0.0 {
+            return Ok(());
         }
-        let missing = Duration::from_secs_f64((burst / 2.0 - bucket.credit) / rate);
-        Err(missing.clamp(Duration::from_millis(1), PATIENCE))
+        Err(Duration::from_secs_f64(-bucket.credit / rate).clamp(Duration::from_millis(1), PATIENCE))
     }
 }
 
@@ -90,23 +87,25 @@ impl Valve {
         Self { throttle, wait: None }
     }
 
-    /// How many bytes may be read now; waits until that is at least one.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+    /// Waits until may be read.
+    pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(wait) = &mut self.wait {
                 ready!(wait.as_mut().poll(cx));
                 self.wait = None;
             }
             match self.throttle.room() {
-                Ok(room) => return Poll::Ready(room),
+                Ok(()) => return Poll::Ready(()),
                 Err(wait) => self.wait = Some(Box::pin(sleep(wait))),
             }
         }
     }
 
-    /// Bytes have been read. Connections that were let through at the same moment overdraw; the next ones wait longer.
+    /// Bytes have been read.
     pub(crate) fn passed(&self, bytes: usize) {
-        self.throttle.bucket.lock().credit -= bytes as f64;
+        if self.throttle.rate.load(Ordering::Relaxed) != FREE {
+            self.throttle.bucket.lock().credit -= bytes as f64;
+        }
     }
 }
 
@@ -120,25 +119,20 @@ mod tests {
     async fn holds_the_rate_and_notices_a_new_one() {
         let throttle = Arc::new(Throttle::default());
         let mut valve = Valve::new(throttle.clone());
-        assert_eq!(poll_fn(|cx| valve.poll_room(cx)).await, usize::MAX);
+        poll_fn(|cx| valve.poll_open(cx)).await;
         throttle.set(Some(100_000));
         let (began, mut bytes) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(10) {
-            let room = poll_fn(|cx| valve.poll_room(cx)).await;
-            valve.passed(room);
-            bytes += room;
+            poll_fn(|cx| valve.poll_open(cx)).await;
+            valve.passed(3000);
+            bytes += 3000;
         }
         assert!((980_000..1_020_000).contains(&bytes), "{bytes}");
         throttle.set(Some(1));
-        let slow = tokio::time::timeout(Duration::from_secs(5), async {
-            loop {
-                let room = poll_fn(|cx| valve.poll_room(cx)).await;
-                valve.passed(room);
-            }
-        });
+        let slow = tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| valve.poll_open(cx)));
         assert!(slow.await.is_err());
         throttle.set(None);
-        let free = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| valve.poll_room(cx)));
-        assert_eq!(free.await, Ok(usize::MAX));
+        let free = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| valve.poll_open(cx)));
+        assert_eq!(free.await, Ok(()));
     }
 }

@@ -38,12 +38,10 @@ impl AsyncRead for Socket {
         let Self { stream, valve } = &mut *self;
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let room = match valve {
-                Some(valve) => ready!(valve.poll_room(cx)),
-                None => usize::MAX,
-            };
-            let room = room.min(buf.remaining());
-            match stream.try_read(buf.initialize_unfilled_to(room)) {
+            if let Some(valve) = valve {
+                ready!(valve.poll_open(cx));
+            }
+            match stream.try_read(buf.initialize_unfilled()) {
                 Ok(len) => {
                     buf.advance(len);
                     if let Some(valve) = valve {

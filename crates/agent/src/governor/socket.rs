@@ -15,13 +15,17 @@ const WANTING: Duration = Duration::from_secs(1);
 /// The window of a download that is not limited: no bound, the kernel's own rules hold.
 const OPEN_WINDOW: u32 = 1 << 30;
 
+/// Three segments: a window is told in units of up to 16 KiB (RFC 7323 §2.2; 1 KiB with Linux's usual limits), and with
+/// less than a segment the sender waits for a timer (RFC 9293 §3.8.6.2.1). Below that, reading slows down.
+const LEAST_WINDOW: u64 = 3 * 1460;
+
 /// A governed socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// Sends: the kernel paces it.
     Upload(Path),
-    /// Receives: it is read no faster than allowed, and the window keeps the sender from filling the path with what is not
-    /// read (RFC 9840 §3).
+    /// Receives: the window bounds what may be under way (RFC 9840 §3), and where that would be less than some segments,
+    /// it is read no faster than allowed.
     Download {
         path: Path,
         throttle: Arc<Throttle>,
@@ -64,14 +68,10 @@ impl Socket {
                 path.set_backlog(backlog as u32)
             }
             Self::Download { path, throttle, window } => {
-                throttle.set(rate);
-                let wanted = match allowed {
-                    // A little above what the rate needs: reading decides, the window only keeps what is unread small.
-                    Some(bytes) => {
-                        Some((bytes + bytes / 4).clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32)
-                    }
-                    None => None,
-                };
+                // The window alone decides, as long as it can: what waits unread would hide longer round trips.
+                let narrow = allowed.is_some_and(|bytes| bytes < LEAST_WINDOW);
+                throttle.set(rate.filter(|_| narrow));
+                let wanted = allowed.map(|bytes| bytes.clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32);
                 let near = |one: u32, other: u32| one.abs_diff(other) < one / 16;
                 if wanted == *window || wanted.zip(*window).is_some_and(|(one, other)| near(one, other)) {
                     return Ok(());
@@ -82,9 +82,6 @@ impl Socket {
         }
     }
 }
-
-/// Two segments: with less the sender waits for a timer (RFC 9293 §3.8.6.2.1).
-const LEAST_WINDOW: u64 = 2 * 1460;
 
 fn sending(info: &PathInfo) -> Sample {
     Sample {
