@@ -147,6 +147,15 @@ impl Path {
         sockopt::set_window(&self.stream()?, bytes)
     }
 
+    /// Bounds what may wait unread, in bytes of the kernel's accounting (about twice the payload): without that the window
+    /// stays open however little is read. `None`: the kernel tunes it again.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_unread(&self, bytes: Option<u32>) -> Result<(), TransportError> {
+        sockopt::set_unread(&self.stream()?, bytes)
+    }
+
     /// Bounds the bytes that may wait unsent, instead of [`crate::NOTSENT_LOWAT`].
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! The one audited place for socket options. Everything that `socket2` has a safe call for uses it; what is left are
-//! pacing, the window's bound and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
+//! pacing, bounds of the window and its buffer, and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
 
-#![allow(unsafe_code, reason = "SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP and TCP_INFO have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP, SO_BUF_LOCK and TCP_INFO have no safe wrapper"
+)]
 
 use std::io;
 use std::mem::size_of;
@@ -158,6 +161,21 @@ pub(crate) fn set_window(socket: &impl AsFd, bytes: u32) -> Result<(), Transport
     option("TCP_WINDOW_CLAMP", set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, &clamp))
 }
 
+/// Which buffer sizes the kernel leaves alone (`SO_BUF_LOCK` of Linux 5.14, not in `libc` for all targets).
+const SO_BUF_LOCK: i32 = 72;
+/// What an unbounded buffer begins with; the kernel's own tuning goes on from there.
+const OPEN_BUFFER: usize = 1 << 20;
+
+/// Bounds what may wait unread, in bytes of the kernel's own accounting; `None`: the kernel tunes it again.
+pub(crate) fn set_unread(socket: &impl AsFd, bytes: Option<u32>) -> Result<(), TransportError> {
+    let size = bytes.map_or(OPEN_BUFFER, |bytes| bytes as usize);
+    option("SO_RCVBUF", SockRef::from(socket).set_recv_buffer_size(size))?;
+    if bytes.is_some() {
+        return Ok(());
+    }
+    option("SO_BUF_LOCK", set(socket.as_fd(), libc::SOL_SOCKET, SO_BUF_LOCK, &0_i32.to_ne_bytes()))
+}
+
 /// Bounds the bytes that the kernel accepts beyond what is under way.
 pub(crate) fn set_backlog(socket: &impl AsFd, bytes: u32) -> Result<(), TransportError> {
     option("TCP_NOTSENT_LOWAT", SockRef::from(socket).set_tcp_notsent_lowat(bytes))
@@ -216,6 +234,10 @@ mod tests {
         set_pacing(&socket, None).unwrap();
         assert_eq!(pacing(&socket).unwrap(), None);
         set_window(&socket, 8192).unwrap();
+        set_unread(&socket, Some(4096)).unwrap();
+        assert_eq!(options.recv_buffer_size().unwrap(), 8192);
+        set_unread(&socket, None).unwrap();
+        assert!(options.recv_buffer_size().unwrap() > 8192);
         set_backlog(&socket, 4096).unwrap();
         assert_eq!(options.tcp_notsent_lowat().unwrap(), 4096);
     }

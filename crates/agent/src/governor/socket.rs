@@ -19,6 +19,9 @@ const OPEN_WINDOW: u32 = 1 << 30;
 /// less than a segment the sender waits for a timer (RFC 9293 §3.8.6.2.1). Below that, reading slows down.
 const LEAST_WINDOW: u64 = 3 * 1460;
 
+/// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
+const NARROW_BUFFER: u32 = 4 << 10;
+
 /// A governed socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -31,12 +34,14 @@ pub(crate) enum Socket {
         throttle: Arc<Throttle>,
         /// The bound of the window, if there is one.
         window: Option<u32>,
+        /// Whether what waits unread is bounded, too.
+        narrow: bool,
     },
 }
 
 impl Socket {
     pub(super) const fn download(path: Path, throttle: Arc<Throttle>) -> Self {
-        Self::Download { path, throttle, window: None }
+        Self::Download { path, throttle, window: None, narrow: false }
     }
 
     /// What the kernel knows.
@@ -67,10 +72,16 @@ impl Socket {
                 });
                 path.set_backlog(backlog as u32)
             }
-            Self::Download { path, throttle, window } => {
+            Self::Download { path, throttle, window, narrow } => {
                 // The window alone decides, as long as it can: what waits unread would hide longer round trips.
-                let narrow = allowed.is_some_and(|bytes| bytes < LEAST_WINDOW);
-                throttle.set(rate.filter(|_| narrow));
+                // Twice as wide before it is left: it must not change with every sample.
+                let limit = if *narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };
+                let now_narrow = allowed.is_some_and(|bytes| bytes < limit);
+                throttle.set(rate.filter(|_| now_narrow));
+                if now_narrow != *narrow {
+                    *narrow = now_narrow;
+                    path.set_unread(now_narrow.then_some(NARROW_BUFFER))?;
+                }
                 let wanted = allowed.map(|bytes| bytes.clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32);
                 let near = |one: u32, other: u32| one.abs_diff(other) < one / 16;
                 if wanted == *window || wanted.zip(*window).is_some_and(|(one, other)| near(one, other)) {
