@@ -96,7 +96,7 @@ impl Connector {
             }
             Some(proxy) => {
                 let line = self.hop.oneshot(proxy.uri().clone()).await?.into_inner();
-                return Ok(TokioIo::new(line.to_proxy()));
+                return Ok(TokioIo::new(line.for_proxy()));
             }
             None => TokioIo::new(self.hop.clear(to.clone()).await?),
         };

@@ -111,7 +111,7 @@ impl Line {
         Self { layer: Layer::Tls(Box::new(stream)), to_proxy: false }
     }
 
-    pub(crate) const fn to_proxy(mut self) -> Self {
+    pub(crate) const fn for_proxy(mut self) -> Self {
         self.to_proxy = true;
         self
     }
