@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{Agent, Counters, Fleet, Host, Job, Limit, Nginx, OPEN_POLICY, Port, World};
 
 const PEER_PORT: u16 = 7680;
+/// How much later than it should the user's receiver may be done.
+const GRACE: Duration = Duration::from_secs(10);
 /// What the user's flow takes to settle, not counted.
 const WARM_UP: Duration = Duration::from_secs(5);
 
@@ -122,7 +124,8 @@ impl Bottleneck {
     pub fn user_flow(&self, span: Duration) -> Result<f64> {
         let listener = self.user.within(|| TcpListener::bind((self.user.ip(), 0)))??;
         let address = listener.local_addr()?;
-        let end = Instant::now() + WARM_UP + span;
+        // The receiver ends it; the sender only must not end it before.
+        let end = Instant::now() + WARM_UP + span + GRACE;
         thread::scope(|scope| {
             let sender = scope.spawn(|| -> Result<()> {
                 self.server.within(|| send_until(address, end))??;
@@ -167,7 +170,7 @@ fn send_until(address: SocketAddr, end: Instant) -> Result<()> {
     let bytes = vec![0x5a; 64 << 10];
     while Instant::now() < end {
         match stream.write_all(&bytes) {
-            // The receiver has seen enough; its clock began a little earlier.
+            // The receiver has seen enough.
             Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => break,
             done => done?,
         }
