@@ -8,6 +8,7 @@ mod coordinator;
 mod fleet;
 mod memory;
 mod pair;
+mod polite;
 mod report;
 mod rivals;
 
@@ -43,6 +44,8 @@ enum Bench {
     Coordinator(coordinator::Options),
     /// A download that no peer can help, beside curl. Needs root.
     Alone(alone::Options),
+    /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
+    Polite(polite::Options),
 }
 
 /// Builds the release binary, measures, prints.
@@ -60,6 +63,10 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
+        Bench::Polite(polite) => {
+            rivals::install(shell)?;
+            polite::run(&bin, polite)?
+        }
     };
     print!("{}", section.text());
     if options.write {

@@ -58,7 +58,7 @@ pub(crate) fn install(shell: &Shell, programs: &[(&str, &'static str)]) -> Resul
             .with_context(|| format!("could not install; do it by hand: apt-get install {wanted}"))
     };
     apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat())
+    apt(&[&["install", "--yes", "--no-install-recommends"], missing.as_slice()].concat())
 }
 
 /// The packages of the programs that are not there, each once.

@@ -134,6 +134,7 @@ pub(crate) async fn greet(
 ) -> Result<Admitted, Refused> {
     let (peer, address) = (connection.peer(), connection.remote());
     let ticket = shared.tickets.get(content).ok_or(Refused::NoTicket)?;
+    shared.governor.upload(connection.path(), address);
     let (mut reader, mut writer) = connection.split();
     let own = Self_ { content, layout, have: &have };
     say(&mut writer, &hello(&own, ticket)).await?;
@@ -190,6 +191,7 @@ pub(crate) async fn receive(
     connection: Connection,
 ) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
     let (peer, address) = (connection.peer(), connection.remote());
+    shared.governor.upload(connection.path(), address);
     let (mut reader, mut writer) = connection.split();
     let checked = check_incoming(shared, peer, address, &mut reader).await;
     match checked {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
-use peerage_origin::{OriginClient, OriginConfig};
+use peerage_origin::{Intake, OriginClient, OriginConfig};
 use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::Command;
 use crate::coordinator::Coordinator;
+use crate::governor::{self, Governor};
 use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
@@ -36,6 +37,7 @@ pub struct Agent {
     sockets: Sockets,
     port: Option<peerage_transport::Listener>,
     pokes: announcer::Pokes,
+    enlisted: governor::Enlisted,
     watcher: Watcher,
     views: watch::Sender<Arc<PolicyView>>,
 }
@@ -62,7 +64,12 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .iter()
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
-    let origin = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
+    let (governor, enlisted) = Governor::new();
+    let config_of =
+        |intake| OriginConfig { extra_roots: extra_roots.clone(), intake, ..OriginConfig::default() };
+    let origin = OriginClient::new(config_of(None))?;
+    let yielding: Arc<dyn Intake> = Arc::new(governor.clone());
+    let background = OriginClient::new(config_of(Some(yielding)))?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
@@ -75,11 +82,23 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
-    let parts =
-        Parts { config, clock, identity, store, origin, coordinator, announcer, catalog, budgets, policy };
+    let parts = Parts {
+        config,
+        clock,
+        identity,
+        store,
+        origin,
+        background_origin: background,
+        coordinator,
+        announcer,
+        catalog,
+        budgets,
+        governor,
+        policy,
+    };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, watcher, views })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
 }
 
 /// The address to connect from, when the agent is bound to one.
@@ -154,10 +173,11 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, watcher, views } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
+        tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
         tasks.spawn(budgets::run(Arc::clone(&shared)));
         tasks.spawn(watcher.run(views));

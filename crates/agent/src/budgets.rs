@@ -264,6 +264,11 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// The class of the download that passes.
+    pub(crate) fn class(&self) -> Class {
+        *self.lane.class.lock()
+    }
+
     /// Waits until `bytes` may pass, and counts them. Cancel-safe: nothing is counted before it is ready.
     pub(crate) async fn pass(&self, bytes: u64) {
         while let Err(wait) = self.lane.budgets.try_pass(&self.lane, self.path, bytes) {

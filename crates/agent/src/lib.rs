@@ -24,6 +24,7 @@ mod deliveries;
 mod download;
 mod downloads;
 mod file_status;
+mod governor;
 mod housekeeping;
 mod listener;
 mod notes;

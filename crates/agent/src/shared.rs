@@ -25,6 +25,7 @@ use crate::content::registry::Registry;
 use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
+use crate::governor::Governor;
 use crate::policy::PolicyView;
 use crate::tickets::Tickets;
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
+    /// The same for what nobody waits for: its connections yield to everybody else's traffic.
+    pub(crate) background_origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) tickets: Tickets,
@@ -44,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
@@ -62,10 +66,13 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) origin: OriginClient,
+    /// The same for what nobody waits for: its connections yield to everybody else's traffic.
+    pub(crate) background_origin: OriginClient,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) governor: Governor,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
 
@@ -77,10 +84,12 @@ impl Shared {
             identity,
             store,
             origin,
+            background_origin,
             coordinator,
             announcer,
             catalog,
             budgets,
+            governor,
             policy,
         } = parts;
         Self {
@@ -89,6 +98,7 @@ impl Shared {
             identity,
             store,
             origin,
+            background_origin,
             coordinator,
             announcer,
             tickets: Tickets::default(),
@@ -97,6 +107,7 @@ impl Shared {
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
             budgets,
+            governor,
             policy,
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),
@@ -230,6 +241,14 @@ impl Shared {
     }
 
     // === Origins ===
+
+    /// The client for downloads of a class.
+    pub(crate) const fn origin_for(&self, class: Class) -> &OriginClient {
+        match class {
+            Class::Foreground => &self.origin,
+            Class::Background => &self.background_origin,
+        }
+    }
 
     pub(crate) fn origin_rate(&self, host: &str) -> Option<u64> {
         self.origin_rates.lock().get(host).copied()

@@ -162,7 +162,7 @@ impl Simple {
     async fn attempt(&self, known: &Known) -> Result<(), Stop> {
         let from = self.staging.len();
         let range = RangeRequest { from, to: None };
-        let mut body = match self.shared.origin.open(&self.url, range, known).await {
+        let mut body = match self.shared.origin_for(self.gate.class()).open(&self.url, range, known).await {
             Ok(body) => body,
             // All bytes are here, the end was not noticed before a crash.
             Err(OriginError { failure: Failure::OutOfRange { size: Some(size), .. }, .. })

@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use peerage_content::{MAX_CONTENT_SIZE, Validators};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,7 +29,7 @@ pub struct RangeBody {
 
 #[derive(Debug)]
 enum State {
-    Open(Box<reqwest::Response>),
+    Open(Box<Incoming>),
     Done,
     Failed(OriginError),
 }
@@ -79,7 +81,7 @@ impl RangeBody {
     pub(crate) fn new(
         url: SourceUrl,
         answer: Answer,
-        response: reqwest::Response,
+        response: Incoming,
         read_timeout: Duration,
         limits: Limits,
     ) -> Self {
@@ -137,23 +139,28 @@ impl RangeBody {
     /// No progress, a broken connection, more or fewer bytes than announced, a limit of the guard. A body that has
     /// failed gives the same error again.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, OriginError> {
-        let response = match &mut self.state {
-            State::Open(response) => response,
+        let body = match &mut self.state {
+            State::Open(body) => body,
             State::Done => return Ok(None),
             State::Failed(error) => return Err(error.clone()),
         };
         let read = async {
             loop {
-                match response.chunk().await {
-                    Ok(Some(bytes)) if bytes.is_empty() => {}
-                    other => break other,
+                match body.frame().await.transpose() {
+                    // Trailers say nothing that counts here.
+                    Ok(Some(frame)) => match frame.into_data() {
+                        Ok(bytes) if !bytes.is_empty() => break Ok(Some(bytes)),
+                        _ => {}
+                    },
+                    Ok(None) => break Ok(None),
+                    Err(error) => break Err(error),
                 }
             }
         };
         let step = self.limits.wait(self.read_timeout, read).await;
         let judged = step.and_then(|read| {
             let host = self.info.final_url.host().to_string();
-            read.map_err(|error| Failure::of_transfer(error, &host, self.position, self.end))
+            read.map_err(|error| Failure::of_transfer(&error, &host, self.position, self.end))
         });
         match judged.and_then(|bytes| self.advance(bytes)) {
             Ok(Some(bytes)) => Ok(Some(bytes)),

@@ -3,16 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, RANGE};
-use http::{HeaderValue, Method};
-use reqwest::dns::Resolve;
-use reqwest::{Client, ClientBuilder, Proxy, Response};
+use base64::Engine as _;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION, RANGE,
+    USER_AGENT,
+};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Empty;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
+use url::Url;
 
 use crate::answer::{Answer, location};
 use crate::body::{Limits, RangeBody};
+use crate::connect::{self, Connector};
 use crate::headers::{digits, is_strong_etag};
-use crate::resolve::{Pinned, Shared};
+use crate::resolve::Names;
 use crate::{
     ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, ProxyMode, RangeRequest, SourceUrl,
     tls,
@@ -21,13 +32,15 @@ use crate::{
 /// Redirects followed by one request.
 pub const MAX_REDIRECTS: usize = 10;
 
-const USER_AGENT: &str = concat!("Peerage/", env!("CARGO_PKG_VERSION"));
+const AGENT: &str = concat!("Peerage/", env!("CARGO_PKG_VERSION"));
 /// Idle connections are kept this long; servers close theirs after 5 to 75 s, and a reused dead one costs a round trip.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 /// HTTP/2 flow-control windows. The stream's bounds what is in flight when a body is dropped, and the speed at a
 /// long round trip: 4 MiB carry 335 Mbit/s at 100 ms.
 const H2_STREAM_WINDOW: u32 = 4 << 20;
 const H2_CONNECTION_WINDOW: u32 = 16 << 20;
+
+type Client = legacy::Client<Connector, Empty<Bytes>>;
 
 /// Fetches ranges from HTTP origins. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
@@ -39,6 +52,7 @@ pub struct OriginClient {
 struct Parts {
     config: OriginConfig,
     tls: ClientConfig,
+    proxies: Option<Arc<Matcher>>,
     /// For every request that is not held to addresses of its own.
     http: Client,
 }
@@ -50,8 +64,10 @@ impl OriginClient {
     /// [`ConfigError`].
     pub fn new(config: OriginConfig) -> Result<Self, ConfigError> {
         let tls = tls::client_config(&config)?;
-        let http = build(&config, &tls, Arc::new(Shared(Arc::clone(&config.resolver))))?;
-        Ok(Self { shared: Arc::new(Parts { config, tls, http }) })
+        let proxies = connect::proxies(&config)?;
+        let names = Names::Asked(Arc::clone(&config.resolver));
+        let http = build(Connector::new(&config, &tls, proxies.clone(), names));
+        Ok(Self { shared: Arc::new(Parts { config, tls, proxies, http }) })
     }
 
     /// Asks for a range, and returns once the head of the answer has been found good.
@@ -74,14 +90,14 @@ impl OriginClient {
         let limits = Limits::new(self.shared.config.guard.as_ref());
         let headers = range_headers(range, known);
         let (at, response) = self.follow(&Method::GET, url, &headers, &limits).await?;
-        let (status, length) = (response.status(), response.content_length());
+        let (status, length) = (response.status(), response.body().size_hint().exact());
         let answer = Answer::to_get(status, response.headers(), length, range, known, SystemTime::now())
             .and_then(|answer| {
                 limits.check_size(answer.found.size.or(answer.end).unwrap_or(0))?;
                 Ok(answer)
             })
             .map_err(|failure| OriginError::new(&at, failure))?;
-        Ok(RangeBody::new(at, answer, response, self.shared.config.read_timeout, limits))
+        Ok(RangeBody::new(at, answer, response.into_body(), self.shared.config.read_timeout, limits))
     }
 
     /// Asks what the origin holds: by HEAD, and where HEAD is refused or tells no size, by asking for the first byte.
@@ -143,7 +159,7 @@ impl OriginClient {
         url: &SourceUrl,
         headers: &HeaderMap,
         limits: &Limits,
-    ) -> Result<(SourceUrl, Response), OriginError> {
+    ) -> Result<(SourceUrl, Response<Incoming>), OriginError> {
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let fail = |failure| OriginError::new(&at, failure);
@@ -158,7 +174,7 @@ impl OriginClient {
         Err(OriginError::new(&at, Failure::Redirects { limit: MAX_REDIRECTS }))
     }
 
-    fn next_hop(&self, at: &SourceUrl, response: &Response) -> Result<SourceUrl, Failure> {
+    fn next_hop(&self, at: &SourceUrl, response: &Response<Incoming>) -> Result<SourceUrl, Failure> {
         let next = at.join(location(response.headers())?).map_err(Failure::Location)?;
         if let Some(guard) = &self.shared.config.guard {
             guard.check_redirect(at, &next)?;
@@ -172,28 +188,51 @@ impl OriginClient {
         url: &SourceUrl,
         headers: &HeaderMap,
         limits: &Limits,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response<Incoming>, Failure> {
         let config = &self.shared.config;
         let client = self.client_for(url, limits).await?;
-        let request = client.request(method.clone(), url.as_url().clone()).headers(headers.clone());
+        let request = self.request(method, url, headers)?;
         // The connection has its own, shorter time-out inside of this one.
         limits
-            .wait(config.connect_timeout.saturating_add(config.read_timeout), request.send())
+            .wait(config.connect_timeout.saturating_add(config.read_timeout), client.request(request))
             .await?
-            .map_err(|error| Failure::of_transfer(error, &url.host().to_string(), 0, None))
+            .map_err(|error| Failure::of_transfer(&error, &url.host().to_string(), 0, None))
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        url: &SourceUrl,
+        headers: &HeaderMap,
+    ) -> Result<Request<Empty<Bytes>>, Failure> {
+        let malformed = |error: &dyn std::error::Error| Failure::Malformed { cause: error.to_string() };
+        let mut bare = url.as_url().clone();
+        // Neither can fail for a URL with a host.
+        let _ = bare.set_username("").and_then(|()| bare.set_password(None));
+        let uri: Uri = bare.as_str().parse().map_err(|error: http::uri::InvalidUri| malformed(&error))?;
+        let mut headers = headers.clone();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if url.has_credentials() {
+            headers.insert(AUTHORIZATION, basic(url.as_url()).map_err(|error| malformed(&error))?);
+        }
+        if let Some(value) = connect::proxy_authorization(self.shared.proxies.as_deref(), &uri) {
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        let mut request = Request::new(Empty::new());
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method.clone(), uri, headers);
+        Ok(request)
     }
 
     /// The HTTP client for one hop. A guarded hop has one of its own, which knows only the addresses that passed.
     async fn client_for(&self, url: &SourceUrl, limits: &Limits) -> Result<Client, Failure> {
-        let Parts { config, tls, http } = &*self.shared;
+        let Parts { config, tls, proxies, http } = &*self.shared;
         let Some(guard) = &config.guard else { return Ok(http.clone()) };
         if matches!(config.proxy, ProxyMode::Url(_)) {
             guard.check_by_name(url)?;
             return Ok(http.clone());
         }
         let addresses = limits.wait(config.connect_timeout, guard.admit(url, &*config.resolver)).await??;
-        build(config, tls, Arc::new(Pinned(addresses)))
-            .map_err(|error| Failure::Connect { cause: error.to_string() })
+        Ok(build(Connector::new(config, tls, proxies.clone(), Names::Pinned(addresses))))
     }
 }
 
@@ -214,25 +253,23 @@ fn range_headers(range: RangeRequest, known: &Known) -> HeaderMap {
     headers
 }
 
-fn build(config: &OriginConfig, tls: &ClientConfig, dns: Arc<dyn Resolve>) -> Result<Client, ConfigError> {
-    let builder = ClientBuilder::new()
-        .user_agent(USER_AGENT)
-        .tls_backend_preconfigured(tls.clone())
-        .dns_resolver(dns)
-        // Redirects are followed here, so that each hop is judged; and without telling one host of another.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(config.connect_timeout)
+/// What a URL's user name and password are as a header (RFC 7617 §2).
+fn basic(url: &Url) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let mut text = percent_decode_str(url.username()).collect::<Vec<u8>>();
+    text.push(b':');
+    text.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn build(connector: Connector) -> Client {
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .http2_initial_stream_window_size(H2_STREAM_WINDOW)
-        .http2_initial_connection_window_size(H2_CONNECTION_WINDOW);
-    let builder = match &config.proxy {
-        ProxyMode::Environment if config.guard.is_none() => builder,
-        ProxyMode::Environment | ProxyMode::Direct => builder.no_proxy(),
-        ProxyMode::Url(url) => {
-            let bad = |error: reqwest::Error| ConfigError::Proxy { why: error.without_url().to_string() };
-            builder.proxy(Proxy::all(url).map_err(bad)?)
-        }
-    };
-    builder.build().map_err(|error| ConfigError::Client { why: error.without_url().to_string() })
+        .http2_initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .build(connector)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Guard, Resolver, SystemResolver};
+use crate::{Guard, Intake, Resolver, SystemResolver};
 
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +35,8 @@ pub struct OriginConfig {
     pub guard: Option<Guard>,
     /// Who answers names.
     pub resolver: Arc<dyn Resolver>,
+    /// Who is told of every connection, and may slow it down.
+    pub intake: Option<Arc<dyn Intake>>,
 }
 
 impl Default for OriginConfig {
@@ -47,6 +49,7 @@ impl Default for OriginConfig {
             proxy: ProxyMode::default(),
             guard: None,
             resolver: Arc::new(SystemResolver),
+            intake: None,
         }
     }
 }

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
+use hyper_util::client::legacy;
+
+use crate::resolve::NoAddress;
 use crate::{Refusal, SourceUrl, UrlError};
 
 /// What failed, and at which URL.
@@ -222,23 +225,21 @@ impl OriginError {
 
 impl Failure {
     /// What a failed request or body read means; `at` is the position reached, `end` the one announced.
-    pub(crate) fn of_transfer(error: reqwest::Error, host: &str, at: u64, end: Option<u64>) -> Self {
-        // The library's message would name the URL with its query.
-        let error = error.without_url();
-        let cause = explain(&error);
-        if error.is_dns() {
+    pub(crate) fn of_transfer(error: &(dyn Error + 'static), host: &str, at: u64, end: Option<u64>) -> Self {
+        let cause = explain(error);
+        if find::<NoAddress>(error).is_some() {
             return Self::Dns { host: host.to_owned(), cause };
         }
-        if let Some(tls) = find::<rustls::Error>(&error) {
+        if let Some(tls) = find::<rustls::Error>(error) {
             return Self::Tls { cause: tls.to_string() };
         }
-        if error.is_connect() {
+        if find::<legacy::Error>(error).is_some_and(legacy::Error::is_connect) {
             return Self::Connect { cause };
         }
-        if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+        if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
             return Self::Malformed { cause };
         }
-        let cut = find::<io::Error>(&error).is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof);
+        let cut = find::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof);
         match end {
             Some(end) if cut => Self::Short { at, end },
             _ => Self::Broken { at, cause },

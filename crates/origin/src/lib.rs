@@ -4,6 +4,7 @@
 //! - [`OriginClient`]: [`open`](OriginClient::open) streams one range as a [`RangeBody`],
 //!   [`probe`](OriginClient::probe) asks what the origin holds. Both follow redirects themselves, hop by hop.
 //! - [`Known`]: what earlier answers said of the file; an answer that contradicts it is a change, not data.
+//! - [`Intake`], [`Throttle`]: how a download is slowed down for the sake of others.
 //! - [`Guard`]: what the coordinator may fetch on demand; see its documentation for the rules.
 //! - [`OriginError`]: what failed where, without secrets; [`OriginError::kind`] says what to do about it.
 //! - [`headers`]: the pure parsers of header values.
@@ -17,9 +18,12 @@ mod answer;
 mod body;
 mod client;
 mod config;
+mod connect;
 mod error;
 mod guard;
 pub mod headers;
+mod intake;
+mod line;
 mod range;
 mod resolve;
 mod rule;
@@ -32,6 +36,7 @@ pub use client::{MAX_REDIRECTS, OriginClient};
 pub use config::{ConfigError, OriginConfig, ProxyMode};
 pub use error::{ErrorKind, Failure, OriginError};
 pub use guard::{Guard, Refusal};
+pub use intake::{Intake, Throttle};
 pub use range::{Known, OriginInfo, RangeRequest};
 pub use resolve::{Lookup, Resolver, SystemResolver};
 pub use rule::{HostRule, HostRuleError};

@@ -6,8 +6,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::Service;
 
 /// A look-up under way.
 pub type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
@@ -32,29 +34,43 @@ impl Resolver for SystemResolver {
     }
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-// Port 0 stands for the one that the URL or its scheme says.
-fn addresses(ips: Vec<IpAddr>) -> Addrs {
-    Box::new(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)))
+/// Where the HTTP client's connector gets addresses from.
+#[derive(Clone)]
+pub(crate) enum Names {
+    /// A [`Resolver`].
+    Asked(Arc<dyn Resolver>),
+    /// The same addresses for every name: the HTTP client that holds them connects nowhere else.
+    Pinned(Vec<IpAddr>),
 }
 
-/// A [`Resolver`] as the HTTP client wants it.
-pub(crate) struct Shared(pub(crate) Arc<dyn Resolver>);
+/// A name has no address. Tells this from other ways in which a connection can fail.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct NoAddress(io::Error);
 
-impl Resolve for Shared {
-    fn resolve(&self, name: Name) -> Resolving {
-        let lookup = self.0.lookup(name.as_str());
-        Box::pin(async move { Ok(addresses(lookup.await?)) })
+impl Service<Name> for Names {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = NoAddress;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, NoAddress>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoAddress>> {
+        Poll::Ready(Ok(()))
     }
-}
 
-/// Answers every look-up with the same addresses: the HTTP client that holds it connects nowhere else.
-pub(crate) struct Pinned(pub(crate) Vec<IpAddr>);
-
-impl Resolve for Pinned {
-    fn resolve(&self, _: Name) -> Resolving {
-        let ips = self.0.clone();
-        Box::pin(async move { Ok::<_, BoxError>(addresses(ips)) })
+    fn call(&mut self, name: Name) -> Self::Future {
+        // Port 0 stands for the one that the URL or its scheme says.
+        let addresses = |ips: Vec<IpAddr>| {
+            ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter()
+        };
+        match self {
+            Self::Asked(resolver) => {
+                let lookup = resolver.lookup(name.as_str());
+                Box::pin(async move { lookup.await.map(addresses).map_err(NoAddress) })
+            }
+            Self::Pinned(ips) => {
+                let found = addresses(ips.clone());
+                Box::pin(async move { Ok(found) })
+            }
+        }
     }
 }

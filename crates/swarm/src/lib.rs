@@ -3,6 +3,7 @@
 //! - [`Transfer`]: one content on one device. Events in ([`Transfer::handle`]), actions out
 //!   ([`Transfer::poll_action`]), one timer ([`Transfer::poll_timeout`]).
 //! - [`Bans`]: what peers did, over all transfers of a device.
+//! - [`ledbat`]: how fast transfers that nobody waits for may go.
 //! - [`budget`]: how many bytes may pass now.
 //! - [`matching`]: which neighbours the coordinator gives to a device.
 //!
@@ -18,6 +19,7 @@ mod far;
 mod http;
 mod inbox;
 mod late;
+pub mod ledbat;
 mod limits;
 pub mod matching;
 mod news;

@@ -3,6 +3,7 @@
 //! - [`World`]: network namespaces with bridges, hosts, routers, NAT and rate limits; gone when the test is over,
 //!   however it ends.
 //! - [`Process`], [`Daemon`]: a real program, its readiness, its log, what it costs; stopped on drop.
+//! - [`Site`], [`Bottleneck`]: whole scenes of namespaces and programs.
 //! - [`Nginx`], [`TestCa`]: a real HTTP origin that counts what it served.
 //! - [`Office`]: origin, coordinator and agents on the loopback interface, for what needs no network of its own.
 //! - [`wait_until`], [`random_file`], [`peerage_bin`]: the small things that every such test needs.
@@ -25,6 +26,7 @@
 //! ```
 
 mod bin;
+mod bottleneck;
 mod ca;
 mod daemon;
 mod files;
@@ -39,6 +41,7 @@ mod usage;
 mod wait;
 
 pub use bin::peerage_bin;
+pub use bottleneck::Bottleneck;
 pub use ca::{Identity, TestCa};
 pub use daemon::Daemon;
 pub use files::{random_bytes, random_file, same_file, sparse_file};

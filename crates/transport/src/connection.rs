@@ -129,6 +129,41 @@ pub struct Path {
 }
 
 impl Path {
+    /// The path of a TCP connection that is not one between peers.
+    ///
+    /// # Errors
+    /// It has no local address.
+    pub fn of(stream: &Arc<TcpStream>) -> Result<Self, TransportError> {
+        let local = stream.local_addr().map_err(|source| TransportError::Option { name: "name", source })?;
+        Ok(Self { stream: Arc::downgrade(stream), local })
+    }
+
+    /// Bounds the window that is offered to the other side, in bytes: what may be under way to here. The kernel keeps to no
+    /// less than about one segment, and takes nothing back that was offered.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_window(&self, bytes: u32) -> Result<(), TransportError> {
+        sockopt::set_window(&self.stream()?, bytes)
+    }
+
+    /// Bounds what may wait unread, in bytes of the kernel's accounting (about twice the payload): without that the window
+    /// stays open however little is read. `None`: the kernel tunes it again.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_unread(&self, bytes: Option<u32>) -> Result<(), TransportError> {
+        sockopt::set_unread(&self.stream()?, bytes)
+    }
+
+    /// Bounds the bytes that may wait unsent, instead of [`crate::NOTSENT_LOWAT`].
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn set_backlog(&self, bytes: u32) -> Result<(), TransportError> {
+        sockopt::set_backlog(&self.stream()?, bytes)
+    }
+
     /// What the kernel knows of the path.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! The one audited place for socket options. Everything that `socket2` has a safe call for uses it; what is left are
-//! two options, pacing and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
+//! pacing, bounds of the window and its buffer, and `TCP_INFO`, whose system calls are the only `unsafe` of the workspace.
 
-#![allow(unsafe_code, reason = "SO_MAX_PACING_RATE and TCP_INFO have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP, SO_BUF_LOCK and TCP_INFO have no safe wrapper"
+)]
 
 use std::io;
 use std::mem::size_of;
@@ -31,8 +34,17 @@ pub struct PathInfo {
     pub rtt_var: Duration,
     /// Shortest round trip in the kernel's window (5 min by default). Zero before the first sample.
     pub min_rtt: Duration,
+    /// Smoothed round trip as a receiver sees it: from an acknowledgement to what it set free, by timestamps (RFC 7323 §3).
+    /// Zero before the first sample.
+    pub rcv_rtt: Duration,
+    /// Time since data last arrived.
+    pub quiet: Duration,
     /// Bytes in a full segment.
     pub mss: u32,
+    /// As `mss`, of what arrives.
+    pub rcv_mss: u32,
+    /// Segments that arrived out of order, ever: behind each gap that a loss leaves come some.
+    pub out_of_order: u32,
     /// Congestion window, in segments.
     pub cwnd: u32,
     /// Segments sent and not acknowledged.
@@ -73,7 +85,11 @@ impl PathInfo {
             rtt: micros_at(68),
             rtt_var: micros_at(72),
             min_rtt,
+            rcv_rtt: micros_at(92),
+            quiet: Duration::from_millis(u64::from(u32_at(52))),
             mss: u32_at(16),
+            rcv_mss: u32_at(20),
+            out_of_order: u32_at(224),
             cwnd: u32_at(80),
             unacked: u32_at(24),
             lost: u32_at(32),
@@ -143,19 +159,35 @@ pub(crate) fn lower_effort(socket: &impl AsFd, local: SocketAddr) -> Result<bool
 
 /// Limits the rate of sending, in bytes/s; `None` lifts the limit.
 pub(crate) fn set_pacing(socket: &impl AsFd, rate: Option<u64>) -> Result<(), TransportError> {
-    let rate = rate.unwrap_or(u64::MAX);
-    let len = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the descriptor is borrowed for the call, and the pointer and length are those of `rate`.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MAX_PACING_RATE,
-            (&raw const rate).cast(),
-            len,
-        )
-    };
-    option("SO_MAX_PACING_RATE", if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
+    let rate = rate.unwrap_or(u64::MAX).to_ne_bytes();
+    option("SO_MAX_PACING_RATE", set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate))
+}
+
+/// Bounds the window that is offered to the other side, in bytes. The window never shrinks below what was offered before;
+/// it closes as data arrives.
+pub(crate) fn set_window(socket: &impl AsFd, bytes: u32) -> Result<(), TransportError> {
+    let clamp = i32::try_from(bytes).unwrap_or(i32::MAX).to_ne_bytes();
+    option("TCP_WINDOW_CLAMP", set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, &clamp))
+}
+
+/// Which buffer sizes the kernel leaves alone (`SO_BUF_LOCK` of Linux 5.14, not in `libc` for all targets).
+const SO_BUF_LOCK: i32 = 72;
+/// What an unbounded buffer begins with; the kernel's own tuning goes on from there.
+const OPEN_BUFFER: usize = 1 << 20;
+
+/// Bounds what may wait unread, in bytes of the kernel's own accounting; `None`: the kernel tunes it again.
+pub(crate) fn set_unread(socket: &impl AsFd, bytes: Option<u32>) -> Result<(), TransportError> {
+    let size = bytes.map_or(OPEN_BUFFER, |bytes| bytes as usize);
+    option("SO_RCVBUF", SockRef::from(socket).set_recv_buffer_size(size))?;
+    if bytes.is_some() {
+        return Ok(());
+    }
+    option("SO_BUF_LOCK", set(socket.as_fd(), libc::SOL_SOCKET, SO_BUF_LOCK, &0_i32.to_ne_bytes()))
+}
+
+/// Bounds the bytes that the kernel accepts beyond what is under way.
+pub(crate) fn set_backlog(socket: &impl AsFd, bytes: u32) -> Result<(), TransportError> {
+    option("TCP_NOTSENT_LOWAT", SockRef::from(socket).set_tcp_notsent_lowat(bytes))
 }
 
 /// The limit set by [`set_pacing`].
@@ -170,6 +202,14 @@ pub(crate) fn path_info(socket: &impl AsFd) -> Result<PathInfo, TransportError> 
     let mut raw = [0; 256];
     let len = option("TCP_INFO", get(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut raw))?;
     Ok(PathInfo::parse(raw.get(..len).unwrap_or(&raw)))
+}
+
+/// Sets an option to the bytes of `value`.
+fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let len = value.len() as libc::socklen_t;
+    // SAFETY: the descriptor is borrowed for the call, and the pointer and length are those of `value`.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads an option into `raw`; returns how many bytes the kernel filled.
@@ -204,6 +244,17 @@ mod tests {
         set_lower_effort(&socket, socket.local_addr().unwrap(), true).unwrap();
         assert_eq!(options.tos_v4().unwrap(), DSCP_LE);
         assert_eq!(pacing(&socket).unwrap(), None);
+        set_pacing(&socket, Some(10_000)).unwrap();
+        assert_eq!(pacing(&socket).unwrap(), Some(10_000));
+        set_pacing(&socket, None).unwrap();
+        assert_eq!(pacing(&socket).unwrap(), None);
+        set_window(&socket, 8192).unwrap();
+        set_unread(&socket, Some(4096)).unwrap();
+        assert_eq!(options.recv_buffer_size().unwrap(), 8192);
+        set_unread(&socket, None).unwrap();
+        assert!(options.recv_buffer_size().unwrap() > 8192);
+        set_backlog(&socket, 4096).unwrap();
+        assert_eq!(options.tcp_notsent_lowat().unwrap(), 4096);
     }
 
     #[test]

@@ -389,7 +389,8 @@ impl Actor {
         let fetch = Fetch { id, url: http.url.clone(), start, end, known: http.known.clone() };
         let sink = Sink::new(self.content.clone(), source, self.commands.clone());
         let gate = self.lane.from(SourceKind::Cdn);
-        let (origin, commands) = (self.shared.origin.clone(), self.commands.clone());
+        let origin = self.shared.origin_for(gate.class()).clone();
+        let commands = self.commands.clone();
         let task = tokio::spawn(fetch::run(fetch, origin, sink, gate, commands));
         self.fetches.insert(id, task.abort_handle());
     }

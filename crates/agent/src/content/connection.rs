@@ -19,6 +19,8 @@ use crate::budgets::Gate;
 
 /// A peer that takes no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection is not given up while it takes this many bytes a second.
+const SLOWEST: u32 = 1 << 10;
 /// Bytes read from a connection at once: small enough that progress is seen and limits hold.
 const READ_STEP: usize = 256 << 10;
 
@@ -282,7 +284,9 @@ async fn upload(
                 }
                 writer.flush().await
             };
-            timeout(WRITE_TIMEOUT, send).await.unwrap_or_else(|_| Err(stalled()))?;
+            // A governed connection may be slow on purpose, beside somebody else's traffic.
+            let patience = WRITE_TIMEOUT + Duration::from_secs(u64::from(len / SLOWEST));
+            timeout(patience, send).await.unwrap_or_else(|_| Err(stalled()))?;
         }
         Err(error) => {
             // Found damaged or gone: the peer must look elsewhere, and nobody may ask for it again.

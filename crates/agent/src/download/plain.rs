@@ -25,7 +25,8 @@ impl Download {
         let lane = self.shared.budgets.lane(self.class());
         let gate = lane.from(SourceKind::Cdn);
         let (shared, no_progress) = (Arc::clone(&self.shared), self.no_progress());
-        let open = move || Simple::open(Arc::clone(&shared), url.clone(), gate.clone(), no_progress);
+        let opened = gate.clone();
+        let open = move || Simple::open(Arc::clone(&shared), url.clone(), opened.clone(), no_progress);
         let (simple, mut state) = self.on_disk(FileStatus::default(), open).await?;
         let staging = simple.staging.clone();
         let begun = staging.len();
@@ -54,7 +55,11 @@ impl Download {
                 },
                 told = self.next_tell() => {
                     told?;
-                    lane.set_class(self.class());
+                    if self.class() != gate.class() {
+                        lane.set_class(self.class());
+                        // The present request yields to others, or does not, as long as it lasts: go on with a new one.
+                        run.set(simple.run());
+                    }
                 }
                 _ = state.changed() => sleep(Duration::from_millis(20)).await,
                 () = sleep(TELL_EVERY) => {}

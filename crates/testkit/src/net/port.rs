@@ -77,6 +77,15 @@ impl Port {
         limit.into().apply(&self.bridge, &self.bridge_end)
     }
 
+    /// Makes the kernel hand segments to this port one by one, not up to 64 KiB as one.
+    ///
+    /// # Errors
+    /// `ip` refuses.
+    pub fn single_segments(&self) -> Result<()> {
+        tool::run("ip", ["-n", &self.netns, "link", "set", "dev", &self.device, "gso_max_segs", "1"])
+            .map(drop)
+    }
+
     /// What it has carried so far.
     ///
     /// # Errors

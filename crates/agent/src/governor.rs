@@ -1,0 +1,194 @@
+//! Drives the low-priority governors of `peerage-swarm::ledbat`: reads `TCP_INFO` of every upload and every background
+//! download, and sets what each may do.
+//!
+//! One governor per direction and remote subnet. Which bottleneck a connection crosses cannot be known; devices of one
+//! subnet are behind the same last link as a rule, and have about the same round trip, which is what the shared base delay
+//! needs. A device's own uplink is crossed by several subnets' governors then: each sees its queue and yields to it, only
+//! that together they look for more as that many flows instead of as one.
+
+mod socket;
+mod together;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peerage_origin::{Intake, Throttle};
+use peerage_swarm::Time;
+use peerage_swarm::ledbat::{FlowId, Governor as Ledbat, Sample};
+use peerage_transport::Path;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::socket::Socket;
+use self::together::Together;
+use crate::shared::Shared;
+
+/// A subnet's round trip and buffer are remembered this long after its last connection.
+const MEMORY: Duration = Duration::from_secs(600);
+/// Sockets looked after at once; beyond that they go ungoverned. Far above what policy lets an agent have.
+const MAX_SOCKETS: usize = 4096;
+
+/// Where connections are handed to the governors. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Governor {
+    enlist: mpsc::UnboundedSender<(Way, Socket)>,
+    /// The brakes of the downloads: one a way.
+    throttles: Arc<Mutex<HashMap<Way, Weak<Throttle>>>>,
+}
+
+/// What the actor takes in.
+pub(crate) type Enlisted = mpsc::UnboundedReceiver<(Way, Socket)>;
+
+/// The flow that all downloads of a way are.
+const ALL: FlowId = FlowId(0);
+
+/// Connections that are thought to share a bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    upload: bool,
+    subnet: IpAddr,
+}
+
+impl Way {
+    fn new(upload: bool, remote: SocketAddr) -> Self {
+        let subnet = match remote.ip().to_canonical() {
+            IpAddr::V4(ip) => IpAddr::from((u32::from(ip) & 0xffff_ff00).to_be_bytes()),
+            IpAddr::V6(ip) => IpAddr::from((u128::from(ip) >> 64 << 64).to_be_bytes()),
+        };
+        Self { upload, subnet }
+    }
+}
+
+impl Governor {
+    pub(crate) fn new() -> (Self, Enlisted) {
+        let (enlist, enlisted) = mpsc::unbounded_channel();
+        (Self { enlist, throttles: Arc::default() }, enlisted)
+    }
+
+    /// What is sent over this connection yields to everybody else's traffic, as long as it lives.
+    pub(crate) fn upload(&self, path: Path, remote: SocketAddr) {
+        if let Err(error) = path.set_lower_effort(true) {
+            tracing::debug!(%remote, %error, "packets cannot be marked as lower effort");
+        }
+        // The actor outlives all connections but in the last moment of the process.
+        let _ = self.enlist.send((Way::new(true, remote), Socket::Upload(path)));
+    }
+}
+
+/// What comes over the connections of a client with this intake yields, too. All connections of a way are one flow: a
+/// download asks now over this one, now over that one, and none has a history of its own.
+impl Intake for Governor {
+    fn connected(&self, socket: &Arc<TcpStream>) -> Arc<Throttle> {
+        let (Ok(path), Ok(remote)) = (Path::of(socket), socket.peer_addr()) else { return Arc::default() };
+        let way = Way::new(false, remote);
+        let throttle = {
+            let mut throttles = self.throttles.lock();
+            throttles.retain(|_, throttle| throttle.strong_count() > 0);
+            let known = throttles.get(&way).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let new = Arc::default();
+                throttles.insert(way, Arc::downgrade(&new));
+                new
+            })
+        };
+        let _ = self.enlist.send((way, Socket::download(path, Arc::clone(&throttle))));
+        throttle
+    }
+}
+
+/// Connections of one way, and what governs them.
+#[derive(Debug)]
+struct Bottleneck {
+    governor: Ledbat,
+    sockets: HashMap<FlowId, Socket>,
+    /// All downloads together; their flow has the number 0.
+    together: Option<Together>,
+    due: Instant,
+    used: Instant,
+}
+
+impl Bottleneck {
+    fn new(upload: bool) -> Self {
+        let now = Instant::now();
+        let together = (!upload).then(Together::default);
+        Self { governor: Ledbat::default(), sockets: HashMap::new(), together, due: now, used: now }
+    }
+
+    fn look(&mut self, now: Time) {
+        let mut samples: Vec<(FlowId, Sample)> = Vec::with_capacity(self.sockets.len());
+        self.sockets.retain(|id, socket| {
+            // An error means that the connection has ended.
+            let Ok(sample) = socket.sample() else { return false };
+            samples.push((*id, sample));
+            true
+        });
+        if let Some(together) = &mut self.together {
+            samples = vec![(ALL, together.add(&samples))];
+        }
+        self.governor.look(&samples, now);
+        for (id, socket) in &mut self.sockets {
+            let (flow, parts) = self.together.as_ref().map_or((*id, 1), |together| (ALL, together.parts()));
+            let window = self.governor.window(flow).map(|window| window / parts);
+            if let Err(error) = socket.apply(self.governor.rate(flow), window) {
+                tracing::debug!(%error, "a connection cannot be governed");
+            }
+        }
+        if !self.sockets.is_empty() {
+            self.used = Instant::now();
+        }
+        self.due = Instant::now() + self.governor.next_look();
+    }
+}
+
+/// Looks after all connections. Returns when the agent ends.
+pub(crate) async fn run(shared: Arc<Shared>, mut enlisted: Enlisted) {
+    let mut ways: HashMap<Way, Bottleneck> = HashMap::new();
+    let mut count = 0;
+    loop {
+        // Without connections there is nothing to look at, and nothing wakes up.
+        let due = ways.values().filter(|way| !way.sockets.is_empty()).map(|way| way.due).min();
+        tokio::select! {
+            biased;
+            next = enlisted.recv() => {
+                let Some((way, socket)) = next else { return };
+                let sockets: usize = ways.values().map(|way| way.sockets.len()).sum();
+                if sockets >= MAX_SOCKETS {
+                    tracing::warn!(sockets, "too many connections to govern");
+                    continue;
+                }
+                ways.retain(|_, way| !way.sockets.is_empty() || way.used.elapsed() < MEMORY);
+                count += 1;
+                let bottleneck = ways.entry(way).or_insert_with(|| Bottleneck::new(way.upload));
+                bottleneck.sockets.insert(FlowId(count), socket);
+                bottleneck.due = Instant::now();
+            }
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let now = Instant::now();
+                for (way, bottleneck) in ways.iter_mut().filter(|(_, way)| way.due <= now) {
+                    bottleneck.look(shared.clock.now());
+                    if !bottleneck.sockets.is_empty() {
+                        tracing::trace!(?way, governor = ?bottleneck.governor, "looked");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_a_subnet_and_a_direction() {
+        let way = |upload, text: &str| Way::new(upload, text.parse().unwrap());
+        assert_eq!(way(true, "10.1.2.3:1"), way(true, "[::ffff:10.1.2.200]:2"));
+        assert_ne!(way(true, "10.1.2.3:1"), way(true, "10.1.3.3:1"));
+        assert_ne!(way(true, "10.1.2.3:1"), way(false, "10.1.2.3:1"));
+        assert_eq!(way(true, "[2001:db8::1]:1"), way(true, "[2001:db8:0:0:ffff::2]:1"));
+    }
+}

@@ -1,0 +1,118 @@
+//! One governed socket: how it is sampled, and how a rate is imposed on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use peerage_origin::Throttle;
+use peerage_swarm::ledbat::Sample;
+use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
+
+/// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
+const BACKLOG: Duration = Duration::from_millis(100);
+const LEAST_BACKLOG: u64 = 16 << 10;
+/// A download wants more as long as something has arrived so lately. At the least rate segments are a second apart.
+const WANTING: Duration = Duration::from_secs(1);
+/// The window of a download that is not limited: no bound, the kernel's own rules hold.
+const OPEN_WINDOW: u32 = 1 << 30;
+
+/// Three segments: a window is told in units of up to 16 KiB (RFC 7323 §2.2; 1 KiB with Linux's usual limits), and with
+/// less than a segment the sender waits for a timer (RFC 9293 §3.8.6.2.1). Below that, reading slows down.
+const LEAST_WINDOW: u64 = 3 * 1460;
+
+/// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
+const NARROW_BUFFER: u32 = 4 << 10;
+
+/// A governed socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// Sends: the kernel paces it.
+    Upload(Path),
+    /// Receives: the window bounds what may be under way (RFC 9840 §3), and where that would be less than some segments,
+    /// it is read no faster than allowed.
+    Download {
+        path: Path,
+        throttle: Arc<Throttle>,
+        /// The bound of the window, if there is one.
+        window: Option<u32>,
+        /// Whether what waits unread is bounded, too.
+        narrow: bool,
+    },
+}
+
+impl Socket {
+    pub(super) const fn download(path: Path, throttle: Arc<Throttle>) -> Self {
+        Self::Download { path, throttle, window: None, narrow: false }
+    }
+
+    /// What the kernel knows.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(super) fn sample(&self) -> Result<Sample, TransportError> {
+        match self {
+            Self::Upload(path) => path.info().map(|info| sending(&info)),
+            Self::Download { path, .. } => path.info().map(|info| receiving(&info)),
+        }
+    }
+
+    /// Imposes a rate in bytes/s and a window in bytes, or lifts them.
+    ///
+    /// # Errors
+    /// The connection has ended, or the kernel refuses.
+    pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<(), TransportError> {
+        match self {
+            Self::Upload(path) => {
+                if path.pacing()? == rate {
+                    return Ok(());
+                }
+                path.set_pacing(rate)?;
+                let backlog = rate.map_or(u64::from(NOTSENT_LOWAT), |rate| {
+                    (rate / (1000 / BACKLOG.as_millis() as u64))
+                        .clamp(LEAST_BACKLOG, u64::from(NOTSENT_LOWAT))
+                });
+                path.set_backlog(backlog as u32)
+            }
+            Self::Download { path, throttle, window, narrow } => {
+                // The window alone decides, as long as it can: what waits unread would hide longer round trips.
+                // Twice as wide before it is left: it must not change with every sample.
+                let limit = if *narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };
+                let now_narrow = allowed.is_some_and(|bytes| bytes < limit);
+                throttle.set(rate.filter(|_| now_narrow));
+                if now_narrow != *narrow {
+                    *narrow = now_narrow;
+                    path.set_unread(now_narrow.then_some(NARROW_BUFFER))?;
+                }
+                let wanted = allowed.map(|bytes| bytes.clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32);
+                let near = |one: u32, other: u32| one.abs_diff(other) < one / 16;
+                if wanted == *window || wanted.zip(*window).is_some_and(|(one, other)| near(one, other)) {
+                    return Ok(());
+                }
+                *window = wanted;
+                path.set_window(wanted.unwrap_or(OPEN_WINDOW))
+            }
+        }
+    }
+}
+
+fn sending(info: &PathInfo) -> Sample {
+    Sample {
+        rtt: info.rtt,
+        min_rtt: info.min_rtt,
+        mss: info.mss,
+        delivered: info.bytes_acked,
+        resent: info.bytes_resent,
+        wanting: info.notsent > 0 || (info.unacked > 0 && !info.app_limited),
+    }
+}
+
+/// A receiver sees losses as gaps; what was sent again it cannot tell.
+fn receiving(info: &PathInfo) -> Sample {
+    Sample {
+        rtt: info.rcv_rtt,
+        min_rtt: info.min_rtt,
+        mss: info.rcv_mss,
+        delivered: info.bytes_received,
+        resent: u64::from(info.out_of_order),
+        wanting: info.quiet < WANTING,
+    }
+}

@@ -1,0 +1,166 @@
+//! How connections are made: straight or through a proxy, over TLS or not, each socket shown to the [`Intake`].
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::uri::Scheme;
+use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tower::{Service, ServiceExt as _};
+
+use crate::line::{Line, Socket};
+use crate::resolve::Names;
+use crate::{ConfigError, Intake, OriginConfig, ProxyMode};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A peer that has silently gone is noticed by the kernel after some of these.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Opens connections for the HTTP client. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    hop: Hop,
+    /// Offers HTTP/2.
+    tls: TlsConnector,
+    proxies: Option<Arc<Matcher>>,
+    patience: Duration,
+}
+
+/// A connection to a host itself, in clear text or, to a proxy with an `https` URL, over TLS.
+#[derive(Clone)]
+struct Hop {
+    http: HttpConnector<Names>,
+    /// Offers HTTP/1.1 alone: what a CONNECT is spoken over.
+    tls: TlsConnector,
+    intake: Option<Arc<dyn Intake>>,
+}
+
+/// The proxies of a configuration.
+///
+/// # Errors
+/// [`ConfigError::Proxy`].
+pub(crate) fn proxies(config: &OriginConfig) -> Result<Option<Arc<Matcher>>, ConfigError> {
+    let matcher = match &config.proxy {
+        ProxyMode::Environment if config.guard.is_none() => Matcher::from_env(),
+        ProxyMode::Environment | ProxyMode::Direct => return Ok(None),
+        ProxyMode::Url(url) => {
+            let bad = |why: &str| ConfigError::Proxy { why: why.to_owned() };
+            let parsed = url::Url::parse(url).map_err(|error| bad(&error.to_string()))?;
+            if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+                return Err(bad("neither http://HOST nor https://HOST"));
+            }
+            Matcher::builder().all(url.clone()).build()
+        }
+    };
+    Ok(Some(Arc::new(matcher)))
+}
+
+impl Connector {
+    pub(crate) fn new(
+        config: &OriginConfig,
+        tls: &rustls::ClientConfig,
+        proxies: Option<Arc<Matcher>>,
+        names: Names,
+    ) -> Self {
+        let mut http = HttpConnector::new_with_resolver(names);
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(KEEPALIVE));
+        http.set_connect_timeout(Some(config.connect_timeout));
+        let mut plain = tls.clone();
+        plain.alpn_protocols.clear();
+        let hop = Hop { http, tls: TlsConnector::from(Arc::new(plain)), intake: config.intake.clone() };
+        let tls = TlsConnector::from(Arc::new(tls.clone()));
+        Self { hop, tls, proxies, patience: config.connect_timeout }
+    }
+
+    async fn connect(self, to: Uri) -> Result<TokioIo<Line>, BoxError> {
+        let https = to.scheme() == Some(&Scheme::HTTPS);
+        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&to));
+        let line = match proxy {
+            Some(proxy) if https => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), self.hop);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                tunnel.oneshot(to.clone()).await?
+            }
+            Some(proxy) => {
+                let line = self.hop.oneshot(proxy.uri().clone()).await?.into_inner();
+                return Ok(TokioIo::new(line.for_proxy()));
+            }
+            None => TokioIo::new(self.hop.clear(to.clone()).await?),
+        };
+        if !https {
+            return Ok(line);
+        }
+        Ok(TokioIo::new(over_tls(&self.tls, &to, line.into_inner()).await?))
+    }
+}
+
+/// The authorization that a proxy wants with a request for `to`; for `https` it goes with the CONNECT.
+pub(crate) fn proxy_authorization(proxies: Option<&Matcher>, to: &Uri) -> Option<HeaderValue> {
+    if to.scheme() == Some(&Scheme::HTTPS) {
+        return None;
+    }
+    proxies?.intercept(to)?.basic_auth().cloned()
+}
+
+impl Hop {
+    async fn clear(self, to: Uri) -> Result<Line, BoxError> {
+        let stream = self.http.oneshot(to).await?.into_inner();
+        Ok(Line::clear(Socket::new(stream, self.intake.as_deref())))
+    }
+}
+
+async fn over_tls(tls: &TlsConnector, to: &Uri, line: Line) -> Result<Line, BoxError> {
+    let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned())?;
+    Ok(Line::tls(tls.connect(name, line).await?))
+}
+
+impl Service<Uri> for Hop {
+    type Response = TokioIo<Line>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let hop = self.clone();
+        Box::pin(async move {
+            let (tls, https) = (hop.tls.clone(), to.scheme() == Some(&Scheme::HTTPS));
+            let line = hop.clear(to.clone()).await?;
+            Ok(TokioIo::new(if https { over_tls(&tls, &to, line).await? } else { line }))
+        })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Line>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (connector, patience) = (self.clone(), self.patience);
+        Box::pin(async move {
+            let connect = tokio::time::timeout(patience, connector.connect(to));
+            connect.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! All flows over one bottleneck: one base delay, one buffer, one increase, slowdowns at the same time.
+//!
+//! Flows that share a bottleneck must not each be as aggressive as one, and must not fill the queue while another
+//! measures the path without it. Flows that are together only by mistake are still held back one by one, each by the
+//! queue that it sees.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::base::Base;
+use super::buffer::Buffer;
+use super::flow::{Flow, FlowId, Look, Sample};
+use super::{LOOK_EVERY, TARGET};
+use crate::Time;
+
+/// A slowdown is followed by nine times as long without (draft §4.4), and by no less than this: at short round trips a
+/// tenth of the time is more than fairness needs.
+const SLOWDOWN_EVERY: Duration = Duration::from_secs(10);
+const SLOWDOWN_SHARE: f64 = 9.0;
+/// The first slowdown comes this many round trips after the limit began to bind.
+const FIRST_SLOWDOWN: f64 = 2.0;
+/// How long a slowdown holds, in round trips.
+const SLOWDOWN_HOLD: f64 = 2.0;
+/// Share of what the path has carried that is always allowed: enough to notice that it is free again.
+const FLOOR_SHARE: f64 = 1.0 / 128.0;
+/// And no less than this many segments a second.
+const FLOOR_SEGMENTS: f64 = 2.0;
+/// What the path has carried is forgotten at this rate, in seconds.
+const PEAK_MEMORY: f64 = 1800.0;
+/// And measured over this, in seconds.
+const PEAK_SPAN: f64 = 1.0;
+/// Part of the way to the mean that windows go a round trip.
+const LEVELLING: f64 = 1.0 / 32.0;
+/// Between looks while nothing moves.
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Slowdown {
+    /// No flow is limited.
+    None,
+    /// The next begins then.
+    At(Time),
+    /// Holding until then.
+    Holding { began: Time, until: Time },
+    /// Back to full speed; ends when all flows are there.
+    Ramping { began: Time },
+}
+
+/// Says how fast each flow over one bottleneck may go. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct Governor {
+    flows: BTreeMap<FlowId, Flow>,
+    base: Base,
+    buffer: Buffer,
+    slowdown: Slowdown,
+    /// Bytes a second that all flows move together, and the most that they have.
+    moved: f64,
+    peak: f64,
+    looked: Option<Time>,
+    busy: bool,
+}
+
+impl Default for Governor {
+    fn default() -> Self {
+        Self {
+            flows: BTreeMap::new(),
+            base: Base::default(),
+            buffer: Buffer::default(),
+            slowdown: Slowdown::None,
+            moved: 0.0,
+            peak: 0.0,
+            looked: None,
+            busy: false,
+        }
+    }
+}
+
+impl Governor {
+    /// Takes a look: all flows there are, with what the kernel knows of each. Flows that are not named have ended.
+    pub fn look(&mut self, samples: &[(FlowId, Sample)], now: Time) {
+        let span = self.looked.replace(now).map_or(0.0, |looked| now.since(looked).as_secs_f64());
+        self.flows.retain(|id, _| samples.iter().any(|(named, _)| named == id));
+        self.busy = false;
+        for (_, sample) in samples {
+            for rtt in [sample.rtt, sample.min_rtt] {
+                if !rtt.is_zero() {
+                    self.base.add(rtt.as_secs_f64(), now);
+                }
+            }
+        }
+        let Some(base) = self.base.get() else { return };
+        let mut lost = Vec::new();
+        for (id, sample) in samples {
+            if !self.flows.contains_key(id) {
+                self.admit(*id, now);
+            }
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            if sample.rtt.is_zero() {
+                continue;
+            }
+            let before = flow.moved;
+            if let Some(queue) = flow.take(sample, base, now) {
+                self.buffer.lost(queue, now);
+                lost.push(*id);
+            }
+            self.busy |= sample.wanting || flow.moved >= 1.0 || before >= 1.0;
+        }
+        let look = self.common(samples, base, span, now);
+        for (id, sample) in samples {
+            if let Some(flow) = self.flows.get_mut(id).filter(|_| !sample.rtt.is_zero()) {
+                flow.steer(&look, sample.wanting, lost.contains(id), span);
+            }
+        }
+        self.level(&look, span);
+        self.time_slowdown(&look);
+    }
+
+    /// Bytes a second that a flow may move; `None`: as fast as it can.
+    pub fn rate(&self, id: FlowId) -> Option<u64> {
+        self.flows.get(&id)?.rate().map(|rate| rate.max(1.0) as u64)
+    }
+
+    /// Bytes that a receiver should let be under way to it, so that what it does not read does not wait in the path;
+    /// `None`: as many as there may be.
+    pub fn window(&self, id: FlowId) -> Option<u64> {
+        let flow = self.flows.get(&id)?;
+        flow.rate().map(|rate| (rate * (flow.trip() - LOOK_EVERY.as_secs_f64())) as u64)
+    }
+
+    /// How long until the next look.
+    pub const fn next_look(&self) -> Duration {
+        if self.busy { LOOK_EVERY } else { IDLE_LOOK }
+    }
+
+    /// The standing queue that is steered to now.
+    pub fn target(&mut self, now: Time) -> Duration {
+        Duration::from_secs_f64(self.buffer.target(now))
+    }
+
+    /// The round trip without a queue, as far as it is known.
+    pub fn base(&self) -> Option<Duration> {
+        self.base.get().map(Duration::from_secs_f64)
+    }
+
+    /// The longest queue that a flow sees now.
+    pub fn queue(&self) -> Duration {
+        Duration::from_secs_f64(self.flows.values().map(|flow| flow.queue).fold(0.0, f64::max))
+    }
+
+    /// A flow that joins limited ones gets an equal part of what they have; the first one begins without a limit.
+    fn admit(&mut self, id: FlowId, now: Time) {
+        let bound: Vec<f64> = self.flows.values().filter(|flow| flow.is_bound()).map(Flow::window).collect();
+        let window = (!bound.is_empty()).then(|| bound.iter().sum::<f64>() / (bound.len() + 1) as f64);
+        if window.is_some() {
+            let share = bound.len() as f64 / (bound.len() + 1) as f64;
+            self.flows.values_mut().filter(|flow| flow.is_bound()).for_each(|flow| flow.scale(share));
+        }
+        self.flows.insert(id, Flow::new(window, now));
+    }
+
+    fn common(&mut self, samples: &[(FlowId, Sample)], base: f64, span: f64, now: Time) -> Look {
+        let moved: f64 = self.flows.values().map(|flow| flow.moved).sum();
+        // Over a second: acknowledgements come in bursts after losses, and a burst is no capacity.
+        self.moved += (moved - self.moved) * (1.0 - (-span / PEAK_SPAN).exp());
+        self.peak = (self.peak * (-span / PEAK_MEMORY).exp()).max(self.moved);
+        let wanting = samples.iter().filter(|(_, sample)| sample.wanting).count().max(1) as f64;
+        let mss = samples.iter().map(|(_, sample)| sample.mss).max().unwrap_or(0);
+        let floor = (self.peak * FLOOR_SHARE).max(FLOOR_SEGMENTS * f64::from(mss)) / wanting;
+        // Draft §4.2; the look is part of the round trip that is steered over.
+        let trip = base + LOOK_EVERY.as_secs_f64();
+        let gain = 1.0 / (2.0 * TARGET.as_secs_f64() / trip).ceil().clamp(1.0, 16.0) / wanting;
+        let half = self.peak / 2.0;
+        let target = self.buffer.target(now);
+        Look { base, target, gain, floor, crowded: moved < half, known: half / wanting, now }
+    }
+
+    /// Brings flows that stand in a queue closer together, the sum of their windows unchanged: they are known here, and need
+    /// not find out by themselves.
+    fn level(&mut self, look: &Look, span: f64) {
+        let stands = |flow: &Flow| flow.is_steady() && flow.queue > look.target / 2.0;
+        let windows: Vec<f64> = self.flows.values().filter(|flow| stands(flow)).map(Flow::window).collect();
+        let mean = windows.iter().sum::<f64>() / windows.len() as f64;
+        let trip = look.base + look.target + LOOK_EVERY.as_secs_f64();
+        let part = (span / trip).min(1.0) * LEVELLING;
+        for flow in self.flows.values_mut().filter(|flow| stands(flow)) {
+            flow.approach(mean, part);
+        }
+    }
+
+    fn time_slowdown(&mut self, look: &Look) {
+        let now = look.now;
+        let trip = self.flows.values().filter(|flow| flow.is_bound()).map(Flow::trip).reduce(f64::max);
+        let Some(trip) = trip else {
+            self.slowdown = Slowdown::None;
+            return;
+        };
+        let after = |seconds: f64| now + Duration::from_secs_f64(seconds);
+        match self.slowdown {
+            Slowdown::None => self.slowdown = Slowdown::At(after(FIRST_SLOWDOWN * trip)),
+            Slowdown::At(at) if now >= at => {
+                // Held down by somebody else's traffic, there is nothing to slow down and nothing to measure.
+                let rate: f64 = self.flows.values().filter_map(Flow::rate).sum();
+                if rate < self.peak / 4.0 {
+                    self.slowdown = Slowdown::At(now + SLOWDOWN_EVERY);
+                    return;
+                }
+                self.flows.values_mut().for_each(|flow| flow.slow(look));
+                self.slowdown = Slowdown::Holding { began: now, until: after(SLOWDOWN_HOLD * trip) };
+            }
+            Slowdown::Holding { began, until } if now >= until => {
+                self.flows.values_mut().for_each(Flow::resume);
+                self.slowdown = Slowdown::Ramping { began };
+            }
+            Slowdown::Ramping { began } if !self.flows.values().any(Flow::is_ramping) => {
+                let rest = now.since(began).mul_f64(SLOWDOWN_SHARE).max(SLOWDOWN_EVERY);
+                self.slowdown = Slowdown::At(now + rest);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A bottleneck in virtual time: one queue with a bounded buffer, TCP senders with CUBIC on it, some of them governed.
+//!
+//! It is of packets, and simple: losses are noticed a round trip later, acknowledgements are never lost nor queued. The
+//! senders' round-trip estimate is the kernel's (RFC 6298 §2), because its lag is what a governor has to live with.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use peerage_swarm::Time;
+use peerage_swarm::ledbat::{FlowId, Governor, Sample};
+
+pub(crate) const MSS: u64 = 1448;
+/// With headers.
+const PACKET: f64 = 1514.0;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Path {
+    /// Bits a second.
+    pub(crate) rate: f64,
+    /// How long a packet may wait.
+    pub(crate) buffer: Duration,
+    /// Round trip without a queue.
+    pub(crate) base: Duration,
+    /// Share of packets lost besides.
+    pub(crate) loss: f64,
+}
+
+#[derive(Debug)]
+struct Flow {
+    cwnd: f64,
+    ssthresh: f64,
+    most: f64,
+    since: f64,
+    reduced: f64,
+    under_way: u64,
+    sent: u64,
+    delivered: u64,
+    resent: u64,
+    srtt: f64,
+    min_rtt: f64,
+    rate: Option<f64>,
+    next_send: f64,
+    waking: bool,
+    running: bool,
+    /// Index of the governor.
+    governed: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    Ack { flow: usize, sent: f64 },
+    Lost { flow: usize, sent: f64 },
+    Wake { flow: usize },
+    Look { governor: usize },
+}
+
+/// An event at a moment; the number keeps the order of those at the same one.
+#[derive(Debug, PartialEq)]
+struct Due(f64, u64, Event);
+
+impl Eq for Due {}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    path: Path,
+    now: f64,
+    free_at: f64,
+    flows: Vec<Flow>,
+    pub(crate) governors: Vec<Governor>,
+    due: BinaryHeap<Reverse<Due>>,
+    count: u64,
+    random: u64,
+    /// Sum of the queue's delay, seen at each look of a clock of 1 ms, and the number of looks.
+    queue: (f64, u64),
+    watched: f64,
+    /// Packets lost in the queue.
+    pub(crate) dropped: u64,
+    /// How often a governed flow went to next to nothing.
+    pub(crate) slowdowns: u64,
+}
+
+/// What was moved in a span.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) bytes: Vec<u64>,
+    /// Mean delay in the queue, in ms.
+    pub(crate) queue_ms: f64,
+    pub(crate) seconds: f64,
+}
+
+impl Span {
+    /// Payload of a flow over what the link can carry.
+    pub(crate) fn share(&self, flow: usize, path: Path) -> f64 {
+        self.bytes[flow] as f64 * 8.0 / self.seconds / (path.rate * MSS as f64 / PACKET)
+    }
+}
+
+impl World {
+    pub(crate) fn new(path: Path) -> Self {
+        Self {
+            path,
+            now: 1.0,
+            free_at: 0.0,
+            flows: Vec::new(),
+            governors: Vec::new(),
+            due: BinaryHeap::new(),
+            count: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+            queue: (0.0, 0),
+            watched: 1.0,
+            dropped: 0,
+            slowdowns: 0,
+        }
+    }
+
+    /// A governor of its own: a device.
+    pub(crate) fn device(&mut self) -> usize {
+        let governor = self.governors.len();
+        self.governors.push(Governor::default());
+        self.at(self.now, Event::Look { governor });
+        governor
+    }
+
+    /// A flow that has always something to send.
+    pub(crate) fn flow(&mut self, governed: Option<usize>) -> usize {
+        self.flows.push(Flow {
+            cwnd: 10.0,
+            ssthresh: f64::INFINITY,
+            most: 0.0,
+            since: 0.0,
+            reduced: 0.0,
+            under_way: 0,
+            sent: 0,
+            delivered: 0,
+            resent: 0,
+            srtt: 0.0,
+            min_rtt: f64::INFINITY,
+            rate: None,
+            next_send: self.now,
+            waking: false,
+            running: true,
+            governed,
+        });
+        let flow = self.flows.len() - 1;
+        // The round trip of the handshake is known before anything is sent.
+        let rtt = (self.free_at - self.now).max(0.0) + self.path.base.as_secs_f64();
+        self.measure(flow, rtt);
+        self.at(self.now, Event::Wake { flow });
+        flow
+    }
+
+    pub(crate) fn stop(&mut self, flow: usize) {
+        self.flows[flow].running = false;
+    }
+
+    pub(crate) fn run(&mut self, seconds: f64) -> Span {
+        let before: Vec<u64> = self.flows.iter().map(|flow| flow.delivered).collect();
+        self.queue = (0.0, 0);
+        let end = self.now + seconds;
+        while let Some(Reverse(due)) = self.due.pop() {
+            if due.0 > end {
+                self.due.push(Reverse(due));
+                break;
+            }
+            self.watch(due.0);
+            self.now = due.0;
+            self.handle(due.2);
+        }
+        self.watch(end);
+        self.now = end;
+        Span {
+            bytes: self.flows.iter().zip(&before).map(|(flow, before)| flow.delivered - before).collect(),
+            queue_ms: self.queue.0 / self.queue.1 as f64 * 1e3,
+            seconds,
+        }
+    }
+
+    fn watch(&mut self, until: f64) {
+        while self.watched < until {
+            self.queue.0 += (self.free_at - self.watched).max(0.0);
+            self.queue.1 += 1;
+            self.watched += 0.001;
+        }
+    }
+
+    fn at(&mut self, when: f64, event: Event) {
+        self.count += 1;
+        self.due.push(Reverse(Due(when, self.count, event)));
+    }
+
+    fn chance(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn measure(&mut self, flow: usize, rtt: f64) {
+        let flow = &mut self.flows[flow];
+        flow.srtt = if flow.srtt == 0.0 { rtt } else { flow.srtt * 0.875 + rtt * 0.125 };
+        flow.min_rtt = flow.min_rtt.min(rtt);
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Ack { flow, sent } => {
+                self.measure(flow, self.now - sent);
+                let now = self.now;
+                let at = &mut self.flows[flow];
+                at.under_way -= 1;
+                at.delivered += MSS;
+                // A window that is not used does not grow (RFC 9438 §4.2).
+                if at.under_way as f64 + 2.0 >= at.cwnd {
+                    at.grow(now);
+                }
+                self.send(flow);
+            }
+            Event::Lost { flow, sent } => {
+                let now = self.now;
+                let at = &mut self.flows[flow];
+                at.under_way -= 1;
+                at.resent += MSS;
+                if sent > at.reduced {
+                    at.most = at.cwnd;
+                    at.cwnd = (at.cwnd * 0.7).max(2.0);
+                    at.ssthresh = at.cwnd;
+                    (at.since, at.reduced) = (now, now);
+                }
+                self.send(flow);
+            }
+            Event::Wake { flow } => {
+                self.flows[flow].waking = false;
+                self.send(flow);
+            }
+            Event::Look { governor } => self.look(governor),
+        }
+    }
+
+    fn look(&mut self, number: usize) {
+        let now = Time::from_micros((self.now * 1e6) as u64);
+        let mine: Vec<usize> =
+            (0..self.flows.len()).filter(|flow| self.flows[*flow].governed == Some(number)).collect();
+        let samples: Vec<_> =
+            mine.iter().map(|flow| (FlowId(*flow as u64), self.flows[*flow].sample())).collect();
+        self.governors[number].look(&samples, now);
+        for flow in mine {
+            let rate = self.governors[number].rate(FlowId(flow as u64)).map(|rate| rate as f64);
+            let before = self.flows[flow].rate.unwrap_or(f64::INFINITY);
+            // Only a slowdown goes to an eighth at once.
+            self.slowdowns += u64::from(rate.is_some_and(|rate| rate <= before / 7.9));
+            self.flows[flow].rate = rate;
+            self.send(flow);
+        }
+        let next = self.now + self.governors[number].next_look().as_secs_f64();
+        self.at(next, Event::Look { governor: number });
+    }
+
+    fn send(&mut self, number: usize) {
+        loop {
+            let flow = &self.flows[number];
+            if !flow.running || flow.under_way as f64 + 1.0 > flow.cwnd {
+                return;
+            }
+            if let Some(rate) = flow.rate {
+                // Two segments at once, as the kernel does at low rates (tcp_min_tso_segs).
+                let due = flow.next_send;
+                if due > self.now {
+                    // A higher rate since then counts at once.
+                    let due = due.min(self.now + 2.0 * MSS as f64 / rate);
+                    if !flow.waking {
+                        self.flows[number].waking = true;
+                        self.at(due, Event::Wake { flow: number });
+                    }
+                    self.flows[number].next_send = due;
+                    return;
+                }
+                let flow = &mut self.flows[number];
+                if flow.sent % 2 == 1 {
+                    flow.next_send = self.now + 2.0 * MSS as f64 / rate;
+                }
+            }
+            self.transmit(number);
+        }
+    }
+
+    fn transmit(&mut self, number: usize) {
+        let flow = &mut self.flows[number];
+        flow.under_way += 1;
+        flow.sent += 1;
+        let (now, base) = (self.now, self.path.base.as_secs_f64());
+        let wait = (self.free_at - now).max(0.0);
+        let random = self.path.loss > 0.0 && self.chance() < self.path.loss;
+        if random || wait > self.path.buffer.as_secs_f64() {
+            self.dropped += u64::from(!random);
+            self.at(now + wait + base + 1e-4, Event::Lost { flow: number, sent: now });
+            return;
+        }
+        self.free_at = now + wait + PACKET * 8.0 / self.path.rate;
+        self.at(self.free_at + base, Event::Ack { flow: number, sent: now });
+    }
+}
+
+impl Flow {
+    /// CUBIC (RFC 9438), with its Reno-friendly region.
+    fn grow(&mut self, now: f64) {
+        if self.cwnd < self.ssthresh {
+            self.cwnd += 1.0;
+            return;
+        }
+        let age = now - self.since;
+        let k = (self.most * 0.3 / 0.4).cbrt();
+        let cubic = 0.4 * (age + self.srtt - k).powi(3) + self.most;
+        let reno = self.most * 0.7 + 0.53 * age / self.srtt.max(1e-4);
+        let target = cubic.max(reno).clamp(self.cwnd, self.cwnd * 1.5);
+        self.cwnd += ((target - self.cwnd) / self.cwnd).max(0.01 / self.cwnd);
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            rtt: Duration::from_secs_f64(self.srtt),
+            min_rtt: Duration::from_secs_f64(self.min_rtt),
+            mss: MSS as u32,
+            delivered: self.delivered,
+            resent: self.resent,
+            wanting: self.running,
+        }
+    }
+}
