@@ -6,6 +6,7 @@ use std::time::Duration;
 use peerage_origin::Throttle;
 use peerage_swarm::ledbat::Sample;
 use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
+use tokio::time::Instant;
 
 /// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
 const BACKLOG: Duration = Duration::from_millis(100);
@@ -19,8 +20,10 @@ const OPEN_WINDOW: u32 = 1 << 30;
 /// less than a segment the sender waits for a timer (RFC 9293 §3.8.6.2.1). Below that, reading slows down.
 const LEAST_WINDOW: u64 = 3 * 1460;
 
+/// A round trip that has not changed for so long is an old one.
+const DEAF: Duration = Duration::from_secs(1);
 /// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
-const NARROW_BUFFER: u32 = 4 << 10;
+const NARROW_BUFFER: u32 = 8 << 10;
 
 /// A governed socket.
 #[derive(Debug)]
@@ -36,22 +39,36 @@ pub(crate) enum Socket {
         window: Option<u32>,
         /// Whether what waits unread is bounded, too.
         narrow: bool,
+        /// The round trip that was measured last, and when it changed.
+        heard: (Duration, Instant),
     },
 }
 
 impl Socket {
-    pub(super) const fn download(path: Path, throttle: Arc<Throttle>) -> Self {
-        Self::Download { path, throttle, window: None, narrow: false }
+    pub(super) fn download(path: Path, throttle: Arc<Throttle>) -> Self {
+        Self::Download {
+            path,
+            throttle,
+            window: None,
+            narrow: false,
+            heard: (Duration::ZERO, Instant::now()),
+        }
     }
 
     /// What the kernel knows.
     ///
     /// # Errors
     /// The connection has ended.
-    pub(super) fn sample(&self) -> Result<Sample, TransportError> {
+    pub(super) fn sample(&mut self) -> Result<Sample, TransportError> {
         match self {
             Self::Upload(path) => path.info().map(|info| sending(&info)),
-            Self::Download { path, .. } => path.info().map(|info| receiving(&info)),
+            Self::Download { path, heard, .. } => {
+                let info = path.info()?;
+                if info.rcv_rtt != heard.0 {
+                    *heard = (info.rcv_rtt, Instant::now());
+                }
+                Ok(receiving(&info))
+            }
         }
     }
 
@@ -72,12 +89,14 @@ impl Socket {
                 });
                 path.set_backlog(backlog as u32)
             }
-            Self::Download { path, throttle, window, narrow } => {
+            Self::Download { path, throttle, window, narrow, heard } => {
                 // The window alone decides, as long as it can: what waits unread would hide longer round trips.
                 // Twice as wide before it is left: it must not change with every sample.
                 let limit = if *narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };
                 let now_narrow = allowed.is_some_and(|bytes| bytes < limit);
-                throttle.set(rate.filter(|_| now_narrow));
+                // Read too slowly, nothing is measured: then freely until it is.
+                let deaf = heard.1.elapsed() >= DEAF;
+                throttle.set(rate.filter(|_| now_narrow && !deaf));
                 if now_narrow != *narrow {
                     *narrow = now_narrow;
                     path.set_unread(now_narrow.then_some(NARROW_BUFFER))?;
