@@ -50,7 +50,7 @@ fn the_origin_vanishes_and_the_peers_finish() {
     wait_until("the seed shares", Duration::from_secs(20), || {
         seed.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
     });
-    site.origin.process().kill().unwrap();
+    site.origin.process().terminate(Duration::from_secs(10)).unwrap();
     let out = dir.path().join("late.out");
     late.get(&url, &out).unwrap();
     assert!(same_file(&file, &out).unwrap());

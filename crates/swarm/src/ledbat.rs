@@ -14,7 +14,8 @@
 //!   just now with half the queue; additive increase by the gain 1/min(16, ⌈2·TARGET/base⌉) segments, and faster while
 //!   there is no queue. All flows of a governor together increase as one.
 //! - §4.3 slow start is TCP's own, here ended at half the target: a flow is not limited ([`Governor::rate`] is `None`) until
-//!   its queue has grown, and again once its limit has long been far above what it moves. An idle LAN loses nothing.
+//!   its queue has grown, and again once its limit has long been far above what it moves. Fast local networks, and flows
+//!   that rest, are left alone.
 //! - §4.4 slowdown, for all flows of a governor at once, so that the queue is gone and its absence is measured; then a
 //!   ramp back to where it began, whatever the delay does meanwhile. At most a tenth of the time, at most every 10 s.
 //! - The least rate is a share of what the path has carried, not 2 segments a round trip: with 20 ms of buffer at

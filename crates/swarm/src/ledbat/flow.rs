@@ -19,6 +19,11 @@ const FREE_TRIPS: f64 = 8.0;
 const SCALE: f64 = 1.0 / 32.0;
 /// "Far": the limit is this many times what the flow moves.
 const FAR: f64 = 4.0;
+/// Looks in a row that must see too long a queue before a flow that is not limited becomes so: a burst after a pause, or a
+/// machine that is busy for a moment, is no congestion.
+const FIRM: u32 = 4;
+/// A flow that moves less than this between two looks, and wants no more, has nothing to say of the path.
+const RESTING_SEGMENTS: u64 = 8;
 /// Nothing under way for this long: the flow begins anew.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -91,6 +96,8 @@ pub(super) struct Flow {
     /// Time with next to no queue, and time with a limit that does not bind, in control round trips.
     quiet: f64,
     far: f64,
+    /// Looks in a row with too long a queue.
+    over: u32,
     active: Time,
     /// Last reduction because of a loss.
     halved: Time,
@@ -112,10 +119,16 @@ impl Flow {
             looked: None,
             quiet: 0.0,
             far: 0.0,
+            over: 0,
             active: now,
             halved: Time::ZERO,
             pressed: Time::ZERO,
         }
+    }
+
+    /// Lifts the limit.
+    pub(super) fn free(&mut self) {
+        (self.phase, self.quiet, self.far, self.over) = (Phase::Free, 0.0, 0.0, 0);
     }
 
     /// Whether the flow is limited.
@@ -160,6 +173,24 @@ impl Flow {
         }
     }
 
+    /// Whether this sample tells nothing: the flow has nothing to send, and no more than messages of it have arrived. What
+    /// little it moves is its own doing, and so is its round trip: an old one, or that of acknowledgements which
+    /// the other side holds back in the hope of more (RFC 9293 §3.8.6.3).
+    pub(super) fn is_resting(&self, sample: &Sample) -> bool {
+        let few = RESTING_SEGMENTS * u64::from(sample.mss);
+        !sample.wanting && self.looked.is_some() && sample.delivered.saturating_sub(self.delivered) < few
+    }
+
+    /// Whether it has rested for so long that what was learned of it is no longer true.
+    pub(super) fn rest(&mut self, sample: &Sample, now: Time) {
+        self.looked = Some(now);
+        (self.delivered, self.resent) = (sample.delivered, sample.resent);
+        self.over = 0;
+        if now.since(self.active) >= IDLE && !matches!(self.phase, Phase::Slow { .. }) {
+            self.free();
+        }
+    }
+
     /// Takes in what has happened. Returns the queue at which packets were lost, if any were.
     pub(super) fn take(&mut self, sample: &Sample, base: f64, now: Time) -> Option<f64> {
         let Some(looked) = self.looked.replace(now) else {
@@ -198,7 +229,9 @@ impl Flow {
         match self.phase {
             Phase::Slow { .. } => return,
             Phase::Free => {
-                if self.queue > look.target {
+                self.over = if self.queue > look.target { self.over + 1 } else { 0 };
+                if self.over >= FIRM {
+                    self.over = 0;
                     self.phase = Phase::Steady;
                     self.window = self.enough(look);
                     (self.quiet, self.far) = (0.0, 0.0);

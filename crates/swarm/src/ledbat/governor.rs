@@ -31,6 +31,15 @@ const PEAK_MEMORY: f64 = 1800.0;
 const PEAK_SPAN: f64 = 1.0;
 /// Part of the way to the mean that windows go a round trip.
 const LEVELLING: f64 = 1.0 / 32.0;
+/// A path with a round trip this short that has lately carried this many bytes a second is a local network, and TCP's own
+/// control is left alone there: devices that are busy delay packets by as much as the target, and a pause for a
+/// measurement costs megabytes. What is thin, or far, is governed.
+const LOCAL: f64 = 0.002;
+const FAST: f64 = 6e6;
+/// Measured over this many seconds: no burst that a thin link lets through makes it fast.
+const FAST_SPAN: f64 = 0.2;
+/// "Lately".
+const FAST_MEMORY: Duration = Duration::from_secs(60);
 /// Between looks while nothing moves.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
@@ -56,6 +65,9 @@ pub struct Governor {
     /// Bytes a second that all flows move together, and the most that they have.
     moved: f64,
     peak: f64,
+    /// The same over a shorter time, and when it was last that of a local network.
+    brisk: f64,
+    fast: Option<Time>,
     looked: Option<Time>,
     busy: bool,
 }
@@ -69,6 +81,8 @@ impl Default for Governor {
             slowdown: Slowdown::None,
             moved: 0.0,
             peak: 0.0,
+            brisk: 0.0,
+            fast: None,
             looked: None,
             busy: false,
         }
@@ -89,13 +103,18 @@ impl Governor {
             }
         }
         let Some(base) = self.base.get() else { return };
-        let mut lost = Vec::new();
+        let (mut lost, mut resting) = (Vec::new(), Vec::new());
         for (id, sample) in samples {
             if !self.flows.contains_key(id) {
                 self.admit(*id, now);
             }
             let Some(flow) = self.flows.get_mut(id) else { continue };
             if sample.rtt.is_zero() {
+                continue;
+            }
+            if flow.is_resting(sample) {
+                flow.rest(sample, now);
+                resting.push(*id);
                 continue;
             }
             let before = flow.moved;
@@ -106,8 +125,15 @@ impl Governor {
             self.busy |= sample.wanting || flow.moved >= 1.0 || before >= 1.0;
         }
         let look = self.common(samples, base, span, now);
+        if base < LOCAL && self.is_fast(span, now) {
+            self.flows.values_mut().for_each(Flow::free);
+            self.slowdown = Slowdown::None;
+            return;
+        }
         for (id, sample) in samples {
-            if let Some(flow) = self.flows.get_mut(id).filter(|_| !sample.rtt.is_zero()) {
+            if let Some(flow) =
+                self.flows.get_mut(id).filter(|_| !sample.rtt.is_zero() && !resting.contains(id))
+            {
                 flow.steer(&look, sample.wanting, lost.contains(id), span);
             }
         }
@@ -156,6 +182,15 @@ impl Governor {
             self.flows.values_mut().filter(|flow| flow.is_bound()).for_each(|flow| flow.scale(share));
         }
         self.flows.insert(id, Flow::new(window, now));
+    }
+
+    fn is_fast(&mut self, span: f64, now: Time) -> bool {
+        let moved: f64 = self.flows.values().map(|flow| flow.moved).sum();
+        self.brisk += (moved - self.brisk) * (1.0 - (-span / FAST_SPAN).exp());
+        if self.brisk >= FAST {
+            self.fast = Some(now);
+        }
+        self.fast.is_some_and(|fast| now.since(fast) < FAST_MEMORY)
     }
 
     fn common(&mut self, samples: &[(FlowId, Sample)], base: f64, span: f64, now: Time) -> Look {
