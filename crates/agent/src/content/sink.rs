@@ -4,7 +4,7 @@
 //! reported by the write itself: a source that is dropped in the middle must not leave blocks in the store that the engine
 //! does not know of. One write is under way
 //! while the next bytes are read, so that hashing and disk run beside the network. On a fast link a write is a request
-//! or a whole piece; on a slow one every few milliseconds' blocks are written, so that a `kill -9` loses next to nothing.
+//! or a whole piece; on a slow one blocks are written as they come, so that a `kill -9` loses next to nothing.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::Command;
 
 /// Whole blocks wait no longer than this for more.
-const FLUSH_AFTER: Duration = Duration::from_millis(5);
+const FLUSH_AFTER: Duration = Duration::from_millis(1);
 
 type Write = JoinHandle<Result<Vec<u8>, Gone>>;
 
