@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use peerage_testkit::{Bottleneck, Job, random_file, wait_until};
+use peerage_testkit::{Bottleneck, Job, Process, random_file, wait_until};
 
 use super::report::{Section, spread};
-use super::scratch;
+use super::{rivals, scratch};
 
-/// One end of a libtorrent transfer.
-const UTP_PEER: &str = include_str!("utp_peer.py");
 const FILE: &str = "f.bin";
 const MIB: u64 = 1 << 20;
 /// Bytes on the link after which a transfer has begun.
@@ -199,16 +197,20 @@ fn begin(
             let (near, far) = (scene.host(false, number)?, scene.host(true, number)?);
             let (seed, leech) = (SocketAddr::new(near.ip(), 6881), SocketAddr::new(far.ip(), 6881));
             let torrent = out.join("f.torrent");
+            rivals::make_torrent(&scene.root().join(FILE), &torrent, &out)?;
             let peer = |host: &peerage_testkit::Host, role: &str, dir: &Path, at: SocketAddr| {
-                // Debian's own Python has Debian's libtorrent.
-                let mut command = host.command("/usr/bin/python3");
-                command.args(["-c", UTP_PEER, role]).arg(dir).arg(FILE).arg(&torrent).arg(at.to_string());
+                let mut command = host.command(rivals::PYTHON);
+                command.args(["-c", rivals::TORRENT_PEER, role]).arg(&torrent).arg(dir).arg(at.to_string());
                 command
             };
-            running.push(start("utp-seed", peer(&near, "seed", &scene.root(), seed), &out)?);
-            wait_until("the torrent file", PATIENCE, || torrent.exists());
-            let mut command = peer(&far, "leech", &out, leech);
-            command.arg(seed.to_string());
+            let mut command = peer(&near, "seed", &scene.root(), seed);
+            command.arg("utp");
+            running.push(Box::new(Process::spawn("utp-seed", command, &out)?));
+            wait_until("the torrent seed", PATIENCE, || {
+                fs::read_to_string(out.join("utp-seed.stdout")).is_ok_and(|text| text.contains("ready"))
+            });
+            let mut command = peer(&far, "get", &out, leech);
+            command.arg(seed.to_string()).arg("utp");
             running.push(start("utp-leech", command, &out)?);
         }
     }

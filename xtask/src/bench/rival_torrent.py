@@ -1,8 +1,10 @@
-"""One BitTorrent peer (libtorrent) for `cargo xtask bench pair`.
+"""One BitTorrent peer (libtorrent), a rival in `cargo xtask bench`.
 
-make FILE TORRENT              writes the torrent of a file
-seed TORRENT DIR IP:PORT       prints "ready" and sends what is in DIR until it is killed
-get TORRENT DIR IP:PORT PEER   fetches into DIR from the peer at PEER (IP:PORT), and ends
+make FILE TORRENT                    writes the torrent of a file
+seed TORRENT DIR IP:PORT [utp]       prints "ready" and sends what is in DIR until it is killed
+get TORRENT DIR IP:PORT PEER [utp]   fetches into DIR from the peer at PEER (IP:PORT), and ends
+
+Over TCP, unless `utp` says otherwise: in clear text, the fastest that it can do. Over uTP it yields to other traffic.
 """
 
 import os
@@ -24,16 +26,19 @@ def make(file, torrent):
         out.write(lt.bencode(made.generate()))
 
 
-def session(listen):
-    # TCP and clear text: the fastest that it can do. Nothing is looked for, the peer is named.
+def session(listen, over):
+    # Nothing is looked for, the peer is named.
+    utp = over == "utp"
     return lt.session({
         "listen_interfaces": listen,
         "enable_dht": False,
         "enable_lsd": False,
         "enable_upnp": False,
         "enable_natpmp": False,
-        "enable_outgoing_utp": False,
-        "enable_incoming_utp": False,
+        "enable_outgoing_tcp": not utp,
+        "enable_incoming_tcp": not utp,
+        "enable_outgoing_utp": utp,
+        "enable_incoming_utp": utp,
         "out_enc_policy": 2,
         "in_enc_policy": 2,
         "allow_multiple_connections_per_ip": True,
@@ -49,8 +54,8 @@ def add(running, torrent, directory, flags):
     return running.add_torrent(wanted)
 
 
-def seed(torrent, directory, listen):
-    running = session(listen)
+def seed(torrent, directory, listen, over="tcp"):
+    running = session(listen, over)
     handle = add(running, torrent, directory, lt.torrent_flags.seed_mode)
     while handle.status().state != lt.torrent_status.seeding:
         time.sleep(0.01)
@@ -59,8 +64,8 @@ def seed(torrent, directory, listen):
         time.sleep(60)
 
 
-def get(torrent, directory, listen, peer):
-    running = session(listen)
+def get(torrent, directory, listen, peer, over="tcp"):
+    running = session(listen, over)
     handle = add(running, torrent, directory, 0)
     host, port = peer.rsplit(":", 1)
     while handle.status().state in (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data):

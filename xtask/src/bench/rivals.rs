@@ -16,9 +16,9 @@ use crate::shell::Shell;
 const PROGRAMS: &[(&str, &str)] =
     &[("aria2c", "aria2"), ("/usr/share/doc/python3-libtorrent", "python3-libtorrent"), (PYTHON, "python3")];
 /// Debian's own: its packages are for no other.
-const PYTHON: &str = "/usr/bin/python3";
+pub(super) const PYTHON: &str = "/usr/bin/python3";
 /// The script that drives libtorrent.
-const TORRENT_PEER: &str = include_str!("rival_torrent.py");
+pub(super) const TORRENT_PEER: &str = include_str!("rival_torrent.py");
 const SEED: &str = "127.41.0.21:17001";
 const LEECH: &str = "127.41.0.22:17002";
 
@@ -52,6 +52,15 @@ pub(crate) fn aria2(dir: &Path, origin: &mut Nginx, file: &Path, url: &str, sha2
     Ok(Run { wall: done.wall, receiver: done.usage.cpu, sender: after.cpu.saturating_sub(before.cpu) })
 }
 
+/// Writes the torrent of `file`; the job's logs go to `dir`.
+pub(super) fn make_torrent(file: &Path, torrent: &Path, dir: &Path) -> Result<()> {
+    let mut make = Command::new(PYTHON);
+    make.args(["-c", TORRENT_PEER, "make"]).arg(file).arg(torrent);
+    let made = Job::start("torrent-make", make, dir)?.output()?;
+    ensure!(made.status.success(), "python3-libtorrent: {}", made.stderr);
+    Ok(())
+}
+
 /// Two libtorrent peers, in clear text.
 #[derive(Debug)]
 pub(crate) struct Torrent {
@@ -66,10 +75,7 @@ impl Torrent {
     pub(crate) fn start(dir: &Path, file: &Path) -> Result<Self> {
         let (script, torrent) = (dir.join("rival_torrent.py"), dir.join("f.torrent"));
         fs::write(&script, TORRENT_PEER)?;
-        let mut make = Command::new(PYTHON);
-        make.arg(&script).arg("make").arg(file).arg(&torrent);
-        let made = Job::start("torrent-make", make, dir)?.output()?;
-        ensure!(made.status.success(), "python3-libtorrent: {}", made.stderr);
+        make_torrent(file, &torrent, dir)?;
         let mut command = Command::new(PYTHON);
         command.arg(&script).arg("seed").arg(&torrent).arg(file.parent().unwrap_or(dir)).arg(SEED);
         let seed = Process::spawn("torrent-seed", command, dir)?;
