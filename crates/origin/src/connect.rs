@@ -88,14 +88,15 @@ impl Connector {
         let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&to));
         let line = match proxy {
             Some(proxy) if https => {
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), self.hop);
+                let hop = tower::service_fn(move |to| self.hop.clone().connect(to));
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), hop);
                 if let Some(auth) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(auth.clone());
                 }
                 tunnel.oneshot(to.clone()).await?
             }
             Some(proxy) => {
-                let line = self.hop.oneshot(proxy.uri().clone()).await?.into_inner();
+                let line = self.hop.connect(proxy.uri().clone()).await?.into_inner();
                 return Ok(TokioIo::new(line.for_proxy()));
             }
             None => TokioIo::new(self.hop.clear(to.clone()).await?),
@@ -120,31 +121,19 @@ impl Hop {
         let stream = self.http.oneshot(to).await?.into_inner();
         Ok(Line::clear(Socket::new(stream, self.intake.as_deref())))
     }
+
+    /// Connects as the URL's scheme says.
+    async fn connect(self, to: Uri) -> Result<TokioIo<Line>, BoxError> {
+        let (tls, https) = (self.tls.clone(), to.scheme() == Some(&Scheme::HTTPS));
+        let line = self.clear(to.clone()).await?;
+        Ok(TokioIo::new(if https { over_tls(&tls, &to, line).await? } else { line }))
+    }
 }
 
 async fn over_tls(tls: &TlsConnector, to: &Uri, line: Line) -> Result<Line, BoxError> {
     let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned())?;
     Ok(Line::tls(tls.connect(name, line).await?))
-}
-
-impl Service<Uri> for Hop {
-    type Response = TokioIo<Line>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let hop = self.clone();
-        Box::pin(async move {
-            let (tls, https) = (hop.tls.clone(), to.scheme() == Some(&Scheme::HTTPS));
-            let line = hop.clear(to.clone()).await?;
-            Ok(TokioIo::new(if https { over_tls(&tls, &to, line).await? } else { line }))
-        })
-    }
 }
 
 impl Service<Uri> for Connector {
