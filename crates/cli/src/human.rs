@@ -2,27 +2,7 @@
 
 use std::time::Duration;
 
-const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-
-/// A size: `512 B`, `146.5 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be rounded to 1024.0 is 1.0 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// A rate: `12.3 MiB/s`.
-pub(crate) fn rate(bytes_per_second: u64) -> String {
-    format!("{}/s", size(bytes_per_second))
-}
+pub(crate) use peerage_policy::units::{binary_rate as rate, binary_size as size};
 
 /// A part of a whole in percent: `98.1`, never rounded up to 100 nor down to 0.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
@@ -73,15 +53,6 @@ pub(crate) fn clock(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        let shown = [0, 1023, 1024, 153_616_384, 1_048_400, (1 << 20) - 1, 10 << 30, u64::MAX].map(size);
-        let expected =
-            ["0 B", "1023 B", "1.0 KiB", "146.5 MiB", "1023.8 KiB", "1.0 MiB", "10.0 GiB", "16.0 EiB"];
-        assert_eq!(shown, expected);
-        assert_eq!(rate(12_897_484), "12.3 MiB/s");
-    }
 
     #[test]
     fn percents_never_claim_all_or_nothing() {

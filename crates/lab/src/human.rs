@@ -1,27 +1,6 @@
 //! Quantities for people, in powers of 1024 because pieces are 1 MiB: `146.5 MiB`.
 
-const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-
-/// A size: `512 B`, `146.5 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut names = UNITS.iter();
-    let mut name = names.next();
-    // What would be rounded to 1024.0 is 1.0 of the next unit.
-    while value >= 1023.95 && names.len() > 0 {
-        value /= 1024.0;
-        name = names.next();
-    }
-    format!("{value:.1} {}", name.unwrap_or(&"B"))
-}
-
-/// A rate: `12.3 MiB/s`.
-pub(crate) fn rate(bytes_per_second: u64) -> String {
-    format!("{}/s", size(bytes_per_second))
-}
+pub(crate) use peerage_policy::units::{binary_rate as rate, binary_size as size};
 
 /// A link's rate as networks count it: `200 Mbit/s`.
 pub(crate) fn link(bytes_per_second: u64) -> String {
@@ -38,7 +17,7 @@ pub(crate) fn link(bytes_per_second: u64) -> String {
 }
 
 /// A count with its noun.
-pub(crate) fn plural(count: u32, one: &str, many: &str) -> String {
+pub(crate) fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
@@ -53,9 +32,6 @@ mod tests {
 
     #[test]
     fn quantities() {
-        let shown = [0, 1023, 1024, 153_616_384, 1_048_524, u64::MAX].map(size);
-        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "146.5 MiB", "1023.9 KiB", "16.0 EiB"]);
-        assert_eq!(rate(12_897_484), "12.3 MiB/s");
         let links = [25_000_000, 1, 187_500, 1_250_000_000].map(link);
         assert_eq!(links, ["200 Mbit/s", "8 bit/s", "1.5 Mbit/s", "10 Gbit/s"]);
         assert_eq!(

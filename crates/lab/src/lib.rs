@@ -32,6 +32,7 @@ mod signals;
 mod simulate;
 mod subject;
 mod table;
+mod totals;
 mod truth;
 mod usage;
 mod view;

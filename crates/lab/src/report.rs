@@ -8,6 +8,7 @@ use crate::address;
 use crate::args::Start;
 use crate::bound::{Links, bound_seconds};
 use crate::downloads::Outcome;
+use crate::totals::{Totals, Traffic, copies, percent, rounded, seconds};
 use crate::usage::Usage;
 
 /// Everything that was measured.
@@ -35,20 +36,8 @@ pub(crate) struct MeasuredDevice {
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
-    pub(crate) devices: u32,
-    pub(crate) file_bytes: u64,
-    /// Body bytes that crossed the uplink.
-    pub(crate) origin_bytes: u64,
-    /// `origin_bytes / file_bytes`.
-    pub(crate) origin_copies: f64,
-    /// Of all bytes that devices received.
-    pub(crate) percent_from_peers: f64,
-    /// From the first start until the last device had the file.
-    pub(crate) seconds: f64,
-    /// What physics allows; null where nothing limits.
-    pub(crate) bound_seconds: Option<f64>,
-    /// Whether every device has the right bytes.
-    pub(crate) all_correct: bool,
+    #[serde(flatten)]
+    pub(crate) totals: Totals,
     pub(crate) per_device: Vec<DeviceReport>,
 }
 
@@ -57,13 +46,8 @@ pub(crate) struct Report {
 pub(crate) struct DeviceReport {
     pub(crate) device: u32,
     pub(crate) address: String,
-    pub(crate) bytes_from_origin: u64,
-    pub(crate) bytes_from_cache_server: u64,
-    pub(crate) bytes_from_peers: u64,
-    pub(crate) percent_from_peers: f64,
-    /// Fetched and thrown away: wrong, or had twice.
-    pub(crate) bytes_wasted: u64,
-    pub(crate) bytes_uploaded: u64,
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
     /// From its own start to its end.
     pub(crate) seconds: f64,
     pub(crate) correct: bool,
@@ -85,23 +69,20 @@ impl Report {
         let sum = |part: fn(&Outcome) -> u64| devices.iter().map(|device| part(&device.outcome)).sum::<u64>();
         let received = sum(|outcome| outcome.status.total_bytes_downloaded);
         let from_peers = sum(|outcome| outcome.status.bytes_from_peers);
+        let bound = bound_seconds(file_bytes, count, Links::of_lab(uplink), start);
         Self {
-            devices: count,
-            file_bytes,
-            origin_bytes,
-            origin_copies: rounded(ratio(origin_bytes, file_bytes), 4),
-            percent_from_peers: rounded(100.0 * ratio(from_peers, received), 2),
-            seconds: rounded(took.as_secs_f64(), 3),
-            bound_seconds: bound_seconds(file_bytes, count, Links::of_lab(uplink), start)
-                .map(|bound| rounded(bound, 3)),
-            all_correct: devices.iter().all(|device| device.correct),
+            totals: Totals {
+                devices: count.into(),
+                file_bytes,
+                origin_bytes,
+                origin_copies: copies(origin_bytes, file_bytes),
+                percent_from_peers: percent(from_peers, received),
+                seconds: seconds(took),
+                bound_seconds: bound.map(|bound| rounded(bound, 3)),
+                all_correct: devices.iter().all(|device| device.correct),
+            },
             per_device: devices.into_iter().map(DeviceReport::new).collect(),
         }
-    }
-
-    /// The exit code: whether every device has the right file.
-    pub(crate) const fn exit_code(&self) -> u8 {
-        if self.all_correct { 0 } else { 1 }
     }
 }
 
@@ -117,16 +98,15 @@ impl DeviceReport {
         Self {
             device: number,
             address: address::device(number).ip().to_string(),
-            bytes_from_origin: status.bytes_from_cdn,
-            bytes_from_cache_server: status.bytes_from_cache_server,
-            bytes_from_peers: status.bytes_from_peers,
-            percent_from_peers: rounded(
-                100.0 * ratio(status.bytes_from_peers, status.total_bytes_downloaded),
-                2,
-            ),
-            bytes_wasted: status.wasted_bytes,
-            bytes_uploaded: uploaded,
-            seconds: rounded(took.as_secs_f64(), 3),
+            traffic: Traffic {
+                bytes_from_origin: status.bytes_from_cdn,
+                bytes_from_cache_server: status.bytes_from_cache_server,
+                bytes_from_peers: status.bytes_from_peers,
+                percent_from_peers: percent(status.bytes_from_peers, status.total_bytes_downloaded),
+                bytes_wasted: status.wasted_bytes,
+                bytes_uploaded: uploaded,
+            },
+            seconds: seconds(took),
             correct,
             cpu_seconds: usage.cpu_seconds,
             peak_rss_bytes: usage.peak_rss,
@@ -134,15 +114,6 @@ impl DeviceReport {
             reasons: if status.bytes_from_peers == 0 { status.reasons } else { Vec::new() },
         }
     }
-}
-
-pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (value * scale).round() / scale
 }
 
 #[cfg(test)]
@@ -208,7 +179,7 @@ pub(crate) mod tests {
             (Some(30.0), Some(true))
         );
         assert!(first.get("error").is_none());
-        assert_eq!((report.all_correct, report.exit_code()), (true, 0));
+        assert_eq!((report.totals.all_correct, report.totals.exit_code()), (true, 0));
     }
 
     #[test]
@@ -217,7 +188,7 @@ pub(crate) mod tests {
         failed.outcome.file = Err("no bytes for 60 s".to_owned());
         let report =
             Report::new(measured(vec![device(1, 1_000_000, 0, true), failed, device(3, 1, 2, false)]));
-        assert_eq!((report.all_correct, report.exit_code()), (false, 1));
+        assert_eq!((report.totals.all_correct, report.totals.exit_code()), (false, 1));
         assert_eq!(report.per_device[1].error.as_deref(), Some("no bytes for 60 s"));
         assert_eq!(report.per_device[2].error.as_deref(), Some("the delivered bytes are not the file's"));
         assert_eq!((report.per_device[0].reasons.len(), report.per_device[2].reasons.len()), (1, 0));
@@ -232,6 +203,7 @@ pub(crate) mod tests {
             ..measured(vec![device(1, 0, 0, true)])
         };
         let report = Report::new(empty);
-        assert_eq!((report.origin_copies, report.percent_from_peers, report.bound_seconds), (0.0, 0.0, None));
+        let totals = &report.totals;
+        assert_eq!((totals.origin_copies, totals.percent_from_peers, totals.bound_seconds), (0.0, 0.0, None));
     }
 }

@@ -92,7 +92,7 @@ async fn lab(
     };
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("could not write to stdout")?;
-    Ok(report.exit_code())
+    Ok(report.totals.exit_code())
 }
 
 async fn measure(
@@ -118,7 +118,7 @@ async fn measure(
     }
     let ingested = args.no_publish || subject.digest.is_none();
 
-    view.phase(&format!("starting {}", plural(args.devices, "device", "devices")));
+    view.phase(&format!("starting {}", plural(args.devices.into(), "device", "devices")));
     let starts = (1..=args.devices).map(|number| Device::start(nursery, dir, number, &coordinator, policy));
     let devices: Vec<Device> = stream::iter(starts).buffered(STARTS_AT_ONCE).try_collect().await?;
 

@@ -44,7 +44,7 @@ pub(crate) async fn run(file: &Path, json: bool) -> Result<u8> {
     };
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("could not write to stdout")?;
-    Ok(report.exit_code())
+    Ok(report.totals.exit_code())
 }
 
 fn read(file: &Path) -> Result<Scenario> {

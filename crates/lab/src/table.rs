@@ -32,12 +32,12 @@ pub(crate) type Column<T> = (&'static str, bool, fn(&T) -> String);
 const COLUMNS: [Column<DeviceReport>; 9] = [
     ("DEVICE", false, |device| device.device.to_string()),
     ("ADDRESS", true, |device| device.address.clone()),
-    ("ORIGIN", false, |device| size(device.bytes_from_origin)),
-    (CACHE, false, |device| size(device.bytes_from_cache_server)),
-    ("PEERS", false, |device| size(device.bytes_from_peers)),
-    ("% PEERS", false, |device| format!("{:.1}", device.percent_from_peers)),
+    ("ORIGIN", false, |device| size(device.traffic.bytes_from_origin)),
+    (CACHE, false, |device| size(device.traffic.bytes_from_cache_server)),
+    ("PEERS", false, |device| size(device.traffic.bytes_from_peers)),
+    ("% PEERS", false, |device| format!("{:.1}", device.traffic.percent_from_peers)),
     ("SECONDS", false, |device| format!("{:.1}", device.seconds)),
-    ("UPLOADED", false, |device| size(device.bytes_uploaded)),
+    ("UPLOADED", false, |device| size(device.traffic.bytes_uploaded)),
     ("CORRECT", true, |device| if device.correct { "yes" } else { "no" }.to_owned()),
 ];
 /// Shown only when a connected cache had a part.
@@ -49,7 +49,7 @@ pub(crate) fn render(report: &Report, context: &Context) -> String {
 }
 
 fn devices(report: &Report) -> String {
-    let caches = report.per_device.iter().any(|device| device.bytes_from_cache_server > 0);
+    let caches = report.per_device.iter().any(|device| device.traffic.bytes_from_cache_server > 0);
     let columns = COLUMNS.into_iter().filter(|(head, ..)| caches || *head != CACHE);
     rows(&columns.collect::<Vec<_>>(), &report.per_device)
 }
@@ -74,11 +74,11 @@ pub(crate) fn rows<T>(columns: &[Column<T>], all: &[T]) -> String {
 
 fn totals(report: &Report, context: &Context) -> String {
     let mut lines = vec![
-        ("file", format!("{}, {}", printable(&context.name), size(report.file_bytes))),
+        ("file", format!("{}, {}", printable(&context.name), size(report.totals.file_bytes))),
         ("fleet", fleet(report, context)),
         ("origin", origin(report, context)),
         ("from peers", from_peers(report)),
-        ("time", time(report)),
+        ("time", report.totals.time()),
         ("bound", limit(report, context)),
         ("cpu", cpu(report, context)),
         ("memory", memory(report)),
@@ -100,17 +100,16 @@ fn totals(report: &Report, context: &Context) -> String {
 fn fleet(report: &Report, context: &Context) -> String {
     let uplink = context.uplink.map_or_else(|| "unlimited".to_owned(), link);
     let start = match context.start {
-        _ if report.devices == 1 => String::new(),
+        _ if report.totals.devices == 1 => String::new(),
         Start::Together => ", all at once".to_owned(),
         Start::FirstAlone => ", the first alone".to_owned(),
         Start::Every(interval) => format!(", one every {} s", interval.as_secs_f64()),
     };
-    format!("{}{start}; uplink {uplink}", plural(report.devices, "device", "devices"))
+    format!("{}{start}; uplink {uplink}", plural(report.totals.devices, "device", "devices"))
 }
 
 fn origin(report: &Report, context: &Context) -> String {
-    let copies = report.origin_copies;
-    let mut text = format!("{} sent = {copies:.2} copies of the file", size(report.origin_bytes));
+    let mut text = report.totals.origin();
     if context.ingested {
         text.push_str(", the coordinator's own reading included");
     }
@@ -118,30 +117,24 @@ fn origin(report: &Report, context: &Context) -> String {
 }
 
 fn from_peers(report: &Report) -> String {
-    let peers: u64 = report.per_device.iter().map(|device| device.bytes_from_peers).sum();
-    let wasted: u64 = report.per_device.iter().map(|device| device.bytes_wasted).sum();
-    let mut text = format!("{:.1} % of what devices received, {}", report.percent_from_peers, size(peers));
+    let peers: u64 = report.per_device.iter().map(|device| device.traffic.bytes_from_peers).sum();
+    let wasted: u64 = report.per_device.iter().map(|device| device.traffic.bytes_wasted).sum();
+    let mut text = format!("{}, {}", report.totals.peers(), size(peers));
     if wasted > 0 {
         let _ = write!(text, "; {} received in vain", size(wasted));
     }
     text
 }
 
-fn time(report: &Report) -> String {
-    let factor = bound::factor(report.seconds, report.bound_seconds);
-    let factor = factor.map(|factor| format!(" = {factor:.2} × the bound")).unwrap_or_default();
-    format!("{:.1} s{factor}", report.seconds)
-}
-
 fn limit(report: &Report, context: &Context) -> String {
     let words = bound::in_words(context.start, context.uplink);
-    report.bound_seconds.map_or_else(|| words.to_owned(), |bound| format!("{bound:.1} s = {words}"))
+    report.totals.bound_seconds.map_or_else(|| words.to_owned(), |bound| format!("{bound:.1} s = {words}"))
 }
 
 fn cpu(report: &Report, context: &Context) -> String {
     let agents: f64 = report.per_device.iter().map(|device| device.cpu_seconds).sum();
     let delivered = report.per_device.iter().filter(|device| device.correct).count() as f64;
-    let gib = delivered * report.file_bytes as f64 / f64::from(1 << 30);
+    let gib = delivered * report.totals.file_bytes as f64 / f64::from(1 << 30);
     let per_gib = if gib > 0.0 { format!(" ({:.1} s/GiB delivered)", agents / gib) } else { String::new() };
     let (coordinator, origin) = (context.coordinator.cpu_seconds, context.origin.cpu_seconds);
     format!("agents {agents:.1} s{per_gib}, coordinator {coordinator:.1} s, origin {origin:.1} s")
@@ -151,10 +144,10 @@ fn cpu(report: &Report, context: &Context) -> String {
 fn busy(report: &Report, context: &Context) -> Option<String> {
     let agents: f64 = report.per_device.iter().map(|device| device.cpu_seconds).sum();
     let used = agents + context.coordinator.cpu_seconds + context.origin.cpu_seconds;
-    let share = used / (report.seconds * context.processors as f64);
+    let share = used / (report.totals.seconds * context.processors as f64);
     // Starting up is counted in the time used, so a very short run says nothing.
-    (report.seconds >= 1.0 && share >= BUSY).then(|| {
-        let processors = u32::try_from(context.processors).unwrap_or(u32::MAX);
+    (report.totals.seconds >= 1.0 && share >= BUSY).then(|| {
+        let processors = context.processors as u64;
         let share = (share * 100.0).min(100.0);
         format!("{} busy {share:.0} %: a real fleet is faster", plural(processors, "processor", "processors"))
     })
@@ -171,7 +164,7 @@ fn trouble(device: &DeviceReport) -> Option<String> {
 
 /// Why nothing came from peers, where something could have.
 fn no_peers(report: &Report) -> Option<String> {
-    if report.devices < 2 || report.percent_from_peers > 0.0 {
+    if report.totals.devices < 2 || report.totals.percent_from_peers > 0.0 {
         return None;
     }
     let told = report.per_device.iter().find(|device| !device.reasons.is_empty())?;
@@ -180,7 +173,7 @@ fn no_peers(report: &Report) -> Option<String> {
 
 fn result(report: &Report) -> String {
     let right = report.per_device.iter().filter(|device| device.correct).count();
-    match (report.all_correct, report.devices) {
+    match (report.totals.all_correct, report.totals.devices) {
         (true, 1) => "the device has the right file".to_owned(),
         (true, devices) => format!("all {devices} devices have the right file"),
         (false, devices) => {

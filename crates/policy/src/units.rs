@@ -150,6 +150,28 @@ pub fn about_rate(bytes_per_second: u64) -> String {
     format!("{}/s", about_size(bytes_per_second))
 }
 
+/// Prints a size for a table, in powers of 1024 because pieces are 1 MiB: `512 B`, `146.5 MiB`.
+pub fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut names = UNITS.iter();
+    let mut name = names.next();
+    // What would be rounded to 1024.0 is 1.0 of the next unit.
+    while value >= 1023.95 && names.len() > 0 {
+        value /= 1024.0;
+        name = names.next();
+    }
+    format!("{value:.1} {}", name.unwrap_or(&"B"))
+}
+
+/// Prints a rate in bytes per second for a table: `12.3 MiB/s`.
+pub fn binary_rate(bytes_per_second: u64) -> String {
+    format!("{}/s", binary_size(bytes_per_second))
+}
+
 fn size_error(text: &str) -> UnitError {
     unit_error("size", text, "a number with B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 64MiB or 10GB")
 }
@@ -287,6 +309,12 @@ mod tests {
             ["8.2 GB", "50 MB", "7 B"]
         );
         assert_eq!(about_rate(2_500_000), "2.5 MB/s");
+        let shown =
+            [0, 1023, 1024, 153_616_384, 1_048_400, (1 << 20) - 1, 10 << 30, u64::MAX].map(binary_size);
+        let expected =
+            ["0 B", "1023 B", "1.0 KiB", "146.5 MiB", "1023.8 KiB", "1.0 MiB", "10.0 GiB", "16.0 EiB"];
+        assert_eq!(shown, expected);
+        assert_eq!(binary_rate(12_897_484), "12.3 MiB/s");
     }
 
     proptest! {

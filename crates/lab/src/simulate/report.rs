@@ -1,26 +1,19 @@
 //! What a simulated run has shown. Its JSON form has the keys of the lab's, and what only a simulation knows.
 
+use std::time::Duration;
+
 use peerage_sim::DeviceReport as Simulated;
 use serde::Serialize;
 
 use super::scenario::Scenario;
 use super::world::kinds;
-use crate::report::{ratio, rounded};
+use crate::totals::{Totals, Traffic, copies, percent, seconds};
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
-    pub(crate) devices: u64,
-    pub(crate) file_bytes: u64,
-    pub(crate) origin_bytes: u64,
-    /// `origin_bytes / file_bytes`.
-    pub(crate) origin_copies: f64,
-    pub(crate) percent_from_peers: f64,
-    /// From the first start until the last device had the file.
-    pub(crate) seconds: f64,
-    /// What physics allows; null where devices start one after the other.
-    pub(crate) bound_seconds: Option<f64>,
-    pub(crate) all_correct: bool,
+    #[serde(flatten)]
+    pub(crate) totals: Totals,
     /// Shares of the devices by how long each took from its own start.
     pub(crate) percentiles: Percentiles,
     pub(crate) seed: u64,
@@ -58,11 +51,8 @@ pub(crate) struct SiteReport {
 pub(crate) struct DeviceReport {
     pub(crate) device: usize,
     pub(crate) site: usize,
-    pub(crate) bytes_from_origin: u64,
-    pub(crate) bytes_from_peers: u64,
-    pub(crate) percent_from_peers: f64,
-    pub(crate) bytes_wasted: u64,
-    pub(crate) bytes_uploaded: u64,
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
     /// From its own start to its end; null if it was off before that.
     pub(crate) seconds: Option<f64>,
     pub(crate) correct: bool,
@@ -89,19 +79,21 @@ impl Report {
             name: kind.name.clone(),
             devices: devices.len(),
             bytes_in: wan.received,
-            copies_in: rounded(ratio(wan.received, run.size), 4),
+            copies_in: copies(wan.received, run.size),
             bytes_out: wan.sent,
             percentiles: Percentiles::of(devices.iter().copied()),
         });
         Self {
-            devices: scenario.devices(),
-            file_bytes: run.size,
-            origin_bytes: run.origin_bytes,
-            origin_copies: rounded(run.origin_copies(), 4),
-            percent_from_peers: rounded(100.0 * ratio(from_peers, received), 2),
-            seconds: rounded(run.end.as_secs_f64(), 3),
-            bound_seconds: together.then(|| rounded(run.bound.as_secs_f64(), 3)),
-            all_correct: run.devices.iter().all(|device| device.took.is_some()),
+            totals: Totals {
+                devices: scenario.devices(),
+                file_bytes: run.size,
+                origin_bytes: run.origin_bytes,
+                origin_copies: copies(run.origin_bytes, run.size),
+                percent_from_peers: percent(from_peers, received),
+                seconds: seconds(run.end),
+                bound_seconds: together.then(|| seconds(run.bound)),
+                all_correct: run.devices.iter().all(|device| device.took.is_some()),
+            },
             percentiles: Percentiles::of(run.devices.iter()),
             seed: run.seed,
             events: run.events,
@@ -114,22 +106,17 @@ impl Report {
                 .collect(),
         }
     }
-
-    /// The exit code: whether every device has the file.
-    pub(crate) const fn exit_code(&self) -> u8 {
-        if self.all_correct { 0 } else { 1 }
-    }
 }
 
 impl Percentiles {
     /// Of the devices that had something to download and came to an end.
     fn of<'a>(devices: impl Iterator<Item = &'a Simulated>) -> Self {
         let took = devices.filter(|device| device.received.total() > 0).filter_map(|device| device.took);
-        let mut seconds: Vec<f64> = took.map(|took| took.as_secs_f64()).collect();
-        seconds.sort_unstable_by(f64::total_cmp);
+        let mut times: Vec<Duration> = took.collect();
+        times.sort_unstable();
         let at = |percent: usize| {
-            let place = (seconds.len() * percent).div_ceil(100).saturating_sub(1);
-            seconds.get(place).map_or(0.0, |seconds| rounded(*seconds, 3))
+            let place = (times.len() * percent).div_ceil(100).saturating_sub(1);
+            times.get(place).map_or(0.0, |time| seconds(*time))
         };
         Self { p50: at(50), p90: at(90), p99: at(99), p100: at(100) }
     }
@@ -141,12 +128,16 @@ impl DeviceReport {
         Self {
             device: number,
             site: device.site + 1,
-            bytes_from_origin: received.cdn,
-            bytes_from_peers: received.peers(),
-            percent_from_peers: rounded(100.0 * ratio(received.peers(), received.total()), 2),
-            bytes_wasted: device.wasted,
-            bytes_uploaded: sent.total(),
-            seconds: device.took.map(|took| rounded(took.as_secs_f64(), 3)),
+            traffic: Traffic {
+                bytes_from_origin: received.cdn,
+                // What is simulated has no connected caches.
+                bytes_from_cache_server: 0,
+                bytes_from_peers: received.peers(),
+                percent_from_peers: percent(received.peers(), received.total()),
+                bytes_wasted: device.wasted,
+                bytes_uploaded: sent.total(),
+            },
+            seconds: device.took.map(seconds),
             correct: device.took.is_some(),
         }
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::report::{DeviceReport, Report, SiteReport};
-use crate::bound;
 use crate::human::{printable, size};
 use crate::table::{Column, rows};
 
@@ -15,13 +14,13 @@ const MAX_SITES: usize = 20;
 const DEVICE: [Column<DeviceReport>; 8] = [
     ("DEVICE", false, |device| device.device.to_string()),
     ("SITE", false, |device| device.site.to_string()),
-    ("ORIGIN", false, |device| size(device.bytes_from_origin)),
-    ("PEERS", false, |device| size(device.bytes_from_peers)),
-    ("% PEERS", false, |device| format!("{:.1}", device.percent_from_peers)),
+    ("ORIGIN", false, |device| size(device.traffic.bytes_from_origin)),
+    ("PEERS", false, |device| size(device.traffic.bytes_from_peers)),
+    ("% PEERS", false, |device| format!("{:.1}", device.traffic.percent_from_peers)),
     ("SECONDS", false, |device| {
         device.seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
     }),
-    ("UPLOADED", false, |device| size(device.bytes_uploaded)),
+    ("UPLOADED", false, |device| size(device.traffic.bytes_uploaded)),
     ("CORRECT", true, |device| if device.correct { "yes" } else { "no" }.to_owned()),
 ];
 
@@ -66,22 +65,20 @@ fn totals(report: &Report) -> String {
     let (sites, all) = (report.per_site.len() as f64, &report.percentiles);
     let copies: f64 = report.per_site.iter().map(|site| site.copies_in).sum();
     let most = report.per_site.iter().map(|site| site.copies_in).fold(0.0, f64::max);
-    let factor = bound::factor(report.seconds, report.bound_seconds);
-    let factor = factor.map(|factor| format!(" = {factor:.2} × the bound")).unwrap_or_default();
     let right = report.per_device.iter().filter(|device| device.correct).count();
     let lines = [
-        ("file", size(report.file_bytes)),
+        ("file", size(report.totals.file_bytes)),
         (
             "fleet",
-            format!("{} devices in {} sites, simulated with seed {}", report.devices, sites, report.seed),
+            format!(
+                "{} devices in {} sites, simulated with seed {}",
+                report.totals.devices, sites, report.seed
+            ),
         ),
-        (
-            "origin",
-            format!("{} sent = {:.2} copies of the file", size(report.origin_bytes), report.origin_copies),
-        ),
+        ("origin", report.totals.origin()),
         ("sites", format!("{:.2} copies into a site on average, {most:.2} at most", copies / sites)),
-        ("from peers", format!("{:.1} % of what devices received", report.percent_from_peers)),
-        ("time", format!("{:.1} s{factor}", report.seconds)),
+        ("from peers", report.totals.peers()),
+        ("time", report.totals.time()),
         (
             "devices",
             format!(
@@ -91,12 +88,12 @@ fn totals(report: &Report) -> String {
         ),
         (
             "bound",
-            report.bound_seconds.map_or_else(
+            report.totals.bound_seconds.map_or_else(
                 || "none (devices start one after the other)".to_owned(),
                 |bound| format!("{bound:.1} s, the narrowest of all links"),
             ),
         ),
-        ("result", format!("{right} of {} devices have the file", report.devices)),
+        ("result", format!("{right} of {} devices have the file", report.totals.devices)),
     ];
     lines.iter().fold(String::new(), |mut text, (head, line)| {
         // Writing to a string cannot fail.
