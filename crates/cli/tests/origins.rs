@@ -51,6 +51,25 @@ fn https_that_nobody_vouches_for_is_refused_and_said() {
 }
 
 #[test]
+fn an_origin_that_ignores_ranges_is_read_from_its_first_byte() {
+    // nginx then answers 200 and the whole file to every range, as proxies do that drop the header.
+    let office = Office::new(33, &["max_ranges 0;"]).unwrap();
+    let (file, url, id) = office.published("whole.bin", 24 * MIB + 5).unwrap();
+    let (a, b) = (office.agent("a").unwrap(), office.agent("b").unwrap());
+    let status = a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    assert!(status["Reasons"].to_string().contains("ignores ranges"), "{status}");
+    // What its first requests brought is let pass once.
+    assert!(number(&status, "WastedBytes") <= 12 * MIB, "{status}");
+    wait_until("it has become a seed", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    let status = b.get(&url, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert!(number(&status, "BytesFromLanPeers") >= 23 * MIB, "{status}");
+}
+
+#[test]
 fn a_signed_url_is_downloaded_and_never_shared() {
     let office = Office::new(33, &[]).unwrap();
     let file = office.file("own.bin", 3 * MIB).unwrap();

@@ -92,6 +92,9 @@ pub enum Failure {
         /// The HTTP status.
         status: u16,
     },
+    /// The whole file came where a part was asked for (200 in place of 206, RFC 9110 §14.2).
+    #[error("origin, or a proxy on the way to it, ignores ranges and sends the whole file")]
+    NoRanges,
     /// The range starts behind the end of the file (416).
     #[error("origin has no bytes from {from} on, it says the file has {size:?} bytes")]
     OutOfRange {
@@ -212,6 +215,7 @@ impl OriginError {
             Failure::Dns { .. } => ErrorKind::Dns,
             Failure::Connect { .. } => ErrorKind::Connect,
             Failure::Status { .. }
+            | Failure::NoRanges
             | Failure::Redirects { .. }
             | Failure::Location(_)
             | Failure::Malformed { .. }

@@ -54,6 +54,14 @@ impl Transfer {
         }
     }
 
+    /// Bytes of an HTTP source that ignores ranges were dropped.
+    pub(crate) fn passed(&mut self, source: SourceId, len: u64, now: Time) {
+        self.stats.wasted += len;
+        if let Some(http) = self.https.get_mut(&source) {
+            http.passed(len, now);
+        }
+    }
+
     fn verified(&mut self, piece: PieceIndex, now: Time) {
         self.heard_at = now;
         let sole = self.pieces.verified(piece).and_then(|active| active.sole_contributor());
@@ -100,6 +108,7 @@ impl Transfer {
             None => {}
             Some(FetchError::Retry(wish)) => http.back_off(wish, now),
             Some(FetchError::Unusable) => http.unusable = true,
+            Some(FetchError::Whole) => http.whole = true,
         }
     }
 }

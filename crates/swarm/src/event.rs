@@ -31,6 +31,9 @@ pub enum FetchError {
     Retry(Option<Duration>),
     /// This source cannot serve the content (any more).
     Unusable,
+    /// This source ignores ranges and sends the whole content. From now on it is asked for everything up to the end; the
+    /// driver lets pass what comes before the start of a fetch ([`Event::Passed`]).
+    Whole,
 }
 
 /// A device that might be connected to.
@@ -105,6 +108,13 @@ pub enum Event {
         len: u32,
         /// What became of them.
         outcome: Outcome,
+    },
+    /// Bytes of an HTTP source that ignores ranges arrived before the start of what was asked, and were dropped.
+    Passed {
+        /// Who sent them.
+        source: SourceId,
+        /// Number of bytes.
+        len: u64,
     },
     /// An HTTP range has been delivered wholly.
     FetchDone {

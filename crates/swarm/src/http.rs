@@ -75,6 +75,9 @@ pub(crate) struct Http {
     not_before: Time,
     /// It cannot serve this content.
     pub(crate) unusable: bool,
+    /// It ignores ranges: whatever it is asked for, it sends the content from the first byte on. So it is asked once, for
+    /// all that is missing, and what comes before or between is let pass.
+    pub(crate) whole: bool,
     /// Wrong pieces that came from it alone since the last right one.
     wrong: u32,
     /// Where the last range ended: going on there keeps requests long.
@@ -91,6 +94,7 @@ impl Http {
             failures: 0,
             not_before: Time::ZERO,
             unusable: false,
+            whole: false,
             wrong: 0,
             cursor: None,
         }
@@ -103,7 +107,8 @@ impl Http {
 
     /// Whether another range may be asked for now.
     pub(crate) fn has_lane(&self, alone: bool, now: Time) -> bool {
-        if !self.is_ready(now) || self.ranges.len() >= LANES {
+        let lanes = if self.whole { 1 } else { LANES };
+        if !self.is_ready(now) || self.ranges.len() >= lanes {
             return false;
         }
         let owed = self.owed() as f64;
@@ -152,6 +157,12 @@ impl Http {
             }
         }
         self.rest_if_idle();
+    }
+
+    /// Bytes arrived that nothing is done with.
+    pub(crate) fn passed(&mut self, len: u64, now: Time) {
+        self.pace.add(len, now);
+        self.failures = 0;
     }
 
     /// A piece that came from it alone is right or wrong. Returns whether it has become clear that it cannot be used.

@@ -47,10 +47,11 @@ impl Transfer {
             return;
         }
         while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(alone, now)) {
-            let most = http.range_pieces(alone, now);
+            let (most, whole) = (http.range_pieces(alone, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
             let range = turn.then(|| self.pick_range(source, most)).flatten();
-            let Some((start, end)) = range.or_else(|| self.late_range(source, now)) else { break };
+            let late = || if whole { None } else { self.late_range(source, now) };
+            let Some((start, end)) = range.or_else(late) else { break };
             self.fetch(source, start, end, now);
         }
     }
@@ -107,7 +108,7 @@ impl Transfer {
     /// Somebody else downloads too from now on: what this device has claimed beyond its next few pieces is free for them.
     fn shorten_ranges(&mut self, now: Time) {
         let mut long = Vec::new();
-        for http in self.https.values() {
+        for http in self.https.values().filter(|http| !http.whole) {
             let most = u64::from(http.range_pieces(false, now)) * u64::from(PIECE_SIZE);
             let too_much =
                 |(at, range): &(usize, &Range)| range.left() > most || (*at > 0 && range.is_untouched());
@@ -139,7 +140,9 @@ impl Transfer {
             let dearer = best.is_some_and(|best| best < kind);
             range.left() > NEARLY_DONE && (had_by_peers || others || dearer)
         };
-        let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(|range| (http.kind, *range)));
+        // One that ignores ranges would begin again at the first byte.
+        let https = self.https.values().filter(|http| !http.whole);
+        let ranges = https.flat_map(|http| http.ranges.iter().map(|range| (http.kind, *range)));
         let gone: Vec<FetchId> =
             ranges.filter(|(kind, range)| needless(*kind, range)).map(|(_, range)| range.fetch).collect();
         gone.into_iter().for_each(|fetch| self.give_up(fetch));
@@ -168,6 +171,13 @@ impl Transfer {
                 && !self.pieces.open_blocks(*piece).is_empty()
         };
         let http = self.https.get(&source)?;
+        let layout = self.pieces.layout();
+        let block = u64::from(BLOCK_SIZE);
+        if http.whole {
+            let first = (0..layout.pieces()).map(PieceIndex).find(wanted)?;
+            let (run_at, _) = self.pieces.open_blocks(first).runs().next()?;
+            return Some((layout.offset(first) + u64::from(run_at) * block, layout.size()));
+        }
         let under_way =
             http.ranges.last().map(|range| PieceIndex((range.end / u64::from(PIECE_SIZE)) as u32));
         let begun = || self.pieces.active_pieces().map(|(piece, _)| piece).find(wanted);
@@ -176,9 +186,7 @@ impl Transfer {
             .filter(wanted)
             .or_else(begun)
             .or_else(|| self.pieces.idle_from(start).find(wanted))?;
-        let layout = self.pieces.layout();
         let (run_at, run_len) = self.pieces.open_blocks(first).runs().next()?;
-        let block = u64::from(BLOCK_SIZE);
         let start = layout.offset(first) + u64::from(run_at) * block;
         let mut end = layout.offset(first) + u64::from(run_at + run_len) * block;
         let mut next = PieceIndex(first.0 + 1);
@@ -215,13 +223,17 @@ impl Transfer {
         let range = Range { fetch, start, end, at: start };
         let pieces: Vec<PieceIndex> = range.pieces().collect();
         for piece in &pieces {
-            let blocks = self.blocks_between(*piece, start, end);
-            self.pieces.ask(source, *piece, blocks);
+            let blocks = self.blocks_between(*piece, start, end).minus(self.had_blocks(*piece));
+            if !blocks.is_empty() {
+                self.pieces.ask(source, *piece, blocks);
+            }
         }
         if let Some(http) = self.https.get_mut(&source) {
             http.begin(range, now);
         }
         if self.limits.upload_to_peers {
+            let pieces = pieces.into_iter().filter(|piece| !self.pieces.have().contains(*piece));
+            let pieces = pieces.take(MAX_LISTED).collect();
             self.tell_downloaders(&Message::Fetching { active: true, pieces });
         }
         self.actions.push_back(Action::Fetch { source, fetch, start, end });
@@ -237,9 +249,9 @@ impl Transfer {
         pieces.take(MAX_LISTED).collect()
     }
 
-    /// The range that is to bring `piece`, if one is.
+    /// The range that is to bring `piece` and not much else, if there is one.
     pub(crate) fn range_with(&self, piece: PieceIndex) -> Option<FetchId> {
-        let mut ranges = self.https.values().flat_map(|http| http.ranges.iter());
+        let mut ranges = self.https.values().filter(|http| !http.whole).flat_map(|http| http.ranges.iter());
         ranges.find(|range| range.pieces().any(|one| one == piece)).map(|range| range.fetch)
     }
 
@@ -284,6 +296,10 @@ impl Transfer {
             })
             .collect();
         ranges.into_iter().for_each(|fetch| self.give_up(fetch));
+    }
+
+    fn had_blocks(&self, piece: PieceIndex) -> BlockSet {
+        BlockSet(u64::MAX).minus(self.pieces.missing_blocks(piece))
     }
 
     /// The blocks of `piece` that lie in content bytes `[from, to)`, wholly or in part.

@@ -85,6 +85,13 @@ impl Transfer {
     fn say_complete(&mut self) {
         if self.is_complete() && !self.complete_said {
             self.complete_said = true;
+            // What an HTTP source that ignores ranges still sends, peers have brought.
+            self.https
+                .keys()
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|source| self.stop_fetching(source));
             self.actions.push_back(Action::Complete);
             let full = self.peers.iter().filter(|(_, peer)| peer.have.is_full());
             let full: Vec<_> = full.map(|(source, _)| *source).collect();

@@ -213,6 +213,7 @@ impl Transfer {
             Event::Stored { source, piece, offset, len, outcome } => {
                 self.stored(source, piece, offset, len, outcome, now);
             }
+            Event::Passed { source, len } => self.passed(source, len, now),
             Event::FetchDone { fetch } => self.fetch_ended(fetch, None, now),
             Event::FetchFailed { fetch, error } => self.fetch_ended(fetch, Some(error), now),
             Event::Sent { source, len } => self.sent(source, len, now),

@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (any::<u8>(), number(), 0u32..64, 1u32..64, 0u8..6)
             .prop_map(|(pick, piece, block, blocks, outcome)| Step::Stored { pick, piece, block, blocks, outcome }),
         1 => any::<bool>().prop_map(|cache| Step::Http { cache }),
-        3 => (any::<u8>(), 0u8..4).prop_map(|(pick, result)| Step::Fetched { pick, result }),
+        3 => (any::<u8>(), 0u8..5).prop_map(|(pick, result)| Step::Fetched { pick, result }),
         3 => any::<u8>().prop_map(|pick| Step::Sent { pick }),
         1 => number().prop_map(|piece| Step::Lost { piece }),
         1 => any::<u8>().prop_map(|peer| Step::Banned { peer }),
@@ -92,6 +92,8 @@ struct Books {
     next_source: u32,
     links: BTreeMap<SourceId, Link>,
     https: BTreeSet<SourceId>,
+    /// Those of them that ignore ranges.
+    whole: BTreeSet<SourceId>,
     fetches: BTreeMap<FetchId, (SourceId, u64, u64)>,
     have: Bitmap,
     paused: bool,
@@ -119,6 +121,7 @@ impl Books {
             next_source: 0,
             links,
             https,
+            whole: BTreeSet::new(),
             fetches,
             have,
             paused: false,
@@ -206,12 +209,16 @@ impl Books {
             }
             Step::Fetched { pick, result } => {
                 let fetch = Self::pick(self.fetches.keys().copied(), pick)?;
-                self.fetches.remove(&fetch);
+                let (source, ..) = self.fetches.remove(&fetch)?;
                 let retry = |after: Option<u64>| FetchError::Retry(after.map(Duration::from_secs));
                 match result {
                     0 => Event::FetchDone { fetch },
                     1 => Event::FetchFailed { fetch, error: retry(None) },
                     2 => Event::FetchFailed { fetch, error: retry(Some(u64::MAX)) },
+                    3 => {
+                        self.whole.insert(source);
+                        Event::FetchFailed { fetch, error: FetchError::Whole }
+                    }
                     _ => Event::FetchFailed { fetch, error: FetchError::Unusable },
                 }
             }
@@ -312,7 +319,11 @@ impl Books {
             Action::Fetch { source, fetch, start, end } => {
                 assert!(!self.paused && self.https.contains(&source) && start < end && end <= SIZE);
                 let size = u64::from(PIECE_SIZE);
-                for piece in start / size..end.div_ceil(size) {
+                // A source that ignores ranges is asked for all from the first missing piece on.
+                let whole = self.whole.contains(&source);
+                assert!(!whole || end == SIZE, "asks for a part of what comes whole");
+                let checked = if whole { start + 1 } else { end };
+                for piece in start / size..checked.div_ceil(size) {
                     assert!(!self.have.contains(PieceIndex(piece as u32)), "fetches {piece}, which it has");
                 }
                 let mut others = self.fetches.values().filter(|(of, from, to)| *of == source && from < to);

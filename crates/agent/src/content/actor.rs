@@ -15,7 +15,9 @@ use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Class, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
+use peerage_swarm::{
+    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
+};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -34,7 +36,6 @@ const QUEUE: usize = 1024;
 const STATUS_EVERY: Duration = Duration::from_millis(200);
 /// A complete content without peers is kept awake this long.
 const IDLE_END: Duration = Duration::from_secs(30);
-/// After trouble with the disk it is tried again after this time.
 /// Counters are saved this often: what a `kill -9` may lose of them.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// A connection that was told to close is dropped after this time.
@@ -43,6 +44,14 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 struct Http {
     url: SourceUrl,
     known: Known,
+    /// It ignores ranges.
+    whole: bool,
+}
+
+/// A range on its way.
+struct Running {
+    source: SourceId,
+    task: tokio::task::AbortHandle,
 }
 
 struct Actor {
@@ -57,7 +66,7 @@ struct Actor {
     links: BTreeMap<SourceId, Link>,
     next_source: u32,
     http: BTreeMap<SourceId, Http>,
-    fetches: HashMap<FetchId, tokio::task::AbortHandle>,
+    fetches: HashMap<FetchId, Running>,
     /// Addresses and kind of the peers that discovery named.
     known: BTreeMap<PeerId, (Vec<SocketAddr>, SourceKind)>,
     trouble: Option<Trouble>,
@@ -213,8 +222,8 @@ impl Actor {
     }
 
     async fn end(mut self, reason: ByeReason) {
-        for (_, fetch) in self.fetches.drain() {
-            fetch.abort();
+        for (_, running) in self.fetches.drain() {
+            running.task.abort();
         }
         for link in self.links.values() {
             let _ = link.control.send(Control::Close(reason));
@@ -270,8 +279,14 @@ impl Actor {
             Command::Event(Event::PeerLeft { source }) => self.peer_left(source),
             Command::Event(event) => {
                 match &event {
-                    Event::FetchDone { fetch } | Event::FetchFailed { fetch, .. } => {
+                    Event::FetchDone { fetch } => {
                         self.fetches.remove(fetch);
+                    }
+                    Event::FetchFailed { fetch, error } => {
+                        let of = self.fetches.remove(fetch).map(|running| running.source);
+                        if let Some(http) = of.and_then(|source| self.http.get_mut(&source)) {
+                            http.whole |= *error == FetchError::Whole;
+                        }
                     }
                     Event::Stored { .. } => self.set_trouble(None),
                     _ => {}
@@ -307,7 +322,7 @@ impl Actor {
         {
             let source = self.new_source();
             let known_rate = self.shared.origin_rate(&host_key(&url));
-            self.http.insert(source, Http { url, known });
+            self.http.insert(source, Http { url, known, whole: false });
             self.feed(Event::HttpJoined { source, kind: SourceKind::Cdn, known_rate });
         }
         self.wants.insert(want.id, want);
@@ -351,8 +366,8 @@ impl Actor {
                 }
                 Action::Fetch { source, fetch, start, end } => self.fetch(source, fetch, start, end),
                 Action::CancelFetch { fetch } => {
-                    if let Some(task) = self.fetches.remove(&fetch) {
-                        task.abort();
+                    if let Some(running) = self.fetches.remove(&fetch) {
+                        running.task.abort();
                     }
                 }
                 Action::Disconnect { source, reason } => self.disconnect(source, reason),
@@ -386,13 +401,14 @@ impl Actor {
 
     fn fetch(&mut self, source: SourceId, id: FetchId, start: u64, end: u64) {
         let Some(http) = self.http.get(&source) else { return };
-        let fetch = Fetch { id, url: http.url.clone(), start, end, known: http.known.clone() };
+        let (url, known) = (http.url.clone(), http.known.clone());
+        let fetch = Fetch { id, url, start, end, whole: http.whole, known };
         let sink = Sink::new(self.content.clone(), source, self.commands.clone());
         let gate = self.lane.from(SourceKind::Cdn);
         let origin = self.shared.origin_for(gate.class()).clone();
         let commands = self.commands.clone();
         let task = tokio::spawn(fetch::run(fetch, origin, sink, gate, commands));
-        self.fetches.insert(id, task.abort_handle());
+        self.fetches.insert(id, Running { source, task: task.abort_handle() });
     }
 
     fn complete(&mut self) {

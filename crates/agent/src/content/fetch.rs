@@ -4,6 +4,8 @@ use peerage_content::{PIECE_SIZE, PieceIndex};
 use peerage_origin::{ErrorKind, Failure, Known, OriginClient, OriginError, RangeRequest, SourceUrl};
 use peerage_swarm::{Event, FetchError, FetchId};
 
+use tokio::sync::mpsc;
+
 use super::Command;
 use super::sink::Sink;
 use crate::budgets::Gate;
@@ -15,6 +17,8 @@ pub(crate) struct Fetch {
     pub(crate) url: SourceUrl,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Whether the source is known to ignore ranges: what it sends before `start` is let pass.
+    pub(crate) whole: bool,
     /// What the record says of the file; an answer that contradicts it is refused.
     pub(crate) known: Known,
 }
@@ -25,9 +29,9 @@ pub(crate) async fn run(
     origin: OriginClient,
     mut sink: Sink,
     gate: Gate,
-    commands: tokio::sync::mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
 ) {
-    let result = transfer(&fetch, &origin, &mut sink, &gate).await;
+    let result = transfer(&fetch, &origin, &mut sink, &gate, &commands).await;
     if sink.finish().await.is_err() {
         return;
     }
@@ -49,6 +53,7 @@ pub(crate) async fn run(
 /// What an error means for the plan.
 fn verdict(error: &OriginError) -> FetchError {
     match error.kind() {
+        _ if error.failure == Failure::NoRanges => FetchError::Whole,
         ErrorKind::Later { delay } => FetchError::Retry(delay),
         ErrorKind::Connect | ErrorKind::Dns => FetchError::Retry(None),
         ErrorKind::Gone
@@ -65,18 +70,27 @@ async fn transfer(
     origin: &OriginClient,
     sink: &mut Sink,
     gate: &Gate,
+    commands: &mpsc::Sender<Command>,
 ) -> Result<(), OriginError> {
     let range = RangeRequest { from: fetch.start, to: Some(fetch.end) };
     let mut body = origin.open(&fetch.url, range, &fetch.known).await?;
-    if body.start() != fetch.start {
-        // The origin (or a proxy on the way) ignores ranges: what it sends begins elsewhere.
-        return Err(OriginError { url: fetch.url.to_string(), failure: Failure::Status { status: 200 } });
+    let mut at = body.start();
+    if at != fetch.start && !fetch.whole {
+        return Err(OriginError { url: fetch.url.to_string(), failure: Failure::NoRanges });
     }
-    let mut at = fetch.start;
     while at < fetch.end {
         let Some(chunk) = body.chunk().await? else { break };
         let mut rest = &chunk[..chunk.len().min((fetch.end - at) as usize)];
         gate.pass(rest.len() as u64).await;
+        let early = rest.len().min(fetch.start.saturating_sub(at) as usize);
+        if early > 0 {
+            let passed = Event::Passed { source: sink.source(), len: early as u64 };
+            if commands.send(Command::Event(passed)).await.is_err() {
+                return Ok(());
+            }
+            at += early as u64;
+            rest = &rest[early..];
+        }
         while !rest.is_empty() {
             let (piece, offset) = place(at);
             // The actor has ended or the disk fails: it knows, so this is not the origin's failure.

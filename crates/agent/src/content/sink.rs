@@ -63,6 +63,11 @@ impl Sink {
         }
     }
 
+    /// Whose bytes it gathers.
+    pub(crate) const fn source(&self) -> SourceId {
+        self.source
+    }
+
     /// Room for the next bytes, which belong at `offset` of `piece`: at most to the end of the piece.
     pub(crate) async fn room(&mut self, piece: PieceIndex, offset: u32) -> Result<&mut [u8], Gone> {
         let next = self.base.1 + self.filled as u32;

@@ -9,6 +9,10 @@ use super::Actor;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
 
+/// Told beside the reasons of policy.
+const NO_RANGES: &str = "The origin, or a proxy on the way to it, ignores ranges and sends the whole file each time: it is \
+                         used on one connection, from the first byte on.";
+
 impl Actor {
     pub(super) fn counters(&self) -> (ByKind, ByKind, u64) {
         let stats = self.transfer.stats(self.now());
@@ -39,9 +43,14 @@ impl Actor {
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
             share: self.share,
-            reasons: self.reasons.clone(),
+            reasons: self.reasons(),
         };
         self.status.send_replace(Arc::new(status));
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let whole = self.http.values().any(|http| http.whole);
+        self.reasons.iter().cloned().chain(whole.then(|| NO_RANGES.to_owned())).collect()
     }
 
     fn peer_rows(&self) -> Vec<PeerRow> {
