@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
 use peerage_api::agent::{FileState, FileStatus};
 use peerage_api::{ApiError, Code};
@@ -27,13 +26,14 @@ impl Download {
         let (shared, no_progress) = (Arc::clone(&self.shared), self.no_progress());
         let opened = gate.clone();
         let open = move || Simple::open(Arc::clone(&shared), url.clone(), opened.clone(), no_progress);
-        let (simple, mut state) = self.on_disk(FileStatus::default(), open).await?;
+        let (simple, state) = self.on_disk(FileStatus::default(), open).await?;
         let staging = simple.staging.clone();
         let begun = staging.len();
         let run = simple.run();
         tokio::pin!(run);
         loop {
-            let now = state.borrow_and_update().clone();
+            // A few times a second, not with every write: nothing here may hold up the download itself.
+            let now = state.borrow().clone();
             self.show_simple(&simple, &now, resolver);
             tokio::select! {
                 done = &mut run => {
@@ -61,7 +61,6 @@ impl Download {
                         run.set(simple.run());
                     }
                 }
-                _ = state.changed() => sleep(Duration::from_millis(20)).await,
                 () = sleep(TELL_EVERY) => {}
             }
         }
