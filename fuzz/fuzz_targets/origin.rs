@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use peerage_origin::headers::{ContentRange, digits, is_strong_etag, retry_after};
-use peerage_origin::{HostRule, SourceUrl};
+use peerage_origin::{HostRule, ProxyMode, SourceUrl, pac};
 
 fuzz_target!(|text: &str| {
     let _ = ContentRange::parse(text);
@@ -16,6 +16,8 @@ fuzz_target!(|text: &str| {
         assert_eq!(text.parse(), Ok(number));
     }
     let _ = text.parse::<HostRule>();
+    let _ = text.parse::<ProxyMode>();
+    let _ = pac::hops(text);
     let base = SourceUrl::parse("https://user:secret@host.example/a/b?c").expect("a good url");
     let _ = base.join(text);
     if let Ok(url) = SourceUrl::parse(text) {

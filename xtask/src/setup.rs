@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("ping", "iputils-ping"),
     ("tc", "iproute2"),
+    ("tinyproxy", "tinyproxy-bin"),
 ];
 
 /// Cargo's own tools, none of which Debian packages. Built from source into `target/tools`; cargo-deny takes two and

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
-use peerage_origin::{Intake, OriginClient, OriginConfig};
+use peerage_origin::{Intake, OriginClient, OriginConfig, ProxyConfig, ProxyMode};
 use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
 use tokio::sync::watch;
@@ -65,8 +65,13 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
     let (governor, enlisted) = Governor::new();
-    let config_of =
-        |intake| OriginConfig { extra_roots: extra_roots.clone(), intake, ..OriginConfig::default() };
+    let proxy = proxy(&config)?;
+    let config_of = |intake| OriginConfig {
+        extra_roots: extra_roots.clone(),
+        proxy: proxy.clone(),
+        intake,
+        ..OriginConfig::default()
+    };
     let origin = OriginClient::new(config_of(None))?;
     let yielding: Arc<dyn Intake> = Arc::new(governor.clone());
     let background = OriginClient::new(config_of(Some(yielding)))?;
@@ -99,6 +104,20 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
     Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
+}
+
+/// The way to origins that the configuration tells.
+fn proxy(config: &Config) -> anyhow::Result<ProxyConfig> {
+    let mode = config.proxy.as_deref().map(str::parse::<ProxyMode>).transpose().context("proxy")?;
+    let credentials = match config.proxy_credentials.as_deref().map(|text| (text, text.strip_prefix('@'))) {
+        None => None,
+        Some((_, Some(path))) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("could not read {path}"))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        Some((text, None)) => Some(text.to_owned()),
+    };
+    Ok(ProxyConfig { mode: mode.unwrap_or_default(), bypass: config.no_proxy.clone(), credentials })
 }
 
 /// The address to connect from, when the agent is bound to one.

@@ -51,6 +51,13 @@ pub struct ConfigFile {
     pub policy_dir: Option<PathBuf>,
     /// PEM files of certificates that origins may use beside the system's.
     pub origin_ca: Option<Vec<PathBuf>>,
+    /// The way to origins: `environment`, `direct`, a proxy's URL, or `pac+URL` of an auto-configuration file. Peers and
+    /// the coordinator are always reached without a proxy.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy: names with their subdomains, addresses, networks in CIDR form.
+    pub no_proxy: Option<Vec<String>>,
+    /// `user:password` for the proxies of an auto-configuration file, or `@FILE` that holds it.
+    pub proxy_credentials: Option<String>,
 }
 
 impl ConfigFile {
@@ -81,6 +88,9 @@ impl ConfigFile {
             token: over.token.or(self.token),
             policy_dir: over.policy_dir.or(self.policy_dir),
             origin_ca: over.origin_ca.or(self.origin_ca),
+            proxy: over.proxy.or(self.proxy),
+            no_proxy: over.no_proxy.or(self.no_proxy),
+            proxy_credentials: over.proxy_credentials.or(self.proxy_credentials),
         }
     }
 }
@@ -104,6 +114,12 @@ pub struct Config {
     pub policy_dir: PathBuf,
     /// PEM files of further certificates for origins.
     pub origin_ca: Vec<PathBuf>,
+    /// The way to origins, as [`ConfigFile::proxy`].
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy.
+    pub no_proxy: Vec<String>,
+    /// `user:password` or `@FILE`.
+    pub proxy_credentials: Option<String>,
 }
 
 impl From<ConfigFile> for Config {
@@ -122,6 +138,9 @@ impl From<ConfigFile> for Config {
             token: file.token,
             policy_dir: file.policy_dir.unwrap_or_else(|| PathBuf::from("/etc/peerage")),
             origin_ca: file.origin_ca.unwrap_or_default(),
+            proxy: file.proxy,
+            no_proxy: file.no_proxy.unwrap_or_default(),
+            proxy_credentials: file.proxy_credentials,
         }
     }
 }

@@ -50,6 +50,13 @@ pub(crate) struct AgentArgs {
     /// Certificates (PEM) that origins may use beside the system's; may be repeated
     #[arg(long, value_name = "FILE")]
     origin_ca: Vec<PathBuf>,
+    /// The way to origins: environment, direct, a proxy's URL, or pac+URL of a proxy auto-configuration file [default:
+    /// environment]
+    #[arg(long, value_name = "PROXY")]
+    proxy: Option<String>,
+    /// Hosts that are reached without the proxy: names, addresses, networks; may be repeated
+    #[arg(long, value_name = "HOST")]
+    no_proxy: Vec<String>,
 }
 
 /// The ready line.
@@ -77,6 +84,10 @@ impl AgentArgs {
             token: self.token,
             policy_dir: self.policy_dir,
             origin_ca: (!self.origin_ca.is_empty()).then_some(self.origin_ca),
+            proxy: self.proxy,
+            no_proxy: (!self.no_proxy.is_empty()).then_some(self.no_proxy),
+            // A password on the command line is everybody's to read.
+            proxy_credentials: None,
         };
         Ok(file.overridden_by(flags).into())
     }

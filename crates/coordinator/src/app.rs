@@ -144,7 +144,7 @@ impl Config {
         let extra_roots = self.ingest_ca.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         let origin = OriginClient::new(OriginConfig {
             extra_roots,
-            proxy: self.ingest_proxy.clone().map_or(ProxyMode::Direct, ProxyMode::Url),
+            proxy: self.ingest_proxy.clone().map_or(ProxyMode::Direct, ProxyMode::Url).into(),
             guard: Some(checked.guard),
             resolver,
             ..OriginConfig::default()

@@ -34,7 +34,8 @@ impl Subject {
     /// # Errors
     /// The origin does not answer, or does not say how long the file is.
     pub(crate) async fn new(source: &Source, url: String) -> Result<Self> {
-        let client = OriginClient::new(OriginConfig { proxy: ProxyMode::Direct, ..OriginConfig::default() })?;
+        let client =
+            OriginClient::new(OriginConfig { proxy: ProxyMode::Direct.into(), ..OriginConfig::default() })?;
         let info = client.probe(&SourceUrl::parse(&url)?).await?;
         let size = info.size.context("the origin does not say how long the file is")?;
         let name = match source {

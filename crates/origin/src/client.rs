@@ -13,24 +13,27 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use url::Url;
 
 use crate::answer::{Answer, location};
 use crate::body::{Limits, RangeBody};
-use crate::connect::{self, Connector};
+use crate::connect::Connector;
 use crate::headers::{digits, is_strong_etag};
+use crate::proxy::{Route, Routes};
 use crate::resolve::Names;
 use crate::{
-    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, ProxyMode, RangeRequest, SourceUrl,
-    tls,
+    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl, tls,
 };
 
 /// Redirects followed by one request.
 pub const MAX_REDIRECTS: usize = 10;
+
+/// Ways out whose connections are kept.
+const MAX_CLIENTS: usize = 16;
 
 const AGENT: &str = concat!("Peerage/", env!("CARGO_PKG_VERSION"));
 /// Idle connections are kept this long; servers close theirs after 5 to 75 s, and a reused dead one costs a round trip.
@@ -52,9 +55,9 @@ pub struct OriginClient {
 struct Parts {
     config: OriginConfig,
     tls: ClientConfig,
-    proxies: Option<Arc<Matcher>>,
-    /// For every request that is not held to addresses of its own.
-    http: Client,
+    routes: Routes,
+    /// One for each way out that has been gone, for every request that is not held to addresses of its own.
+    clients: Mutex<Vec<(Route, Client)>>,
 }
 
 impl OriginClient {
@@ -64,10 +67,8 @@ impl OriginClient {
     /// [`ConfigError`].
     pub fn new(config: OriginConfig) -> Result<Self, ConfigError> {
         let tls = tls::client_config(&config)?;
-        let proxies = connect::proxies(&config)?;
-        let names = Names::Asked(Arc::clone(&config.resolver));
-        let http = build(Connector::new(&config, &tls, proxies.clone(), names));
-        Ok(Self { shared: Arc::new(Parts { config, tls, proxies, http }) })
+        let routes = Routes::new(&config)?;
+        Ok(Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) })
     }
 
     /// Asks for a range, and returns once the head of the answer has been found good.
@@ -133,7 +134,13 @@ impl OriginClient {
     /// [`OriginError`], of the kinds `Refused` and `Dns`.
     pub async fn vet(&self, url: &SourceUrl) -> Result<(), OriginError> {
         let limits = Limits::new(self.shared.config.guard.as_ref());
-        self.client_for(url, &limits).await.map(drop).map_err(|failure| OriginError::new(url, failure))
+        let vetted = async {
+            for route in self.shared.routes.to(url).await {
+                self.client_for(url, &route, &limits).await?;
+            }
+            Ok::<(), Failure>(())
+        };
+        vetted.await.map_err(|failure| OriginError::new(url, failure))
     }
 
     async fn head(&self, url: &SourceUrl) -> Result<OriginInfo, OriginError> {
@@ -182,6 +189,7 @@ impl OriginClient {
         Ok(next)
     }
 
+    /// Sends a request along the first way that can be connected to.
     async fn send(
         &self,
         method: &Method,
@@ -189,14 +197,30 @@ impl OriginClient {
         headers: &HeaderMap,
         limits: &Limits,
     ) -> Result<Response<Incoming>, Failure> {
-        let config = &self.shared.config;
-        let client = self.client_for(url, limits).await?;
-        let request = self.request(method, url, headers)?;
-        // The connection has its own, shorter time-out inside of this one.
-        limits
-            .wait(config.connect_timeout.saturating_add(config.read_timeout), client.request(request))
-            .await?
-            .map_err(|error| Failure::of_transfer(&error, &url.host().to_string(), 0, None))
+        let Parts { config, routes, .. } = &*self.shared;
+        let ways = limits.wait(config.connect_timeout, routes.to(url)).await?;
+        let mut last = None;
+        for route in ways {
+            let client = self.client_for(url, &route, limits).await?;
+            let request = self.request(method, url, headers, &route)?;
+            // The connection has its own, shorter time-out inside of this one.
+            let patience = config.connect_timeout.saturating_add(config.read_timeout);
+            let error = match limits.wait(patience, client.request(request)).await? {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let failure = Failure::of_transfer(&error, &url.host().to_string(), 0, None);
+            if !error.is_connect() {
+                return Err(failure);
+            }
+            if route != Route::Direct {
+                tracing::debug!(?route, %failure, "proxy cannot be used");
+                routes.failed(&route);
+            }
+            last.get_or_insert(failure);
+        }
+        // There is at least one way.
+        Err(last.unwrap_or(Failure::Connect { cause: "no way out".to_owned() }))
     }
 
     fn request(
@@ -204,6 +228,7 @@ impl OriginClient {
         method: &Method,
         url: &SourceUrl,
         headers: &HeaderMap,
+        route: &Route,
     ) -> Result<Request<Empty<Bytes>>, Failure> {
         let malformed = |error: &dyn std::error::Error| Failure::Malformed { cause: error.to_string() };
         let mut bare = url.as_url().clone();
@@ -215,7 +240,7 @@ impl OriginClient {
         if url.has_credentials() {
             headers.insert(AUTHORIZATION, basic(url.as_url()).map_err(|error| malformed(&error))?);
         }
-        if let Some(value) = connect::proxy_authorization(self.shared.proxies.as_deref(), &uri) {
+        if let Some(value) = route.authorization(&uri) {
             headers.insert(PROXY_AUTHORIZATION, value);
         }
         let mut request = Request::new(Empty::new());
@@ -224,15 +249,31 @@ impl OriginClient {
     }
 
     /// The HTTP client for one hop. A guarded hop has one of its own, which knows only the addresses that passed.
-    async fn client_for(&self, url: &SourceUrl, limits: &Limits) -> Result<Client, Failure> {
-        let Parts { config, tls, proxies, http } = &*self.shared;
-        let Some(guard) = &config.guard else { return Ok(http.clone()) };
-        if matches!(config.proxy, ProxyMode::Url(_)) {
+    async fn client_for(&self, url: &SourceUrl, route: &Route, limits: &Limits) -> Result<Client, Failure> {
+        let Parts { config, tls, .. } = &*self.shared;
+        let Some(guard) = &config.guard else { return Ok(self.common_client(route)) };
+        if *route != Route::Direct {
             guard.check_by_name(url)?;
-            return Ok(http.clone());
+            return Ok(self.common_client(route));
         }
         let addresses = limits.wait(config.connect_timeout, guard.admit(url, &*config.resolver)).await??;
-        Ok(build(Connector::new(config, tls, proxies.clone(), Names::Pinned(addresses))))
+        Ok(build(Connector::new(config, tls, Route::Direct, Names::Pinned(addresses))))
+    }
+
+    fn common_client(&self, route: &Route) -> Client {
+        let Parts { config, tls, clients, .. } = &*self.shared;
+        let mut clients = clients.lock();
+        if let Some((_, client)) = clients.iter().find(|(one, _)| one == route) {
+            return client.clone();
+        }
+        if clients.len() >= MAX_CLIENTS {
+            // The oldest; what it is doing goes on.
+            clients.remove(0);
+        }
+        let names = Names::Asked(Arc::clone(&config.resolver));
+        let client = build(Connector::new(config, tls, route.clone(), names));
+        clients.push((route.clone(), client.clone()));
+        client
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{Guard, Intake, Resolver, SystemResolver};
 
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ProxyMode {
     /// As `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say. With a [`Guard`] these count for nothing: a
     /// proxy resolves names itself, which only whoever set up the guard may decide.
@@ -16,6 +17,53 @@ pub enum ProxyMode {
     Direct,
     /// This one, for every request, also with a [`Guard`], which then judges names and literal addresses only.
     Url(String),
+    /// As a proxy auto-configuration file says, which is at this `http`, `https` or `file` URL. It is read again when it
+    /// changes, at the latest after an hour; as long as it cannot be had, there is no proxy. Not with a [`Guard`].
+    Auto(String),
+}
+
+/// A proxy, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxyConfig {
+    /// Which.
+    pub mode: ProxyMode,
+    /// Hosts that are reached without it: names with all their subdomains, addresses, networks in CIDR form, `*` for all.
+    /// For [`ProxyMode::Environment`], `no_proxy` says it.
+    pub bypass: Vec<String>,
+    /// User and password for proxies that [`ProxyMode::Auto`] names, as `user:password`.
+    pub credentials: Option<String>,
+}
+
+impl From<ProxyMode> for ProxyConfig {
+    fn from(mode: ProxyMode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+}
+
+impl std::str::FromStr for ProxyMode {
+    type Err = ConfigError;
+
+    /// `environment`, `direct`, `http://…`, `https://…`, `pac+http://…`, `pac+https://…` or `pac+file:///…`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = || ConfigError::Proxy {
+            // Not the text itself: it may hold a password.
+            why: "allowed are environment, direct, [http|https]://HOST:PORT and pac+[http|https|file]://…"
+                .to_owned(),
+        };
+        match text {
+            "environment" => return Ok(Self::Environment),
+            "direct" => return Ok(Self::Direct),
+            _ => {}
+        }
+        let (auto, url) = text.strip_prefix("pac+").map_or((false, text), |url| (true, url));
+        let parsed = url::Url::parse(url).map_err(|_| refused())?;
+        match parsed.scheme() {
+            "http" | "https" if parsed.has_host() => {}
+            "file" if auto && parsed.to_file_path().is_ok() => {}
+            _ => return Err(refused()),
+        }
+        Ok(if auto { Self::Auto(url.to_owned()) } else { Self::Url(url.to_owned()) })
+    }
 }
 
 /// How origins are reached. The default: as a device does, without a guard.
@@ -30,7 +78,7 @@ pub struct OriginConfig {
     /// Whether the system's certificates are trusted.
     pub system_roots: bool,
     /// Which proxy requests go through.
-    pub proxy: ProxyMode,
+    pub proxy: ProxyConfig,
     /// What may be fetched; `None`: everything, as for a user's own download.
     pub guard: Option<Guard>,
     /// Who answers names.
@@ -46,7 +94,7 @@ impl Default for OriginConfig {
             read_timeout: Duration::from_secs(30),
             extra_roots: Vec::new(),
             system_roots: true,
-            proxy: ProxyMode::default(),
+            proxy: ProxyConfig::default(),
             guard: None,
             resolver: Arc::new(SystemResolver),
             intake: None,

@@ -6,19 +6,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::Uri;
 use http::uri::Scheme;
-use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower::{Service, ServiceExt as _};
 
 use crate::line::{Line, Socket};
+use crate::proxy::Route;
 use crate::resolve::Names;
-use crate::{ConfigError, Intake, OriginConfig, ProxyMode};
+use crate::{Intake, OriginConfig};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,7 +31,7 @@ pub(crate) struct Connector {
     hop: Hop,
     /// Offers HTTP/2.
     tls: TlsConnector,
-    proxies: Option<Arc<Matcher>>,
+    route: Route,
     patience: Duration,
 }
 
@@ -44,33 +44,8 @@ struct Hop {
     intake: Option<Arc<dyn Intake>>,
 }
 
-/// The proxies of a configuration.
-///
-/// # Errors
-/// [`ConfigError::Proxy`].
-pub(crate) fn proxies(config: &OriginConfig) -> Result<Option<Arc<Matcher>>, ConfigError> {
-    let matcher = match &config.proxy {
-        ProxyMode::Environment if config.guard.is_none() => Matcher::from_env(),
-        ProxyMode::Environment | ProxyMode::Direct => return Ok(None),
-        ProxyMode::Url(url) => {
-            let bad = |why: &str| ConfigError::Proxy { why: why.to_owned() };
-            let parsed = url::Url::parse(url).map_err(|error| bad(&error.to_string()))?;
-            if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-                return Err(bad("neither http://HOST nor https://HOST"));
-            }
-            Matcher::builder().all(url.clone()).build()
-        }
-    };
-    Ok(Some(Arc::new(matcher)))
-}
-
 impl Connector {
-    pub(crate) fn new(
-        config: &OriginConfig,
-        tls: &rustls::ClientConfig,
-        proxies: Option<Arc<Matcher>>,
-        names: Names,
-    ) -> Self {
+    pub(crate) fn new(config: &OriginConfig, tls: &rustls::ClientConfig, route: Route, names: Names) -> Self {
         let mut http = HttpConnector::new_with_resolver(names);
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -80,40 +55,31 @@ impl Connector {
         plain.alpn_protocols.clear();
         let hop = Hop { http, tls: TlsConnector::from(Arc::new(plain)), intake: config.intake.clone() };
         let tls = TlsConnector::from(Arc::new(tls.clone()));
-        Self { hop, tls, proxies, patience: config.connect_timeout }
+        Self { hop, tls, route, patience: config.connect_timeout }
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<Line>, BoxError> {
         let https = to.scheme() == Some(&Scheme::HTTPS);
-        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&to));
-        let line = match proxy {
-            Some(proxy) if https => {
+        let line = match &self.route {
+            Route::Proxy(proxy) if https => {
                 let hop = tower::service_fn(move |to| self.hop.clone().connect(to));
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), hop);
-                if let Some(auth) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(auth.clone());
+                let mut tunnel = Tunnel::new(proxy.uri.clone(), hop);
+                if let Some(authorization) = &proxy.authorization {
+                    tunnel = tunnel.with_auth(authorization.clone());
                 }
                 tunnel.oneshot(to.clone()).await?
             }
-            Some(proxy) => {
-                let line = self.hop.connect(proxy.uri().clone()).await?.into_inner();
+            Route::Proxy(proxy) => {
+                let line = self.hop.connect(proxy.uri.clone()).await?.into_inner();
                 return Ok(TokioIo::new(line.for_proxy()));
             }
-            None => TokioIo::new(self.hop.clear(to.clone()).await?),
+            Route::Direct => TokioIo::new(self.hop.clear(to.clone()).await?),
         };
         if !https {
             return Ok(line);
         }
         Ok(TokioIo::new(over_tls(&self.tls, &to, line.into_inner()).await?))
     }
-}
-
-/// The authorization that a proxy wants with a request for `to`; for `https` it goes with the CONNECT.
-pub(crate) fn proxy_authorization(proxies: Option<&Matcher>, to: &Uri) -> Option<HeaderValue> {
-    if to.scheme() == Some(&Scheme::HTTPS) {
-        return None;
-    }
-    proxies?.intercept(to)?.basic_auth().cloned()
 }
 
 impl Hop {

@@ -15,6 +15,7 @@
 
 mod address;
 mod answer;
+mod auto;
 mod body;
 mod client;
 mod config;
@@ -24,6 +25,8 @@ mod guard;
 pub mod headers;
 mod intake;
 mod line;
+pub mod pac;
+mod proxy;
 mod range;
 mod resolve;
 mod rule;
@@ -33,7 +36,7 @@ mod tls;
 
 pub use body::RangeBody;
 pub use client::{MAX_REDIRECTS, OriginClient};
-pub use config::{ConfigError, OriginConfig, ProxyMode};
+pub use config::{ConfigError, OriginConfig, ProxyConfig, ProxyMode};
 pub use error::{ErrorKind, Failure, OriginError};
 pub use guard::{Guard, Refusal};
 pub use intake::{Intake, Throttle};

@@ -30,7 +30,8 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 fn client() -> OriginClient {
-    let config = OriginConfig { proxy: ProxyMode::Direct, system_roots: false, ..OriginConfig::default() };
+    let config =
+        OriginConfig { proxy: ProxyMode::Direct.into(), system_roots: false, ..OriginConfig::default() };
     OriginClient::new(config).unwrap()
 }
 

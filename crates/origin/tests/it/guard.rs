@@ -217,7 +217,7 @@ async fn time_is_capped_however_steadily_the_bytes_drip() {
 async fn an_explicit_proxy_is_asked_by_name_and_literals_stay_refused() {
     let proxy = Server::start(hello).await;
     let config = OriginConfig {
-        proxy: ProxyMode::Url(format!("http://{}", proxy.addr)),
+        proxy: ProxyMode::Url(format!("http://{}", proxy.addr)).into(),
         guard: Some(Guard::default()),
         ..config()
     };
@@ -235,7 +235,7 @@ async fn proxies_of_the_environment_count_only_without_a_guard() {
     let test = "guard::proxies_of_the_environment_count_only_without_a_guard";
     if let Ok(url) = std::env::var("PEERAGE_TEST_URL") {
         let guard = std::env::var_os("PEERAGE_TEST_GUARD").map(|_| allow(&["127.0.0.1"]));
-        let config = OriginConfig { proxy: ProxyMode::Environment, guard, ..config() };
+        let config = OriginConfig { proxy: ProxyMode::Environment.into(), guard, ..config() };
         let url = SourceUrl::parse(&url).unwrap();
         let mut body = open(&OriginClient::new(config).unwrap(), &url).await.unwrap();
         assert_eq!(read(&mut body).await.unwrap(), b"hello");

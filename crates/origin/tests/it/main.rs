@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 mod guard;
+mod proxies;
 mod ranges;
 mod secure;
 mod support;

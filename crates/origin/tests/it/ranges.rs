@@ -29,7 +29,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A well-behaved answer out of [`FILE`].
-fn honest(head: &str) -> Reply {
+pub(crate) fn honest(head: &str) -> Reply {
     const SAME: &str =
         "ETag: \"v1\"\r\nLast-Modified: Sun, 22 Nov 2026 10:00:00 GMT\r\nAccept-Ranges: bytes\r\n";
     let body = if head.starts_with("HEAD") { "" } else { FILE };
@@ -395,12 +395,12 @@ async fn probe_by_head_and_by_the_first_byte() {
 async fn an_explicit_proxy_gets_the_request() {
     let proxy = Server::start(honest).await;
     let mode = ProxyMode::Url(format!("http://{}", proxy.addr));
-    let client = OriginClient::new(OriginConfig { proxy: mode, ..config() }).unwrap();
+    let client = OriginClient::new(OriginConfig { proxy: mode.into(), ..config() }).unwrap();
     let url = SourceUrl::parse("http://only-the-proxy-knows.example/f").unwrap();
     let mut body = client.open(&url, range(0, 3), &Known::default()).await.unwrap();
     assert_eq!(read(&mut body).await.unwrap(), b"012");
     assert!(proxy.seen().requests[0].starts_with("GET http://only-the-proxy-knows.example/f HTTP/1.1"));
-    let bad = OriginConfig { proxy: ProxyMode::Url("http://me:hunter2@:80".into()), ..config() };
+    let bad = OriginConfig { proxy: ProxyMode::Url("http://me:hunter2@:80".into()).into(), ..config() };
     let error = OriginClient::new(bad).unwrap_err().to_string();
     assert!(!error.contains("hunter"), "{error}");
 }

@@ -171,7 +171,7 @@ impl Resolver for Answers {
 /// A configuration that depends on nothing around the test.
 pub(crate) fn config() -> OriginConfig {
     OriginConfig {
-        proxy: ProxyMode::Direct,
+        proxy: ProxyMode::Direct.into(),
         system_roots: false,
         resolver: Answers::new(&[]),
         ..OriginConfig::default()

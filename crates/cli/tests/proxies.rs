@@ -1,0 +1,124 @@
+//! Origins behind a real proxy (tinyproxy). Peers and the coordinator are reached without one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use peerage_testkit::{OPEN_POLICY, Office, Process, same_file, wait_until};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Proxy {
+    address: SocketAddr,
+    log: PathBuf,
+    _process: Process,
+}
+
+impl Proxy {
+    /// Starts one with further lines of configuration.
+    fn start(dir: &Path, more: &str) -> Self {
+        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = probe.local_addr().unwrap();
+        drop(probe);
+        let (log, config) = (dir.join("tinyproxy.log"), dir.join("tinyproxy.conf"));
+        let text = format!(
+            "Port {}\nListen 127.0.0.1\nTimeout 60\nLogFile \"{}\"\nLogLevel Info\nMaxClients 50\nAllow 127.0.0.0/8\n{more}\n",
+            address.port(),
+            log.display()
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new("tinyproxy");
+        command.arg("-d").arg("-c").arg(&config);
+        let process = Process::spawn("tinyproxy", command, dir).unwrap();
+        let proxy = Self { address, log, _process: process };
+        wait_until("the proxy listens", PATIENCE, || proxy.said("Accepting connections") > 0);
+        proxy
+    }
+
+    /// How often its log says `what`.
+    fn said(&self, what: &str) -> usize {
+        fs::read_to_string(&self.log).map_or(0, |log| log.matches(what).count())
+    }
+}
+
+fn number(status: &Value, key: &str) -> u64 {
+    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
+}
+
+#[test]
+fn http_and_https_go_through_a_proxy_with_a_password() {
+    let office = Office::with_https(34, &[]).unwrap();
+    let ca = office.ca().unwrap().to_str().unwrap().to_owned();
+    let proxy = Proxy::start(&office.path(""), "BasicAuth me hunter2");
+    let (file, url, _) = office.published("tls.bin", 5 * MIB + 3).unwrap();
+    let way = format!("http://me:hunter2@{}", proxy.address);
+    let a = office.agent_with("a", OPEN_POLICY, &["--origin-ca", &ca, "--proxy", &way]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    assert!(proxy.said("CONNECT") > 0);
+    let office = Office::new(34, &[]).unwrap();
+    let (file, url, _) = office.published("clear.bin", 5 * MIB + 3).unwrap();
+    let a = office.agent_with("a", OPEN_POLICY, &["--proxy", &way]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    assert!(proxy.said("GET http://") > 0);
+    // The wrong password: the origin is not reached past the proxy.
+    let way = format!("http://me:wrong@{}", proxy.address);
+    let b = office.agent_with("b", "download_mode = \"simple\"\n", &["--proxy", &way]).unwrap();
+    let error = b.get(&url, &office.path("b")).unwrap_err().to_string();
+    assert!(error.contains("407") || error.contains("401"), "{error}");
+}
+
+#[test]
+fn a_proxy_that_drops_ranges_is_read_from_the_first_byte() {
+    let office = Office::new(34, &[]).unwrap();
+    // Only these headers pass.
+    let proxy =
+        Proxy::start(&office.path(""), "Anonymous \"Host\"\nAnonymous \"User-Agent\"\nAnonymous \"Accept\"");
+    let (file, url, _) = office.published("whole.bin", 24 * MIB + 5).unwrap();
+    let way = format!("http://{}", proxy.address);
+    let a = office.agent_with("a", OPEN_POLICY, &["--proxy", &way]).unwrap();
+    let status = a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    assert!(status["Reasons"].to_string().contains("ignores ranges"), "{status}");
+}
+
+#[test]
+fn a_script_sends_some_hosts_through_the_proxy_and_peers_never() {
+    let office = Office::new(34, &[]).unwrap();
+    let proxy = Proxy::start(&office.path(""), "");
+    let (file, url, id) = office.published("pac.bin", 6 * MIB).unwrap();
+    let script = office.path("proxy.pac");
+    let condition = "isInNet(host, '127.0.0.1', '255.255.255.255')";
+    let text = format!(
+        "function FindProxyForURL(url, host) {{ return {condition} ? 'PROXY {}' : 'DIRECT' }}",
+        proxy.address
+    );
+    fs::write(&script, text).unwrap();
+    let way = format!("pac+file://{}", script.display());
+    let a = office.agent_with("a", OPEN_POLICY, &["--proxy", &way]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    let through = proxy.said("GET http://");
+    assert!(
+        through > 0 && office.origin.hits().unwrap().iter().all(|hit| hit.status == 206 || hit.status == 200)
+    );
+    wait_until("it has become a seed", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    // Its proxy is down: the coordinator and the neighbour are reached all the same.
+    let b = office.agent_with("b", OPEN_POLICY, &["--proxy", "http://127.0.0.1:1"]).unwrap();
+    let status = b.get(&url, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromLanPeers"), 6 * MIB, "{status}");
+    // With the proxy down and the origin exempt from it.
+    let away = ["--proxy", "http://127.0.0.1:1", "--no-proxy", "127.0.0.1"];
+    let c = office.agent_with("c", "download_mode = \"simple\"\n", &away).unwrap();
+    c.get(&url, &office.path("c")).unwrap();
+    assert!(same_file(&file, &office.path("c")).unwrap());
+}
