@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerage_content::PeerId;
 
-use crate::{Candidate, Rng, SourceKind, Time};
+use crate::{Candidate, Rng, Time};
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -24,7 +24,8 @@ enum State {
 
 #[derive(Debug, Clone)]
 struct Known {
-    kind: SourceKind,
+    /// A near peer that is said to hold everything.
+    holder: bool,
     state: State,
     rank: u32,
     failures: u32,
@@ -45,14 +46,14 @@ impl Dialer {
                 continue;
             }
             let fresh = Known {
-                kind: candidate.kind,
+                holder: false,
                 state: State::Idle,
                 rank: 0,
                 failures: 0,
                 not_before: Time::ZERO,
             };
             let known = self.known.entry(candidate.peer).or_insert(fresh);
-            known.kind = candidate.kind;
+            known.holder = candidate.seed && candidate.kind.is_near();
             known.rank = rank as u32;
         }
     }
@@ -65,6 +66,13 @@ impl Dialer {
     /// Whether somebody may still turn out to be useful: connected, being dialled, or worth another try soon.
     pub(crate) fn has_hope(&self) -> bool {
         self.known.values().any(|known| known.state != State::Banned && known.failures < 3)
+    }
+
+    /// Whether a near holder of everything has been named that has not been tried in vain.
+    pub(crate) fn awaits_holder(&self) -> bool {
+        self.known.values().any(|known| {
+            known.holder && known.failures == 0 && matches!(known.state, State::Idle | State::Dialling)
+        })
     }
 
     /// The next peer to dial, if `connected` leaves room below `max`.
@@ -109,6 +117,7 @@ impl Dialer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SourceKind;
 
     #[test]
     fn ranked_limited_and_patient() {
@@ -131,5 +140,18 @@ mod tests {
         dialer.banned(peer(2));
         dialer.gone(peer(2), &mut rng, now);
         assert_eq!(dialer.next(0, 9, now + Duration::from_secs(100)), None);
+    }
+
+    #[test]
+    fn a_holder_is_awaited_until_it_fails() {
+        let near = Candidate { peer: PeerId::from_bytes([1; 32]), kind: SourceKind::Lan, seed: true };
+        let far = Candidate { peer: PeerId::from_bytes([2; 32]), kind: SourceKind::Group, seed: true };
+        let mut dialer = Dialer::default();
+        dialer.learn(vec![far]);
+        assert!(!dialer.awaits_holder());
+        dialer.learn(vec![near.clone()]);
+        assert!(dialer.awaits_holder());
+        dialer.gone(near.peer, &mut Rng::new(1), Time::ZERO);
+        assert!(!dialer.awaits_holder());
     }
 }
