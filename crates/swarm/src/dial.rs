@@ -45,13 +45,8 @@ impl Dialer {
             if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&candidate.peer) {
                 continue;
             }
-            let fresh = Known {
-                holder: false,
-                state: State::Idle,
-                rank: 0,
-                failures: 0,
-                not_before: Time::ZERO,
-            };
+            let fresh =
+                Known { holder: false, state: State::Idle, rank: 0, failures: 0, not_before: Time::ZERO };
             let known = self.known.entry(candidate.peer).or_insert(fresh);
             known.holder = candidate.seed && candidate.kind.is_near();
             known.rank = rank as u32;

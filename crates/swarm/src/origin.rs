@@ -204,7 +204,7 @@ impl Transfer {
     }
 
     /// Bytes that are enough to learn the origin's rate from, and next to nothing beside the content: whole blocks.
-    fn probe_size(&self) -> u64 {
+    pub(crate) fn probe_size(&self) -> u64 {
         let blocks = self.pieces.layout().size() / PROBE_SHARE / u64::from(BLOCK_SIZE);
         blocks.clamp(LEAST_PROBE, u64::from(PIECE_SIZE / BLOCK_SIZE)) * u64::from(BLOCK_SIZE)
     }

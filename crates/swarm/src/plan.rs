@@ -50,7 +50,8 @@ impl Transfer {
         if self.is_complete() {
             return;
         }
-        self.https.values_mut().for_each(|http| http.learn_rate(now));
+        let evidence = self.probe_size();
+        self.https.values_mut().for_each(|http| http.learn_rate(evidence, now));
         self.judge_peers(now);
         self.review_crossings(now);
         self.stop_waiting_for_http(now);

@@ -196,8 +196,9 @@ impl Transfer {
     /// The rate below which peers are slow, if enough is known: what the origin would give; in the background only
     /// `min_background_qos`, and beside other downloaders not more of that than the origin would give.
     fn wanted_rate(&self, now: Time) -> Option<f64> {
-        let origin = self.https.values().filter(|http| !http.unusable).filter_map(|http| http.rate(now));
-        let origin = origin.reduce(f64::max);
+        let evidence = self.probe_size();
+        let usable = self.https.values().filter(|http| !http.unusable);
+        let origin = usable.filter_map(|http| http.proven_rate(evidence, now)).reduce(f64::max);
         let least = self.limits.min_rate as f64;
         match self.limits.foreground {
             true => origin,
