@@ -239,8 +239,9 @@ impl Resolver {
             announcer::keep_ticket(&self.shared, item);
         }
         let map = self.map(value, map, item.as_ref()).await?;
+        // Nobody waits for the disk to have it: bytes can flow meanwhile.
         let (shared, kept) = (Arc::clone(&self.shared), record.clone());
-        let _ = tokio::task::spawn_blocking(move || shared.catalog.put(&kept)).await;
+        drop(tokio::task::spawn_blocking(move || shared.catalog.put(&kept)));
         Ok(Some(Resolution { record, map: Some(map), announce: item, staged: None }))
     }
 

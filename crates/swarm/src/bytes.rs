@@ -26,6 +26,7 @@ impl Transfer {
             self.from_peers.add(bytes, now);
             self.from_peers_long.add(bytes, now);
             self.ready.insert(source);
+            self.late_due = true;
             if believed {
                 self.believe(source, was_silent, now);
             }

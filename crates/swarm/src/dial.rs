@@ -50,6 +50,9 @@ impl Dialer {
             let known = self.known.entry(candidate.peer).or_insert(fresh);
             known.holder = candidate.seed && candidate.kind.is_near();
             known.rank = rank as u32;
+            if candidate.moved {
+                (known.failures, known.not_before) = (0, Time::ZERO);
+            }
         }
     }
 
@@ -118,7 +121,7 @@ mod tests {
     fn ranked_limited_and_patient() {
         let peer = |i: u8| PeerId::from_bytes([i; 32]);
         let mut dialer = Dialer::default();
-        let candidate = |i| Candidate { peer: peer(i), kind: SourceKind::Lan, seed: false };
+        let candidate = |i| Candidate { peer: peer(i), kind: SourceKind::Lan, seed: false, moved: false };
         dialer.learn(vec![candidate(3), candidate(1), candidate(2)]);
         let now = Time::from_micros(1);
         assert_eq!(dialer.next(0, 2, now), Some(peer(3)));
@@ -139,8 +142,14 @@ mod tests {
 
     #[test]
     fn a_holder_is_awaited_until_it_fails() {
-        let near = Candidate { peer: PeerId::from_bytes([1; 32]), kind: SourceKind::Lan, seed: true };
-        let far = Candidate { peer: PeerId::from_bytes([2; 32]), kind: SourceKind::Group, seed: true };
+        let near =
+            Candidate { peer: PeerId::from_bytes([1; 32]), kind: SourceKind::Lan, seed: true, moved: false };
+        let far = Candidate {
+            peer: PeerId::from_bytes([2; 32]),
+            kind: SourceKind::Group,
+            seed: true,
+            moved: false,
+        };
         let mut dialer = Dialer::default();
         dialer.learn(vec![far]);
         assert!(!dialer.awaits_holder());
@@ -148,5 +157,8 @@ mod tests {
         assert!(dialer.awaits_holder());
         dialer.gone(near.peer, &mut Rng::new(1), Time::ZERO);
         assert!(!dialer.awaits_holder());
+        // It has come back, with another port.
+        dialer.learn(vec![Candidate { moved: true, ..near }]);
+        assert!(dialer.awaits_holder() && dialer.next(0, 9, Time::ZERO).is_some());
     }
 }

@@ -18,6 +18,13 @@ const ALONE_FACTOR: f64 = 1.25;
 const UNKNOWN_RATE: f64 = (1 << 20) as f64;
 
 impl Transfer {
+    /// Whether anybody owes bytes that another peer could be asked for instead.
+    pub(crate) fn is_anybody_late(&self, now: Time) -> bool {
+        let mut peers = self.peers.values().filter(|peer| !peer.requests.is_empty());
+        peers.any(|peer| peer.eta(now) > GAIN)
+            || self.https.iter().any(|(source, http)| http.owed() > 0 && self.wait_for(*source, now) > GAIN)
+    }
+
     /// An idle peer takes over a request from the slowest source; returns whether it has something to do now.
     pub(crate) fn take_over(&mut self, source: SourceId, now: Time) -> bool {
         let Some(peer) = self.peers.get(&source) else { return false };

@@ -133,6 +133,8 @@ pub struct Transfer {
     pub(crate) ready: BTreeSet<SourceId>,
     /// HTTP sources may have something to do.
     pub(crate) http_due: bool,
+    /// An idle peer may take over what another is late with.
+    pub(crate) late_due: bool,
     /// Somebody may have to be dialled.
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
@@ -181,6 +183,7 @@ impl Transfer {
             dirty: true,
             ready: BTreeSet::new(),
             http_due: true,
+            late_due: false,
             dial_due: true,
             news: Vec::new(),
             served: false,
@@ -349,6 +352,11 @@ impl Transfer {
         self.claims.leave(source);
         self.dialer.gone(peer.id, &mut self.rng, now);
         (self.http_due, self.dial_due) = (true, true);
+        if self.peers.is_empty() {
+            // It may have restarted, and be found elsewhere.
+            self.need_peers_at = self.need_peers_at.min(now + FIRST_NEED);
+            self.need_peers_wait = FIRST_NEED * 2;
+        }
         self.review_chokes(now);
     }
 
