@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use peerage_testkit::{Daemon, Office, peerage_bin, random_file, same_file, wait_for, wait_until};
+use peerage_testkit::{
+    Daemon, OPEN_POLICY, Office, peerage_bin, random_file, same_file, wait_for, wait_until,
+};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -211,4 +213,25 @@ fn an_unknown_url_becomes_peer_eligible_and_a_changed_one_is_never_stale() {
         agent.get(&url, &out).unwrap();
         assert!(same_file(&file, &out).unwrap(), "{} was given the old file", agent.name);
     }
+}
+
+#[test]
+fn a_neighbour_that_comes_back_on_another_port_goes_on() {
+    let office = open(&[]);
+    let (file, url, id) = office.published("moved.bin", 48 * MIB).unwrap();
+    let slow = format!("{OPEN_POLICY}max_upload_bandwidth = 6000\n");
+    let held = format!("{OPEN_POLICY}delay_background_download_from_http = 3600\n");
+    let mut a = office.agent_with("a", &slow, &[]).unwrap();
+    a.get(&url, &office.path("a.bin")).unwrap();
+    let b = office.agent_with("b", &held, &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b.bin"), &[]).unwrap();
+    let from_a = || b.file(&id).unwrap().map_or(0, |row| number(&row, "BytesFromLanPeers"));
+    wait_until("it comes from the neighbour", PATIENCE, || from_a() >= 4 * MIB);
+    let port = a.daemon.ready()["peers"].clone();
+    a.restart().unwrap();
+    assert_ne!(a.daemon.ready()["peers"], port);
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b.bin")).unwrap());
+    // The origin was held back until nobody seemed to be left; most of it comes from the neighbour all the same.
+    assert!(number(&status, "BytesFromLanPeers") >= 46 * MIB, "{status}");
 }

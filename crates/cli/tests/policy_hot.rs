@@ -96,6 +96,55 @@ fn setting(agent: &Agent, key: &str) -> String {
     row["Effective"]["Text"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Bytes that came from the origin, and from neighbours.
+fn sources(agent: &Agent, id: &str) -> (u64, u64) {
+    let row = agent.file(id).unwrap().unwrap();
+    (number(&row, "BytesFromCdn"), number(&row, "BytesFromLanPeers"))
+}
+
+/// Waits until the origin is left alone while the neighbour goes on; what came from the origin by then.
+fn rests(agent: &Agent, id: &str) -> u64 {
+    let (mut at, mut same) = ((u64::MAX, 0), 0);
+    wait_until("HTTP has let go", PATIENCE, || {
+        let now = sources(agent, id);
+        same = if now.0 == at.0 { same + 1 } else { 0 };
+        at = if same == 0 { now } else { at };
+        same >= STILL && now.1 > at.1
+    });
+    at.0
+}
+
+#[test]
+fn http_tops_up_beside_a_slow_neighbour_and_lets_go() {
+    let office = open(&["limit_rate 1m;"]);
+    let (file, url, id) = office.published("qos.bin", 64 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    a.set_policy(&policy("max_upload_bandwidth = 1000")).unwrap();
+    wait_until("the cap is in force", PATIENCE, || setting(&a, "max_upload_bandwidth") == "1000 KB/s");
+    // Less is enough: the neighbour alone, though it is slow. Its first bytes may be late; then the origin gives some.
+    let low = policy("min_background_qos = 100");
+    let b = office.agent_with("b", &low, &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    wait_until("it comes from the neighbour", PATIENCE, || {
+        b.file(&id).unwrap().is_some() && sources(&b, &id).1 >= MIB
+    });
+    let before = rests(&b, &id);
+    // More than the neighbour gives is wanted: the origin adds to it.
+    b.set_policy(&policy("min_background_qos = 20000")).unwrap();
+    wait_until("HTTP tops up", PATIENCE, || sources(&b, &id).0 >= before + 3 * MIB);
+    // The neighbour is enough again: the origin is left alone, and the rest comes from there.
+    b.set_policy(&low).unwrap();
+    wait_until("that is in force", PATIENCE, || setting(&b, "min_background_qos") == "100 KB/s");
+    let last = rests(&b, &id);
+    assert!(has(&b, &id) < 64 * MIB, "nothing is left for the neighbour");
+    a.set_policy(OPEN_POLICY).unwrap();
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    // A busy machine may make the neighbour stumble once more, for a moment.
+    assert!(number(&status, "BytesFromCdn") <= last + 8 * MIB, "{status}");
+}
+
 #[test]
 fn the_mode_changes_where_bytes_come_from() {
     let office = open(&["limit_rate 2m;"]);

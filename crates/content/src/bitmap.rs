@@ -93,17 +93,25 @@ impl Bitmap {
 
     /// The pieces in it, ascending.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, &word)| {
-            let mut rest = word;
-            std::iter::from_fn(move || {
-                if rest == 0 {
-                    return None;
-                }
-                let bit = rest.trailing_zeros();
-                rest &= rest - 1;
-                Some(PieceIndex(at as u32 * 64 + bit))
-            })
-        })
+        self.words.iter().enumerate().flat_map(|(at, &word)| bits(at, word))
+    }
+
+    /// The pieces that are in both, ascending from `start` to the end and then from the beginning. Takes time by the words
+    /// of 64 pieces that it passes, and by what it finds.
+    pub fn common_from<'a>(
+        &'a self,
+        other: &'a Self,
+        start: PieceIndex,
+    ) -> impl Iterator<Item = PieceIndex> + 'a {
+        let both = move |at: usize| {
+            self.words.get(at).copied().unwrap_or_default() & other.words.get(at).copied().unwrap_or_default()
+        };
+        let (words, first) = (self.words.len(), (start.0 / 64) as usize);
+        let from_start = u64::MAX << (start.0 % 64);
+        let head = std::iter::once((first, both(first) & from_start));
+        let tail = std::iter::once((first, both(first) & !from_start));
+        let between = (first + 1..words).chain(0..first.min(words)).map(move |at| (at, both(at)));
+        head.chain(between).chain(tail).flat_map(|(at, word)| bits(at, word))
     }
 
     /// The pieces not in it, ascending.
@@ -149,6 +157,19 @@ impl Bitmap {
     }
 }
 
+/// The pieces of the word at `at`, ascending.
+fn bits(at: usize, word: u64) -> impl Iterator<Item = PieceIndex> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let bit = rest.trailing_zeros();
+        rest &= rest - 1;
+        Some(PieceIndex(at as u32 * 64 + bit))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -173,6 +194,26 @@ mod tests {
             prop_assert_eq!(map.missing().count(), len as usize - set.len());
             let back = Bitmap::from_bytes(&map.to_bytes(), len).unwrap();
             prop_assert_eq!(back, map);
+        }
+
+        #[test]
+        fn what_two_have_in_common_from_any_place(
+            len in 0u32..300,
+            own in prop::collection::btree_set(0u32..300, 0..200),
+            theirs in prop::collection::btree_set(0u32..300, 0..200),
+            start in 0u32..400,
+        ) {
+            let (mut a, mut b) = (Bitmap::new(len), Bitmap::new(len));
+            for i in &own {
+                a.insert(PieceIndex(*i));
+            }
+            for i in &theirs {
+                b.insert(PieceIndex(*i));
+            }
+            let both: Vec<u32> = own.intersection(&theirs).copied().filter(|i| *i < len).collect();
+            let (before, after): (Vec<u32>, Vec<u32>) = both.into_iter().partition(|i| *i < start);
+            let found: Vec<u32> = a.common_from(&b, PieceIndex(start)).map(|piece| piece.0).collect();
+            prop_assert_eq!(found, [after, before].concat());
         }
 
         #[test]

@@ -101,7 +101,7 @@ impl Run {
         let told = self.registry.answer(at, |other| self.devices[other].id, spread);
         let candidates = told.into_iter().map(|(other, seed)| {
             let (peer, kind) = (self.devices[other].id, self.kind(at, other));
-            Candidate { peer, kind, seed }
+            Candidate { peer, kind, seed, moved: false }
         });
         let candidates = candidates.collect();
         let event = Event::Discovered { candidates, ordinal: self.devices[at].ordinal, downloaders };

@@ -24,9 +24,11 @@ impl Transfer {
             peer.delivered(piece, blocks, bytes, now);
             let (kind, believed) = (peer.kind, !peer.is_silent() && !peer.leaving);
             self.from_peers.add(bytes, now);
+            self.from_peers_long.add(bytes, now);
             self.ready.insert(source);
+            self.late_due = true;
             if believed {
-                self.believe(source, was_silent);
+                self.believe(source, was_silent, now);
             }
             Some(kind)
         } else if let Some(http) = self.https.get_mut(&source) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerage_content::PeerId;
 
-use crate::{Candidate, Rng, SourceKind, Time};
+use crate::{Candidate, Rng, Time};
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -24,7 +24,8 @@ enum State {
 
 #[derive(Debug, Clone)]
 struct Known {
-    kind: SourceKind,
+    /// A near peer that is said to hold everything.
+    holder: bool,
     state: State,
     rank: u32,
     failures: u32,
@@ -44,16 +45,14 @@ impl Dialer {
             if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&candidate.peer) {
                 continue;
             }
-            let fresh = Known {
-                kind: candidate.kind,
-                state: State::Idle,
-                rank: 0,
-                failures: 0,
-                not_before: Time::ZERO,
-            };
+            let fresh =
+                Known { holder: false, state: State::Idle, rank: 0, failures: 0, not_before: Time::ZERO };
             let known = self.known.entry(candidate.peer).or_insert(fresh);
-            known.kind = candidate.kind;
+            known.holder = candidate.seed && candidate.kind.is_near();
             known.rank = rank as u32;
+            if candidate.moved {
+                (known.failures, known.not_before) = (0, Time::ZERO);
+            }
         }
     }
 
@@ -65,6 +64,13 @@ impl Dialer {
     /// Whether somebody may still turn out to be useful: connected, being dialled, or worth another try soon.
     pub(crate) fn has_hope(&self) -> bool {
         self.known.values().any(|known| known.state != State::Banned && known.failures < 3)
+    }
+
+    /// Whether a near holder of everything has been named that has not been tried in vain.
+    pub(crate) fn awaits_holder(&self) -> bool {
+        self.known.values().any(|known| {
+            known.holder && known.failures == 0 && matches!(known.state, State::Idle | State::Dialling)
+        })
     }
 
     /// The next peer to dial, if `connected` leaves room below `max`.
@@ -109,12 +115,13 @@ impl Dialer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SourceKind;
 
     #[test]
     fn ranked_limited_and_patient() {
         let peer = |i: u8| PeerId::from_bytes([i; 32]);
         let mut dialer = Dialer::default();
-        let candidate = |i| Candidate { peer: peer(i), kind: SourceKind::Lan, seed: false };
+        let candidate = |i| Candidate { peer: peer(i), kind: SourceKind::Lan, seed: false, moved: false };
         dialer.learn(vec![candidate(3), candidate(1), candidate(2)]);
         let now = Time::from_micros(1);
         assert_eq!(dialer.next(0, 2, now), Some(peer(3)));
@@ -131,5 +138,27 @@ mod tests {
         dialer.banned(peer(2));
         dialer.gone(peer(2), &mut rng, now);
         assert_eq!(dialer.next(0, 9, now + Duration::from_secs(100)), None);
+    }
+
+    #[test]
+    fn a_holder_is_awaited_until_it_fails() {
+        let near =
+            Candidate { peer: PeerId::from_bytes([1; 32]), kind: SourceKind::Lan, seed: true, moved: false };
+        let far = Candidate {
+            peer: PeerId::from_bytes([2; 32]),
+            kind: SourceKind::Group,
+            seed: true,
+            moved: false,
+        };
+        let mut dialer = Dialer::default();
+        dialer.learn(vec![far]);
+        assert!(!dialer.awaits_holder());
+        dialer.learn(vec![near.clone()]);
+        assert!(dialer.awaits_holder());
+        dialer.gone(near.peer, &mut Rng::new(1), Time::ZERO);
+        assert!(!dialer.awaits_holder());
+        // It has come back, with another port.
+        dialer.learn(vec![Candidate { moved: true, ..near }]);
+        assert!(dialer.awaits_holder() && dialer.next(0, 9, Time::ZERO).is_some());
     }
 }

@@ -45,6 +45,8 @@ pub struct Candidate {
     pub kind: SourceKind,
     /// Whether it is known to hold everything.
     pub seed: bool,
+    /// Whether it is to be found elsewhere than when it was last named: failures there say nothing any more.
+    pub moved: bool,
 }
 
 /// Something happened.

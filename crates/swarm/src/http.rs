@@ -173,10 +173,16 @@ impl Http {
         found
     }
 
-    /// Remembers the best rate.
-    pub(crate) fn learn_rate(&mut self, now: Time) {
-        let rate = self.pace.rate(now).map(|rate| rate as u64);
-        self.best = self.best.max(rate);
+    /// The same, if at least `evidence` bytes bear it out: the first ones say little of what a connection can give.
+    pub(crate) fn proven_rate(&self, evidence: u64, now: Time) -> Option<f64> {
+        let present = self.pace.rate(now).filter(|_| self.pace.total() >= evidence);
+        present.or(self.best.map(|rate| rate as f64))
+    }
+
+    /// Remembers the best rate, if at least `evidence` bytes bear it out.
+    pub(crate) fn learn_rate(&mut self, evidence: u64, now: Time) {
+        let rate = self.pace.rate(now).filter(|_| self.pace.total() >= evidence);
+        self.best = self.best.max(rate.map(|rate| rate as u64));
     }
 
     /// Whether it was delivering, owes bytes and has brought none for as long as peers are waited for.

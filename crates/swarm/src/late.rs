@@ -11,17 +11,27 @@ use crate::{SourceId, Time, Transfer};
 const FACTOR: f64 = 2.0;
 /// … and by this many seconds.
 const GAIN: f64 = 0.25;
+/// The origin takes over from slow peers of a device that downloads alone by this factor already, and by the time that it
+/// waits for first bytes: the few bytes that come twice cost nobody else anything.
+const ALONE_FACTOR: f64 = 1.25;
 /// What a source of unknown pace is taken for, in bytes a second.
 const UNKNOWN_RATE: f64 = (1 << 20) as f64;
 
 impl Transfer {
+    /// Whether anybody owes bytes that another peer could be asked for instead.
+    pub(crate) fn is_anybody_late(&self, now: Time) -> bool {
+        let mut peers = self.peers.values().filter(|peer| !peer.requests.is_empty());
+        peers.any(|peer| peer.eta(now) > GAIN)
+            || self.https.iter().any(|(source, http)| http.owed() > 0 && self.wait_for(*source, now) > GAIN)
+    }
+
     /// An idle peer takes over a request from the slowest source; returns whether it has something to do now.
     pub(crate) fn take_over(&mut self, source: SourceId, now: Time) -> bool {
         let Some(peer) = self.peers.get(&source) else { return false };
         let own = f64::from(REQUEST_BLOCKS * BLOCK_SIZE) / peer.pace.rate(now).unwrap_or(UNKNOWN_RATE);
         let late = {
             let may_ask = self.may_ask(peer.kind);
-            self.latest(source, own, now, |piece| peer.have.contains(piece) && may_ask(piece))
+            self.latest(source, own * FACTOR + GAIN, now, |piece| peer.have.contains(piece) && may_ask(piece))
         };
         let Some((piece, blocks)) = late else { return false };
         // From the far end: what the slow one will send last.
@@ -47,7 +57,11 @@ impl Transfer {
     pub(crate) fn late_range(&self, source: SourceId, now: Time) -> Option<(u64, u64)> {
         let http = self.https.get(&source)?;
         let own = f64::from(PIECE_SIZE) / http.rate(now).unwrap_or(UNKNOWN_RATE);
-        let (piece, blocks) = self.latest(source, own, now, |piece| {
+        let limit = match self.peers_slow && self.is_alone() {
+            true => own * ALONE_FACTOR + self.first_patience().as_secs_f64(),
+            false => own * FACTOR + GAIN,
+        };
+        let (piece, blocks) = self.latest(source, limit, now, |piece| {
             (self.peers_slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
         })?;
         let (first, count) = blocks.runs().last()?;
@@ -56,11 +70,12 @@ impl Transfer {
         Some((start, (start + u64::from(count * BLOCK_SIZE)).min(layout.size())))
     }
 
-    /// The piece that others will be latest with, and its blocks that `source`, which needs `own` seconds, may ask for.
+    /// The piece that others will be latest with, by more than `limit` seconds from now, and its blocks that `source` may
+    /// ask for.
     fn latest(
         &self,
         source: SourceId,
-        own: f64,
+        limit: f64,
         now: Time,
         may: impl Fn(PieceIndex) -> bool,
     ) -> Option<(PieceIndex, BlockSet)> {
@@ -74,7 +89,7 @@ impl Transfer {
                     return None;
                 }
                 let wait = active.askers(blocks).map(|other| self.wait_for(other, now)).reduce(f64::min)?;
-                (wait > own * FACTOR + GAIN).then_some((piece, blocks, wait))
+                (wait > limit).then_some((piece, blocks, wait))
             })
             .max_by(|a, b| a.2.total_cmp(&b.2))
             .map(|(piece, blocks, _)| (piece, blocks))

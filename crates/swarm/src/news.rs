@@ -3,7 +3,8 @@
 //! Whoever hears of a new piece asks for it at once, and a piece can be passed on only when it is complete. If all
 //! neighbours heard of it together, all would get it from here at the same slow pace and be of no use to each other. So
 //! a piece that few have is told of to a few, to the next few when these have been served, and to all when the link
-//! turns out to be idle or some time has passed. One that many have is no news: it is told of at the next tick.
+//! turns out to be idle or some time has passed. One that many have is no news: such are gathered, since a word to each of
+//! fifty neighbours about every piece would be most of what a device says.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const COMMON: u16 = 8;
 const SOON: Duration = Duration::from_millis(100);
 /// … or after this, if so long something waits to be sent.
 const LATEST: Duration = Duration::from_millis(300);
+/// What is no news is gathered for this long.
+const GATHER: Duration = Duration::from_millis(500);
 
 /// A piece that was verified and of which not everybody has been told.
 #[derive(Debug, Clone)]
@@ -65,11 +68,20 @@ impl Transfer {
 
     /// Tells everybody else. Called once a tick.
     pub(crate) fn tell_the_rest(&mut self, now: Time) {
+        if self.news.is_empty() {
+            return;
+        }
         let patience = if self.is_serving() { LATEST } else { SOON };
-        let due = |news: &mut News| {
-            now.since(news.verified) >= patience || self.pieces.availability(news.piece) >= COMMON
-        };
+        let common = |news: &News| self.pieces.availability(news.piece) >= COMMON;
+        let waits = |news: &News| now.since(news.verified) < if common(news) { GATHER } else { patience };
+        // Whoever is told of anything is told of all.
+        let gathered = self.news.iter().any(|news| common(news) && !waits(news));
+        let complete = self.is_complete();
+        let due = |news: &mut News| complete || !waits(news) || (gathered && common(news));
         let due: Vec<News> = self.news.extract_if(.., due).collect();
+        if due.is_empty() {
+            return;
+        }
         let sources: Vec<SourceId> = self.peers.keys().copied().collect();
         for source in sources {
             let Some(peer) = self.peers.get(&source).filter(|peer| !peer.leaving) else { continue };

@@ -11,7 +11,6 @@ use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
 use peerage_wire::{MAX_LISTED, Message};
 
 use crate::http::Range;
-use crate::trust::PATIENCE;
 use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer};
 
 /// Bytes of a range that are not worth giving it up for.
@@ -27,6 +26,10 @@ const NEWCOMER: Duration = Duration::from_secs(1);
 const LISTEN: Duration = Duration::from_millis(50);
 /// The next [`FEEDERS`] devices join in when no new piece has been heard of for this long.
 const NEXT_FEEDERS: Duration = Duration::from_secs(4);
+/// A probe of the origin asks for the content's size divided by this …
+const PROBE_SHARE: u64 = 256;
+/// … and for at least so many blocks.
+const LEAST_PROBE: u64 = 8;
 /// A device whose neighbours wait this long for what they asked of it leaves the origin to others, if there are others:
 /// it would not pass on what it gets.
 const MAX_DEBT: Duration = Duration::from_secs(2);
@@ -46,12 +49,17 @@ impl Transfer {
             self.http_due = true;
             return;
         }
-        while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(alone, now)) {
-            let (most, whole) = (http.range_pieces(alone, now), http.whole);
+        let probing = self.is_probing(now);
+        let widely = alone && !probing;
+        while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(widely, now)) {
+            let (most, whole) = (http.range_pieces(widely, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
             let range = turn.then(|| self.pick_range(source, most)).flatten();
             let late = || if whole { None } else { self.late_range(source, now) };
-            let Some((start, end)) = range.or_else(late) else { break };
+            let Some((start, mut end)) = range.or_else(late) else { break };
+            if probing && !whole {
+                end = end.min(start + self.probe_size());
+            }
             self.fetch(source, start, end, now);
         }
     }
@@ -69,11 +77,12 @@ impl Transfer {
             return true;
         }
         // Near peers hold everything: they get a moment to answer (product §6.1).
-        self.peers.is_empty() && self.hope_since.is_some_and(|since| now.since(since) < PATIENCE)
+        let waits = self.hope_since.is_some_and(|since| now.since(since) < self.first_patience());
+        waits && self.peers.is_empty() && self.dialer.awaits_holder()
     }
 
     /// Nobody else is downloading, as far as is known.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.discovered && self.downloaders == 0 && self.peers.values().all(|peer| peer.have.is_full())
     }
 
@@ -200,6 +209,12 @@ impl Transfer {
             next = PieceIndex(next.0 + 1);
         }
         Some((start, end.min(layout.size())))
+    }
+
+    /// Bytes that are enough to learn the origin's rate from, and next to nothing beside the content: whole blocks.
+    pub(crate) fn probe_size(&self) -> u64 {
+        let blocks = self.pieces.layout().size() / PROBE_SHARE / u64::from(BLOCK_SIZE);
+        blocks.clamp(LEAST_PROBE, u64::from(PIECE_SIZE / BLOCK_SIZE)) * u64::from(BLOCK_SIZE)
     }
 
     /// Where the first range begins. It follows the order of arrival, if that is known: multiples of the golden ratio

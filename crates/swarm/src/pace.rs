@@ -47,6 +47,11 @@ impl Pace {
         self.mark
     }
 
+    /// All bytes ever.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Bytes a second, the present silence included; `None`: no experience yet.
     pub(crate) fn rate(&self, now: Time) -> Option<f64> {
         let silence = self.mark.map_or(0.0, |mark| now.since(mark).as_secs_f64());

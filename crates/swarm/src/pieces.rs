@@ -10,7 +10,7 @@ use peerage_content::{Bitmap, BlockSet, Layout, PieceIndex};
 use crate::{SourceId, SourceKind};
 
 /// Idle pieces looked at to find a rare one. A sample is as good as the whole, and a content may have a million.
-const SAMPLE: usize = 512;
+const SAMPLE: usize = 128;
 
 /// A piece on its way.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,7 @@ pub(crate) struct Pieces {
     layout: Layout,
     have: Bitmap,
     active: BTreeMap<PieceIndex, Active>,
-    idle: BTreeSet<PieceIndex>,
+    idle: Bitmap,
     /// Believable peers that have the piece.
     avail: Vec<u16>,
     /// … of these, near ones.
@@ -84,7 +84,7 @@ impl Pieces {
         let mut pieces = Self {
             layout,
             active: BTreeMap::new(),
-            idle: layout.indexes().filter(|piece| !have.contains(*piece)).collect(),
+            idle: Bitmap::for_layout(layout),
             avail: vec![0; layout.pieces() as usize],
             near: vec![0; layout.pieces() as usize],
             scarce: layout.pieces() - have.count(),
@@ -92,8 +92,11 @@ impl Pieces {
             reopened: false,
             have,
         };
+        for piece in pieces.have.missing() {
+            pieces.idle.insert(piece);
+        }
         for (piece, got) in partial {
-            if !got.is_empty() && pieces.idle.remove(&piece) {
+            if !got.is_empty() && pieces.idle.remove(piece) {
                 let active = pieces.active.entry(piece).or_default();
                 (active.got, active.inherited) = (got, true);
             }
@@ -149,7 +152,7 @@ impl Pieces {
     // === A piece's way ===
 
     fn begin(&mut self, piece: PieceIndex) -> &mut Active {
-        self.idle.remove(&piece);
+        self.idle.remove(piece);
         self.active.entry(piece).or_default()
     }
 
@@ -215,7 +218,7 @@ impl Pieces {
             self.scarce -= 1;
         }
         self.solo.remove(&piece);
-        self.idle.remove(&piece);
+        self.idle.remove(piece);
         self.active.remove(&piece)
     }
 
@@ -316,22 +319,18 @@ impl Pieces {
             let found = if active.asked.is_empty() { &mut abandoned } else { &mut shared };
             found.get_or_insert(*piece);
         }
-        abandoned.or_else(|| self.rarest(wanted, start)).or(shared)
+        abandoned.or_else(|| self.rarest(theirs, may, start)).or(shared)
     }
 
-    fn rarest(&self, wanted: impl Fn(PieceIndex) -> bool, start: u32) -> Option<PieceIndex> {
+    fn rarest(&self, theirs: &Bitmap, may: impl Fn(PieceIndex) -> bool, start: u32) -> Option<PieceIndex> {
         let mut best: Option<(u16, PieceIndex)> = None;
-        for (seen, piece) in self.idle_from(start).enumerate() {
-            if seen >= SAMPLE && best.is_some() {
-                break;
-            }
-            if wanted(piece) {
-                let count = self.availability(piece);
-                if best.is_none_or(|(least, _)| count < least) {
-                    best = Some((count, piece));
-                    if count <= 1 {
-                        break;
-                    }
+        let candidates = self.idle.common_from(theirs, PieceIndex(start)).filter(|piece| may(*piece));
+        for piece in candidates.take(SAMPLE) {
+            let count = self.availability(piece);
+            if best.is_none_or(|(least, _)| count < least) {
+                best = Some((count, piece));
+                if count <= 1 {
+                    break;
                 }
             }
         }
@@ -340,8 +339,7 @@ impl Pieces {
 
     /// Pieces that nobody has begun, ascending from `start` and then from the beginning.
     pub(crate) fn idle_from(&self, start: u32) -> impl Iterator<Item = PieceIndex> + '_ {
-        let start = PieceIndex(start);
-        self.idle.range(start..).chain(self.idle.range(..start)).copied()
+        self.idle.common_from(&self.idle, PieceIndex(start))
     }
 
     /// Whether `source` may add to a piece. One that came out wrong from a mix is not asked of another while somebody is

@@ -10,6 +10,8 @@ use peerage_wire::{ByeReason, MAX_REQUESTS, Message};
 use crate::peer::REQUEST_BLOCKS;
 use crate::{Action, SourceId, Time, Transfer};
 
+/// Idle peers that may look in vain for something late to take over, at one moment. The fastest look first.
+const TAKE_OVERS: u32 = 8;
 const CHOKE_REVIEW: Duration = Duration::from_secs(1);
 /// Ask for more peers when fewer than this are connected, or when nothing has come from anywhere for [`FIRST_NEED`].
 const FEW_PEERS: usize = 4;
@@ -50,12 +52,13 @@ impl Transfer {
         if self.is_complete() {
             return;
         }
-        self.https.values_mut().for_each(|http| http.learn_rate(now));
+        let evidence = self.probe_size();
+        self.https.values_mut().for_each(|http| http.learn_rate(evidence, now));
         self.judge_peers(now);
         self.review_crossings(now);
         self.stop_waiting_for_http(now);
         self.claims.expire(self.piece_time(now), now);
-        (self.http_due, self.dial_due) = (true, true);
+        (self.http_due, self.dial_due, self.late_due) = (true, true, true);
         for (source, peer) in
             self.peers.iter_mut().filter(|(_, peer)| peer.usable() && peer.requests.is_empty())
         {
@@ -116,6 +119,14 @@ impl Transfer {
     }
 
     fn plan_peers(&mut self, now: Time) {
+        let mut attempts = if std::mem::take(&mut self.late_due) { TAKE_OVERS } else { 0 };
+        if self.ready.len() < 2 {
+            // So it is after most events: there is nothing to put in order.
+            if let Some(source) = self.ready.pop_first() {
+                self.plan_peer(source, &mut attempts, now);
+            }
+            return;
+        }
         let mut order: Vec<(u64, SourceId)> = std::mem::take(&mut self.ready)
             .into_iter()
             .filter_map(|source| {
@@ -127,11 +138,12 @@ impl Transfer {
         // The fastest first: near the end it should get the work.
         order.sort_unstable_by(|a, b| b.cmp(a));
         for (_, source) in order {
-            self.plan_peer(source, now);
+            self.plan_peer(source, &mut attempts, now);
         }
     }
 
-    fn plan_peer(&mut self, source: SourceId, now: Time) {
+    /// Asks of `source` what there is to ask; `attempts` are those that are left to take something over.
+    fn plan_peer(&mut self, source: SourceId, attempts: &mut u32, now: Time) {
         while let Some(peer) = self.peers.get(&source) {
             let (room, near) = (peer.room(now), peer.kind.is_near());
             if room == 0 {
@@ -142,8 +154,12 @@ impl Transfer {
                 if let Some(peer) = self.peers.get_mut(&source) {
                     peer.dry = true;
                 }
-                if idle {
-                    self.take_over(source, now);
+                if idle && *attempts > 0 {
+                    if *attempts == TAKE_OVERS && !self.is_anybody_late(now) {
+                        *attempts = 0;
+                    } else if !self.take_over(source, now) {
+                        *attempts -= 1;
+                    }
                 }
                 return;
             };

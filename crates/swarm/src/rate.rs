@@ -5,14 +5,15 @@ use std::time::Duration;
 use crate::Time;
 
 const BUCKETS: usize = 20;
-const BUCKET: Duration = Duration::from_millis(100);
-/// The span that a rate is taken over.
+/// The span that a rate is taken over, unless another is asked for.
 pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 
-/// Bytes a second over the last two seconds (or since the first byte, if that is less).
+/// Bytes a second over the last two seconds, or another window (or since the first byte, if that is less).
 #[derive(Debug, Clone)]
 pub struct RateMeter {
     buckets: [u64; BUCKETS],
+    /// Time of one bucket.
+    bucket: Duration,
     /// Number of the newest bucket since the epoch.
     newest: u64,
     started: Option<Time>,
@@ -22,15 +23,21 @@ pub struct RateMeter {
 
 impl Default for RateMeter {
     fn default() -> Self {
-        Self { buckets: [0; BUCKETS], newest: 0, started: None, last: None, total: 0 }
+        Self::over(WINDOW)
     }
 }
 
-fn bucket_of(now: Time) -> u64 {
-    now.micros() / BUCKET.as_micros() as u64
-}
-
 impl RateMeter {
+    /// A meter whose rates are taken over `window`, at least some milliseconds.
+    pub fn over(window: Duration) -> Self {
+        let bucket = (window / BUCKETS as u32).max(Duration::from_millis(1));
+        Self { buckets: [0; BUCKETS], bucket, newest: 0, started: None, last: None, total: 0 }
+    }
+
+    fn bucket_of(&self, now: Time) -> u64 {
+        now.micros() / self.bucket.as_micros() as u64
+    }
+
     /// Counts `bytes` at `now`.
     pub fn add(&mut self, bytes: u64, now: Time) {
         self.advance(now);
@@ -43,15 +50,15 @@ impl RateMeter {
     /// Bytes a second now.
     pub fn rate(&self, now: Time) -> u64 {
         let Some(started) = self.started else { return 0 };
-        let age = bucket_of(now).saturating_sub(self.newest);
+        let age = self.bucket_of(now).saturating_sub(self.newest);
         if age >= BUCKETS as u64 {
             return 0;
         }
         let first = self.newest.saturating_sub(BUCKETS as u64 - 1 - age);
         let bytes: u64 = (first..=self.newest).map(|at| self.buckets[(at % BUCKETS as u64) as usize]).sum();
         // At least half a bucket, so that the first bytes of a source do not look like an infinite rate.
-        let window = BUCKET * (BUCKETS as u32 - 1);
-        let span = now.since(started).clamp(BUCKET / 2, window);
+        let window = self.bucket * (BUCKETS as u32 - 1);
+        let span = now.since(started).clamp(self.bucket / 2, window);
         (bytes as f64 / span.as_secs_f64()) as u64
     }
 
@@ -66,7 +73,7 @@ impl RateMeter {
     }
 
     fn advance(&mut self, now: Time) {
-        let now = bucket_of(now);
+        let now = self.bucket_of(now);
         if now <= self.newest {
             return;
         }

@@ -20,11 +20,13 @@ use crate::news::News;
 use crate::peer::Peer;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
-use crate::trust::Backlog;
+use crate::trust::{Backlog, QOS_WINDOW};
 use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, SourceId, SourceKind, Time};
 
 /// How often time-outs are looked at while something is missing …
 const TICK: Duration = Duration::from_millis(100);
+/// … while it is open whether peers will deliver at all …
+const FIRST_TICK: Duration = Duration::from_millis(10);
 /// … and while only seeding to connected peers.
 const SEED_TICK: Duration = Duration::from_secs(1);
 
@@ -113,6 +115,8 @@ pub struct Transfer {
     pub(crate) paused: bool,
     pub(crate) next_fetch: u64,
     pub(crate) from_peers: RateMeter,
+    /// The same bytes, over the time that `min_background_qos` is an average of.
+    pub(crate) from_peers_long: RateMeter,
     pub(crate) from_all: RateMeter,
     pub(crate) to_all: RateMeter,
     pub(crate) backlog: Option<Backlog>,
@@ -129,6 +133,8 @@ pub struct Transfer {
     pub(crate) ready: BTreeSet<SourceId>,
     /// HTTP sources may have something to do.
     pub(crate) http_due: bool,
+    /// An idle peer may take over what another is late with.
+    pub(crate) late_due: bool,
     /// Somebody may have to be dialled.
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
@@ -164,6 +170,7 @@ impl Transfer {
             paused: false,
             next_fetch: 0,
             from_peers: RateMeter::default(),
+            from_peers_long: RateMeter::over(QOS_WINDOW),
             from_all: RateMeter::default(),
             to_all: RateMeter::default(),
             backlog: None,
@@ -176,6 +183,7 @@ impl Transfer {
             dirty: true,
             ready: BTreeSet::new(),
             http_due: true,
+            late_due: false,
             dial_due: true,
             news: Vec::new(),
             served: false,
@@ -251,7 +259,8 @@ impl Transfer {
             self.dirty = false;
             self.plan(now);
             let busy = (!self.is_complete() && !self.paused) || !self.news.is_empty();
-            let period = if busy { Some(TICK) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
+            let often = if busy && self.is_undecided(now) { FIRST_TICK } else { TICK };
+            let period = if busy { Some(often) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
             self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
         }
         self.actions.pop_front()
@@ -344,6 +353,11 @@ impl Transfer {
         self.claims.leave(source);
         self.dialer.gone(peer.id, &mut self.rng, now);
         (self.http_due, self.dial_due) = (true, true);
+        if self.peers.is_empty() {
+            // It may have restarted, and be found elsewhere.
+            self.need_peers_at = self.need_peers_at.min(now + FIRST_NEED);
+            self.need_peers_wait = FIRST_NEED * 2;
+        }
         self.review_chokes(now);
     }
 

@@ -5,12 +5,17 @@
 //! - *A peer is silent*: it owes bytes or chokes us, and none come. Its pieces no longer count as available, and what it
 //!   owes is asked of others, until it delivers again. While nobody delivers, that takes [`PATIENCE`]; while others do,
 //!   [`LONG_PATIENCE`] (less than product §8 grants: it costs a silent peer nothing that it could have had).
-//! - *All peers together are slow*: what they have would take them a while, at a rate below what the origin would give.
+//! - *All peers together are slow*: what they have would take them a while, at a rate below what the origin would give;
+//!   or, if nobody waits for the file, on average below `min_background_qos`. The origin lets go again when they are not.
+//!
+//! A device that downloads alone has no swarm to spare the origin for, and the doubt itself may cost it only a small
+//! part of what plain HTTP would take: it loses its first patience, and judges, by that measure.
 
 use std::time::Duration;
 
 use peerage_content::PIECE_SIZE;
 
+use crate::http::Http;
 use crate::peer::Peer;
 use crate::{SourceId, SourceKind, Time, Transfer};
 
@@ -18,10 +23,26 @@ use crate::{SourceId, SourceKind, Time, Transfer};
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 /// … if only some of them do not.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
-/// The rate of all peers is judged after this much time with work at hand.
+/// A device that downloads alone waits for its first bytes from peers for this share of the time that the origin would
+/// need, but [`PATIENCE`] at most …
+const STAKE: f64 = 0.015;
+/// … and as long as a neighbour may need for a handshake and its first bytes.
+const LEAST_STAKE: Duration = Duration::from_millis(20);
+/// What an origin gives of which nothing is known, in bytes a second.
+const GUESSED_ORIGIN: f64 = 62.5e6;
+/// The rate of all peers is judged after this much time with work at hand …
 const JUDGE_TIME: Duration = Duration::from_millis(500);
-/// Peers who would be done within this time are not slow, whatever their rate: work at hand comes and goes.
+/// … or, alone, after this share of the time that the origin would need …
+const JUDGE_SHARE: f64 = 0.03;
+/// … but not sooner than this.
+const LEAST_JUDGE_TIME: Duration = Duration::from_millis(50);
+/// Peers who would be done within this time are not slow, whatever their rate: work at hand comes and goes. Alone, it is
+/// the origin's time if that is less …
 const SOON: Duration = Duration::from_secs(1);
+/// … but at least this.
+const VERY_SOON: Duration = Duration::from_millis(100);
+/// `min_background_qos` is an average over this time (product §5).
+pub(crate) const QOS_WINDOW: Duration = Duration::from_secs(20);
 /// What a piece takes over HTTP if nobody else asks, where nothing is known …
 const GUESSED_PIECE_TIME: Duration = Duration::from_millis(250);
 /// … and at most, where something is.
@@ -42,7 +63,11 @@ impl Transfer {
         let quiet = self.from_peers.last().is_none_or(|last| now.since(last) >= PATIENCE);
         // When the origin stands still at the same time, it is this device or its link that does, and no peer's fault.
         let hiccup = self.https.values().any(|http| http.stands_still(now));
-        let patience = if quiet && !hiccup { PATIENCE } else { LONG_PATIENCE };
+        let patience = match self.from_peers.last() {
+            _ if !quiet || hiccup => LONG_PATIENCE,
+            None => self.first_patience(),
+            Some(_) => PATIENCE,
+        };
         let silent: Vec<SourceId> = self
             .peers
             .iter()
@@ -63,6 +88,26 @@ impl Transfer {
         self.peers_slow = self.are_peers_slow(now);
     }
 
+    /// How long peers are waited for of which nothing has come yet.
+    pub(crate) fn first_patience(&self) -> Duration {
+        if !self.is_alone() {
+            return PATIENCE;
+        }
+        Duration::from_secs_f64(self.origin_time() * STAKE).clamp(LEAST_STAKE, PATIENCE)
+    }
+
+    /// Whether peers have been named that hold everything, and may still have to be found useless.
+    pub(crate) fn is_undecided(&self, now: Time) -> bool {
+        self.hope_since.is_some_and(|since| now.since(since) < SOON) && self.is_alone()
+    }
+
+    /// Seconds that the origin would need for what is missing, as far as is known.
+    fn origin_time(&self) -> f64 {
+        let rates = self.https.values().filter(|http| !http.unusable).filter_map(Http::best_rate);
+        let rate = rates.max().map_or(GUESSED_ORIGIN, |rate| rate as f64);
+        f64::from(self.pieces.missing()) * f64::from(PIECE_SIZE) / rate.max(1.0)
+    }
+
     /// Whether pieces at such a peer count as available. Bytes from strangers on the Internet save nothing (product §7),
     /// so the origin need not wait for them.
     pub(crate) fn may_count(&self, kind: SourceKind) -> bool {
@@ -76,13 +121,16 @@ impl Transfer {
     }
 
     /// A peer has delivered, and made up for its silence, if it was silent.
-    pub(crate) fn believe(&mut self, source: SourceId, was_silent: bool) {
+    pub(crate) fn believe(&mut self, source: SourceId, was_silent: bool, now: Time) {
         let Some(peer) = self.peers.get(&source) else { return };
         if was_silent {
             // What it owed was nobody's; it is this peer's again.
             for request in &peer.requests {
                 self.pieces.ask(source, request.piece, request.left);
             }
+            // What it has shown meanwhile says whether the origin may go.
+            let rate = peer.pace.rate(now).unwrap_or_default();
+            self.peers_slow |= self.is_alone() && rate < self.wanted_rate(now).unwrap_or_default();
         }
         self.set_counted(source, self.may_count(peer.kind));
     }
@@ -110,26 +158,59 @@ impl Transfer {
         let delivered = self.from_peers.total();
         let backlog = *self.backlog.get_or_insert(Backlog { since: now, delivered });
         let span = now.since(backlog.since);
-        if span < JUDGE_TIME {
-            return false;
+        let (judge_time, soon, worth_a_probe) = self.judging_times();
+        if span < judge_time {
+            return self.peers_slow;
         }
-        let rate = if span < crate::rate::WINDOW {
-            (delivered - backlog.delivered) as f64 / span.as_secs_f64()
-        } else {
-            self.from_peers.rate(now) as f64
+        let (window, meter) = match self.limits.foreground {
+            true => (crate::rate::WINDOW, &self.from_peers),
+            false => (QOS_WINDOW, &self.from_peers_long),
+        };
+        let rate = match span < window {
+            true => (delivered - backlog.delivered) as f64 / span.as_secs_f64(),
+            false => meter.rate(now) as f64,
         };
         let left = f64::from(waiting) * f64::from(PIECE_SIZE);
         let lasts = |span: Duration| left > rate * span.as_secs_f64();
-        let origin = self.https.values().filter(|http| !http.unusable).filter_map(|http| http.rate(now));
-        let origin = origin.reduce(f64::max);
-        let least = self.limits.min_rate as f64;
-        let wanted = match (origin, self.limits.foreground) {
-            (Some(origin), true) => origin,
-            (Some(origin), false) => origin.min(least),
-            (None, true) if lasts(WORTH_A_PROBE) => f64::INFINITY,
-            (None, _) => least,
+        let unknown = || match self.limits.foreground && lasts(worth_a_probe) {
+            true => f64::INFINITY,
+            false => self.limits.min_rate as f64,
         };
-        lasts(SOON) && rate < wanted
+        lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown)
+    }
+
+    /// How long peers are watched before they are judged, how soon they must be done not to be, and how long they must
+    /// last for it to be worth while to find out what the origin would give.
+    fn judging_times(&self) -> (Duration, Duration, Duration) {
+        if !self.is_alone() {
+            return (JUDGE_TIME, SOON, WORTH_A_PROBE);
+        }
+        let origin = Duration::from_secs_f64(self.origin_time().min(60.0));
+        (
+            origin.mul_f64(JUDGE_SHARE).clamp(LEAST_JUDGE_TIME, JUDGE_TIME),
+            origin.clamp(VERY_SOON, SOON),
+            (origin * 3 / 2).clamp(VERY_SOON, WORTH_A_PROBE),
+        )
+    }
+
+    /// The rate below which peers are slow, if enough is known: what the origin would give; in the background only
+    /// `min_background_qos`, and beside other downloaders not more of that than the origin would give.
+    fn wanted_rate(&self, now: Time) -> Option<f64> {
+        let evidence = self.probe_size();
+        let usable = self.https.values().filter(|http| !http.unusable);
+        let origin = usable.filter_map(|http| http.proven_rate(evidence, now)).reduce(f64::max);
+        let least = self.limits.min_rate as f64;
+        match self.limits.foreground {
+            true => origin,
+            false if self.is_alone() => Some(least),
+            false => origin.map(|origin| origin.min(least)),
+        }
+    }
+
+    /// Whether the origin is asked for a little only to learn what it would give.
+    pub(crate) fn is_probing(&self, now: Time) -> bool {
+        let delivers = self.pieces.missing() > self.pieces.scarce();
+        self.limits.foreground && self.peers_slow && delivers && self.wanted_rate(now).is_none()
     }
 
     /// What one piece takes over HTTP here, by experience; without, a guess: neighbours share the origin's rate.

@@ -241,6 +241,7 @@ impl Books {
                     peer: key(peer),
                     kind: SourceKind::Lan,
                     seed: peer % 2 == 0,
+                    moved: peer % 3 == 0,
                 });
                 Event::Discovered { candidates: candidates.collect(), ordinal, downloaders }
             }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peerage_content::{PeerId, PieceMap};
+use peerage_content::{BLOCK_SIZE, PeerId, PieceMap};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
 use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Command;
 use super::expect::{Expected, Verdict};
@@ -105,6 +105,7 @@ async fn read(
     sink: &mut Sink,
     answers: &mpsc::UnboundedSender<Control>,
 ) -> End {
+    let mut pace = Step::default();
     loop {
         let incoming = match timeout(IDLE_TIMEOUT, reader.next()).await {
             Err(_) => return End::Closed,
@@ -124,7 +125,7 @@ async fn read(
                     }
                     Verdict::Refuse => return End::Breach("data that nobody asked for"),
                 };
-                if let Some(end) = take(parts, reader, sink, &head, last).await {
+                if let Some(end) = take(parts, reader, sink, &head, last, &mut pace).await {
                     return end;
                 }
             }
@@ -163,15 +164,19 @@ async fn take(
     sink: &mut Sink,
     head: &DataHead,
     last: bool,
+    pace: &mut Step,
 ) -> Option<End> {
     let mut at = head.offset;
     while at < head.offset + head.len {
         let Ok(room) = sink.room(head.piece, at).await else { return Some(End::Closed) };
-        let step = room.len().min(READ_STEP).min((head.offset + head.len - at) as usize);
+        let most = READ_STEP.min(pace.0 as usize);
+        let step = room.len().min(most).min((head.offset + head.len - at) as usize);
         if step == 0 {
             return Some(End::Breach("data beyond the end of a piece"));
         }
+        let began = Instant::now();
         parts.down.pass(step as u64).await;
+        pace.waited(step as u32, began.elapsed());
         match timeout(IDLE_TIMEOUT, reader.read_payload(&mut room[..step])).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Some(end_of(&error)),
@@ -212,7 +217,8 @@ async fn write_task(
     mut uploads: mpsc::UnboundedReceiver<DataHead>,
 ) {
     let mut buffer = Vec::new();
-    let mut next: Option<DataHead> = None;
+    let mut next: Option<Upload> = None;
+    let mut step = Step::default();
     let result: Result<(), TransportError> = async {
         loop {
             // Messages overtake bulk data: a cancel or a have must not wait behind a megabyte.
@@ -232,11 +238,15 @@ async fn write_task(
                     Some(Control::Close(reason)) => return close(&mut writer, reason).await,
                     None => return Ok(()),
                 },
-                head = allowed(&parts.up, next), if next.is_some() => {
-                    next = None;
-                    upload(&parts, &mut writer, head, &mut buffer).await?;
+                (head, rest) = allowed(&parts.up, next, &mut step), if next.is_some() => {
+                    let rest = upload(&parts, &mut writer, head, rest, &mut buffer).await?;
+                    next = Some(rest).filter(|rest| rest.left.len > 0);
+                    if next.is_none() {
+                        let event = Event::Sent { source: parts.source, len: rest.whole };
+                        let _ = parts.commands.send(Command::Event(event)).await;
+                    }
                 }
-                Some(head) = uploads.recv(), if next.is_none() => next = Some(head),
+                Some(head) = uploads.recv(), if next.is_none() => next = Some(Upload { left: head, whole: head.len }),
                 () = tokio::time::sleep(PING_AFTER) => {
                     send(&mut writer, &Message::Ping).await?;
                     flush(&mut writer).await?;
@@ -252,23 +262,67 @@ async fn write_task(
     let _ = parts.commands.send(Command::Event(Event::PeerLeft { source: parts.source })).await;
 }
 
-/// Waits until policy lets the next upload go. Cancel-safe.
-async fn allowed(up: &Gate, next: Option<DataHead>) -> DataHead {
+/// An answer on its way.
+#[derive(Debug, Clone, Copy)]
+struct Upload {
+    left: DataHead,
+    /// Bytes of all of it.
+    whole: u32,
+}
+
+impl Upload {
+    /// What is left after `len` bytes.
+    const fn after(self, len: u32) -> Self {
+        let DataHead { piece, offset, len: left } = self.left;
+        Self { left: DataHead { piece, offset: offset + len, len: left - len }, ..self }
+    }
+}
+
+/// Bytes sent or taken in one go. Where a cap makes them wait, it is less at a time: a device that hears nothing of a peer
+/// for a quarter of a second looks elsewhere.
+#[derive(Debug)]
+struct Step(u32);
+
+impl Default for Step {
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
+
+impl Step {
+    const LONG: Duration = Duration::from_millis(50);
+
+    fn waited(&mut self, len: u32, span: Duration) {
+        if span > Self::LONG {
+            self.0 = (len / 2).next_multiple_of(BLOCK_SIZE);
+        } else if span < Self::LONG / 4 && len == self.0 {
+            self.0 = self.0.saturating_mul(2);
+        }
+    }
+}
+
+/// Waits until policy lets the next bytes go. Cancel-safe.
+async fn allowed(up: &Gate, next: Option<Upload>, step: &mut Step) -> (DataHead, Upload) {
     match next {
-        Some(head) => {
-            up.pass(u64::from(head.len)).await;
-            head
+        Some(rest) => {
+            let len = rest.left.len.min(step.0);
+            let began = Instant::now();
+            up.pass(u64::from(len)).await;
+            step.waited(len, began.elapsed());
+            (DataHead { len, ..rest.left }, rest)
         }
         None => std::future::pending().await,
     }
 }
 
+/// Sends `head` of what is `left`, or says that it cannot be had; returns what is left then.
 async fn upload(
     parts: &Parts,
     writer: &mut FrameWriter,
     head: DataHead,
+    rest: Upload,
     buffer: &mut Vec<u8>,
-) -> Result<(), TransportError> {
+) -> Result<Upload, TransportError> {
     let DataHead { piece, offset, len } = head;
     let file = if writer.takes_files() { parts.content.cached_file(piece, offset, len) } else { Ok(None) };
     let found = match file {
@@ -287,17 +341,17 @@ async fn upload(
             // A governed connection may be slow on purpose, beside somebody else's traffic.
             let patience = WRITE_TIMEOUT + Duration::from_secs(u64::from(len / SLOWEST));
             timeout(patience, send).await.unwrap_or_else(|_| Err(stalled()))?;
+            Ok(rest.after(len))
         }
         Err(error) => {
             // Found damaged or gone: the peer must look elsewhere, and nobody may ask for it again.
             tracing::warn!(%error, "a piece cannot be served");
+            let DataHead { piece, offset, len } = rest.left;
             send(writer, &Message::Reject { code: RejectCode::NotHere, piece, offset, len }).await?;
             let _ = parts.commands.send(Command::Event(Event::Lost { piece })).await;
+            Ok(rest.after(len))
         }
     }
-    let event = Event::Sent { source: parts.source, len: head.len };
-    let _ = parts.commands.send(Command::Event(event)).await;
-    Ok(())
 }
 
 /// Fills `buffer` with what was asked for; waits for the disk only if it must.

@@ -56,15 +56,21 @@ impl Expected {
                 entry.cancelled = true;
             }
         }
+        self.forget_oldest();
+    }
+
+    /// The peer choked us: what was asked and not sent should not come (wire §4). What comes nevertheless crossed the
+    /// word on its way through the peer, and is no reason to part.
+    pub(crate) fn choked(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.cancelled = true);
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
         while self.entries.iter().filter(|entry| entry.cancelled).count() > MAX_CANCELLED {
             let oldest = self.entries.iter().position(|entry| entry.cancelled);
             oldest.map(|at| self.entries.remove(at));
         }
-    }
-
-    /// The peer choked us: what was asked and not sent will not come.
-    pub(crate) fn choked(&mut self) {
-        self.entries.clear();
     }
 
     /// A request was refused.
@@ -72,11 +78,13 @@ impl Expected {
         self.cancel(piece, offset, len);
     }
 
-    /// Judges data by its head. Answers ascend within a request (wire §4).
+    /// Judges data by its head. Answers ascend within a request (wire §4). What was taken back and then asked for again is
+    /// the answer to the second request, since the first need not be answered.
     pub(crate) fn judge(&mut self, head: &DataHead) -> Verdict {
         let end = head.offset.saturating_add(head.len);
         let fits = |entry: &Entry| entry.piece == head.piece && entry.at == head.offset && end <= entry.end;
-        let Some(at) = self.entries.iter().position(fits) else { return Verdict::Refuse };
+        let taken = self.entries.iter().position(|entry| fits(entry) && !entry.cancelled);
+        let Some(at) = taken.or_else(|| self.entries.iter().position(fits)) else { return Verdict::Refuse };
         let entry = &mut self.entries[at];
         let cancelled = entry.cancelled;
         entry.at = end;
@@ -114,9 +122,19 @@ mod tests {
         assert_eq!(expected.judge(&head(1, 100, 100)), Verdict::Skip);
         expected.ask(PieceIndex(0), 0, 5);
         assert_eq!(expected.judge(&head(0, 0, 5)), Verdict::Take { last: true });
+    }
+
+    #[test]
+    fn what_a_choke_crossed_is_skipped_and_what_is_asked_again_is_taken() {
+        let mut expected = Expected::default();
         expected.ask(PieceIndex(0), 0, 5);
+        expected.ask(PieceIndex(0), 5, 5);
         expected.choked();
-        assert_eq!(expected.judge(&head(0, 0, 5)), Verdict::Refuse);
+        assert_eq!(expected.judge(&head(0, 0, 5)), Verdict::Skip);
+        expected.ask(PieceIndex(0), 5, 5);
+        assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Take { last: true });
+        assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Skip);
+        assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Refuse);
     }
 
     #[test]

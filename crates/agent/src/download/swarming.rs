@@ -36,11 +36,12 @@ impl Download {
             .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
             .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         let want = self.shared.next_number();
-        self.join(&handle, want, &record, resolver).await?;
         match announce {
+            // Whether neighbours hold the file is to be known before the origin is asked for any of it.
             Some(item) => crate::announcer::accept(&self.shared, item).await,
             None => self.shared.announcer.poke(handle.id),
         }
+        self.join(&handle, want, &record, resolver).await?;
         let end = self.watch(&handle, want, &record, resolver).await;
         handle.tell(Command::Leave { want }).await;
         end

@@ -1,6 +1,6 @@
 //! A device whose peers are no help is as fast as one that downloads over plain HTTP (product §6.1, §9).
 
-use peerage_sim::{Manner, World, world};
+use peerage_sim::{Begin, Fault, Manner, World, world};
 
 use crate::support::{alone, each_seed, ms};
 
@@ -71,4 +71,61 @@ fn silent_peers() {
 fn peers_that_come_one_after_the_other_and_are_silent() {
     let world = beside(5, Manner::Mute, 1000.0).every(ms(500));
     costs_at_most("beside mute peers, one every 500 ms", 1.05, &world);
+}
+
+/// A device that comes when a neighbour that has everything is known, which has this link and these manners.
+fn named(pieces: u32, origin_mbit: f64, link_mbit: f64, manner: Manner) -> World {
+    let world = world().devices(2).pieces(pieces).origin_mbit(origin_mbit).seeds(1, 2);
+    let world = world.device(0, |device| device.begin = Begin::At(ms(100)));
+    world.device(1, |device| {
+        device.link_mbit(link_mbit, link_mbit);
+        device.manner = manner;
+    })
+}
+
+#[test]
+fn whatever_the_size_a_useless_neighbour_costs_next_to_nothing() {
+    for (pieces, origin) in [(4, 100.0), (32, 100.0), (200, 100.0), (4, 500.0), (32, 500.0), (200, 500.0)] {
+        let plain = alone(world().devices(1).pieces(pieces).origin_mbit(origin));
+        let neighbours = [
+            ("a mute one", named(pieces, origin, 1000.0, Manner::Mute)),
+            ("one that flaps", named(pieces, origin, 1000.0, Manner::Flaps)),
+            ("one that lacks it", named(pieces, origin, 1000.0, Manner::Lacks)),
+            (
+                "one behind a dropped port",
+                named(pieces, origin, 1000.0, Manner::Honest).fault(ms(99), Fault::Partition(0)),
+            ),
+            ("one of 1 Mbit/s", named(pieces, origin, 1.0, Manner::Honest)),
+            ("one of 5 Mbit/s", named(pieces, origin, 5.0, Manner::Honest)),
+            ("one of 15 Mbit/s", named(pieces, origin, 15.0, Manner::Honest)),
+        ];
+        for (name, world) in neighbours {
+            for (class, world) in [("background", world.clone()), ("foreground", world.foreground())] {
+                let name = format!("{pieces} MiB at {origin} Mbit/s beside {name}, {class}");
+                each_seed(&name, 0..2, &world, |report| {
+                    let took = report.devices[0].took.unwrap().as_secs_f64();
+                    // A handshake's time, and a look at the rate.
+                    assert!(took <= plain * 1.03 + 0.07, "{took} s, plain HTTP {plain} s, {report}");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_good_neighbour_leaves_the_origin_alone() {
+    for (pieces, origin) in [(4, 100.0), (32, 100.0), (200, 100.0), (4, 500.0), (32, 500.0), (200, 500.0)] {
+        let world = named(pieces, origin, 1000.0, Manner::Honest);
+        for (class, world) in [("background", world.clone()), ("foreground", world.foreground())] {
+            each_seed(
+                &format!("{pieces} MiB, {origin} Mbit/s, from a neighbour, {class}"),
+                0..4,
+                &world,
+                |report| {
+                    // Here the first bytes are asked for before the coordinator's answer, as a device does that remembers the record.
+                    assert!(report.origin_bytes <= report.size / 200 + (256 << 10), "{report}");
+                },
+            );
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod flash;
 mod fleet;
 mod liars;
 mod lone;
+mod qos;
 mod replay;
 mod sites;
 mod support;

@@ -37,8 +37,9 @@ impl Actor {
             };
             let mut addresses = info.addresses;
             addresses.truncate(8);
-            self.known.insert(info.peer, (addresses, kind));
-            candidates.push(Candidate { peer: info.peer, kind, seed: info.seed });
+            let before = self.known.insert(info.peer, (addresses.clone(), kind));
+            let moved = before.is_some_and(|(before, _)| before != addresses);
+            candidates.push(Candidate { peer: info.peer, kind, seed: info.seed, moved });
         }
         let others = item.members.saturating_sub(item.seeds);
         let downloaders = others.saturating_sub(u32::from(!self.transfer.is_complete()));
