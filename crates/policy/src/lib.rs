@@ -2,6 +2,7 @@
 //!
 //! - [`Key`], [`Setting`]: the one table of all settings; everything below follows from it.
 //! - [`Layer`], [`parse_layer`], [`Layers`]: who says what, and who wins.
+//! - [`fleet`]: what the coordinator says, for whom, and how far it is rolled out.
 //! - [`Settings`]: the effective values, typed, in base units.
 //! - [`decide`]: settings + facts + content + time → [`Decision`] with its [`Reason`]s.
 //! - [`units`]: sizes, rates and durations as people write them.
@@ -14,6 +15,7 @@ mod decision;
 mod error;
 mod facts;
 mod field;
+pub mod fleet;
 mod group;
 mod hours;
 mod layer;
