@@ -76,6 +76,9 @@ struct TokenArgs {
     /// How long it is good for, such as 7d [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     valid: Option<Duration>,
+    /// A tag that devices carry which enrol with it, for policies by tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -159,7 +162,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn token(args: TokenArgs) -> anyhow::Result<ExitCode> {
-    let request = NewTokenRequest { uses: args.uses, valid_s: args.valid.map(|valid| valid.as_secs()) };
+    let valid_s = args.valid.map(|valid| valid.as_secs());
+    let request = NewTokenRequest { uses: args.uses, valid_s, tags: args.tags };
     let made = args.admin.client()?.new_token(&request).await?;
     if args.json {
         output::json(&made)?

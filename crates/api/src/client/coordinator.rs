@@ -15,8 +15,9 @@ use url::Url;
 use super::http_json::{chain, failure, read, too_long, unreachable};
 use super::trust::{SeenPin, TlsTrust, client_config};
 use crate::coordinator::{
-    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, IngestRequest,
-    NewTokenRequest, NewTokenResponse, PublishRequest, PublishResponse, ResolveRequest, ResolveResponse,
+    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
+    IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
+    PublishRequest, PublishResponse, PushPolicyRequest, ResolveRequest, ResolveResponse, RollbackRequest,
     SessionRequest, SessionResponse, enroll_proof, session_proof,
 };
 use crate::{ApiError, Code};
@@ -295,6 +296,24 @@ impl DeviceClient {
             .map_err(|error| ApiError::new(Code::Integrity, error.to_string()))
     }
 
+    /// `GET /v1/policy`: the fleet policy of this device, once it is another than `have`.
+    ///
+    /// # Errors
+    /// Unreachable, or what the coordinator says.
+    pub async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
+        let mut text = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(have) = &query.have {
+            text.append_pair("have", &have.to_string());
+        }
+        if let Some(group) = &query.group {
+            text.append_pair("group", group);
+        }
+        text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
+        let (path, wait) =
+            (format!("v1/policy?{}", text.finish()), Duration::from_millis(query.wait_ms));
+        self.ask(Method::GET, &path, None::<&()>, wait, MAX_ANSWER).await?.json()
+    }
+
     async fn ask<T: Serialize + ?Sized>(
         &self,
         method: Method,
@@ -399,6 +418,36 @@ impl AdminClient {
     /// Unreachable, or what the coordinator says.
     pub async fn new_token(&self, request: &NewTokenRequest) -> Result<NewTokenResponse, ApiError> {
         self.ask(Method::POST, "v1/tokens", Some(request), Duration::ZERO).await?.json()
+    }
+
+    /// `POST /v1/policies`.
+    ///
+    /// # Errors
+    /// Unreachable; [`Code::BadRequest`] with everything that is wrong with the policy.
+    pub async fn push_policy(&self, request: &PushPolicyRequest) -> Result<PolicyRevision, ApiError> {
+        self.ask(Method::POST, "v1/policies", Some(request), Duration::ZERO).await?.json()
+    }
+
+    /// `POST /v1/policies/rollback`.
+    ///
+    /// # Errors
+    /// Unreachable; [`Code::NotFound`] when there is nothing to go back to.
+    pub async fn roll_back_policy(&self, request: &RollbackRequest) -> Result<PolicyRevision, ApiError> {
+        self.ask(Method::POST, "v1/policies/rollback", Some(request), Duration::ZERO).await?.json()
+    }
+
+    /// `GET /v1/policies`, newest first.
+    ///
+    /// # Errors
+    /// Unreachable, or what the coordinator says.
+    pub async fn policies(&self, query: &HistoryQuery) -> Result<Vec<PolicyRevision>, ApiError> {
+        let mut text = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(selector) = &query.selector {
+            text.append_pair("selector", selector);
+        }
+        text.append_pair("all", if query.all { "true" } else { "false" });
+        let path = format!("v1/policies?{}", text.finish());
+        self.ask(Method::GET, &path, None::<&()>, Duration::ZERO).await?.json()
     }
 
     /// `GET /v1/devices`.
