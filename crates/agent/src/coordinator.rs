@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust};
-use peerage_api::coordinator::{AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse};
+use peerage_api::coordinator::{
+    AnnounceRequest, AnnounceResponse, PolicyQuery, PolicyResponse, ResolveRequest, ResolveResponse,
+};
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey};
+use tokio::sync::watch;
 
 use crate::state_dir::{Enrolment, StateDir};
 
@@ -38,14 +41,22 @@ pub(crate) struct Coordinator {
     state: StateDir,
     local: Option<IpAddr>,
     enrolled: RwLock<Option<Arc<Enrolled>>>,
+    /// Counts enrolments of this run.
+    enrolments: watch::Sender<u64>,
     breaker: Mutex<Breaker>,
 }
 
 impl Coordinator {
     /// Takes up an earlier enrolment if there is one. `local`: the address to connect from.
     pub(crate) fn new(key: SecretKey, state: StateDir, local: Option<IpAddr>) -> Self {
-        let coordinator =
-            Self { key, state, local, enrolled: RwLock::new(None), breaker: Mutex::new(Breaker::default()) };
+        let coordinator = Self {
+            key,
+            state,
+            local,
+            enrolled: RwLock::new(None),
+            enrolments: watch::Sender::new(0),
+            breaker: Mutex::new(Breaker::default()),
+        };
         match coordinator.state.enrolment() {
             Ok(Some(enrolment)) => {
                 if let Err(error) = coordinator.take_up(&enrolment) {
@@ -69,7 +80,18 @@ impl Coordinator {
         let (url, keys) = (enrolment.coordinator.clone(), enrolment.catalog_keys.clone());
         *self.enrolled.write() = Some(Arc::new(Enrolled { url, client, keys }));
         *self.breaker.lock() = Breaker::default();
+        self.enrolments.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Tells of every new enrolment.
+    pub(crate) fn enrolments(&self) -> watch::Receiver<u64> {
+        self.enrolments.subscribe()
+    }
+
+    /// For how long nobody is asked, because the last request was not answered.
+    pub(crate) fn held_back(&self) -> Option<Duration> {
+        self.breaker.lock().not_before.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Joins the coordinator at `url`.
@@ -120,6 +142,12 @@ impl Coordinator {
     pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
         let client = self.open()?;
         self.judge(client.client.announce(request).await)
+    }
+
+    /// The fleet's policy for this device, once it is another than what the device has seen.
+    pub(crate) async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
+        let client = self.open()?;
+        self.judge(client.client.policy(query).await)
     }
 
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {

@@ -26,7 +26,7 @@ use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
 use crate::governor::Governor;
-use crate::policy::PolicyView;
+use crate::policy::{Policies, PolicyView};
 use crate::tickets::Tickets;
 
 /// The agent's common ground.
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) deliveries: Deliveries,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
+    pub(crate) policies: Policies,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
@@ -73,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) catalog: Catalog,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
+    pub(crate) policies: Policies,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
 
@@ -90,6 +92,7 @@ impl Shared {
             catalog,
             budgets,
             governor,
+            policies,
             policy,
         } = parts;
         Self {
@@ -108,6 +111,7 @@ impl Shared {
             deliveries: Deliveries::default(),
             budgets,
             governor,
+            policies,
             policy,
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),

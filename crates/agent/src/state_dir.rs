@@ -1,4 +1,4 @@
-//! The agent's state directory: the device's key and its enrolment. Private to the daemon's user.
+//! The agent's state directory: the device's key, its enrolment, what was set here and by the fleet. Private to the daemon's user.
 //!
 //! Files are written to a temporary name and renamed, so a power cut leaves the old or the new one.
 
@@ -82,6 +82,22 @@ impl StateDir {
         let bytes = serde_json::to_vec_pretty(enrolment)
             .map_err(|error| failed("could not write", &self.0.join("enrolment.json"))(error.into()))?;
         self.write("enrolment.json", &bytes)
+    }
+
+    /// Where a file of the daemon's own is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Removes a file; it need not be there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("could not remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads a small file of the daemon's own; `None` when it is not there or unreadable.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use peerage_lab::{LabArgs, LabChildArgs, LabOriginArgs};
 
-use crate::{agent, completions, config, coordinator, enroll, files, get, publish, status};
+use crate::{agent, completions, config, coordinator, enroll, files, get, policy, publish, set, status};
 
 /// Peerage: a large file crosses the site's Internet link once; every other device gets it from its neighbours.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     Files(files::FilesArgs),
     Config(config::ConfigArgs),
+    Set(set::SetArgs),
+    Unset(set::UnsetArgs),
+    Policy(policy::PolicyArgs),
     Enroll(enroll::EnrollArgs),
     Agent(agent::AgentArgs),
     Coordinator(coordinator::CoordinatorArgs),
@@ -64,6 +67,9 @@ impl Command {
             Self::Status(args) => status::run(args).await,
             Self::Files(args) => files::run(args).await,
             Self::Config(args) => config::run(args).await,
+            Self::Set(args) => set::set(args).await,
+            Self::Unset(args) => set::unset(args).await,
+            Self::Policy(args) => policy::run(args).await,
             Self::Enroll(args) => enroll::run(args).await,
             Self::Agent(args) => agent::run(args).await,
             Self::Coordinator(args) => coordinator::run(args).await,

@@ -5,6 +5,7 @@
 //! - [`fleet`]: what the coordinator says, for whom, and how far it is rolled out.
 //! - [`Settings`]: the effective values, typed, in base units.
 //! - [`decide`]: settings + facts + content + time → [`Decision`] with its [`Reason`]s.
+//! - [`diff`]: what a policy would change.
 //! - [`units`]: sizes, rates and durations as people write them.
 //!
 //! This room is pure: no files, no clock, no environment. Every parser of foreign text has limits and never panics.
@@ -12,6 +13,7 @@
 mod cache_host;
 mod choice;
 mod decision;
+mod diff;
 mod error;
 mod facts;
 mod field;
@@ -33,6 +35,7 @@ pub use choice::{
 pub use decision::{
     Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, RecordState, decide, decide_device,
 };
+pub use diff::{Difference, diff};
 pub use error::{PolicyError, PolicyErrors};
 pub use facts::{Facts, Interface, InterfaceAddress, Volume};
 pub use group::{GroupId, GroupIdError};

@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::http_json::{chain, failure, read, too_long, unreachable};
 use crate::agent::{
-    CachedFile, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus, Health,
-    VerifyResult,
+    CachedFile, DiffRequest, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus, Health,
+    SetRequest, VerifyResult,
 };
 use crate::{ApiError, Code};
 
@@ -115,6 +115,26 @@ impl AgentClient {
     /// As [`Self::health`].
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<(), ApiError> {
         self.send(Method::POST, "/v1/enroll", Some(request)).await.map(drop)
+    }
+
+    /// `PUT /v1/settings/{name}`, or `DELETE` without a value: the setting as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn set<T: DeserializeOwned>(&self, name: &str, value: Option<&str>) -> Result<T, ApiError> {
+        let segment: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let path = format!("/v1/settings/{segment}");
+        let body = value.map(|value| SetRequest { value: value.to_owned() });
+        let method = if body.is_some() { Method::PUT } else { Method::DELETE };
+        read(WHO, &self.send(method, &path, body.as_ref()).await?)
+    }
+
+    /// `POST /v1/policy/diff`.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn diff<T: DeserializeOwned>(&self, request: &DiffRequest) -> Result<T, ApiError> {
+        self.post("/v1/policy/diff", request).await
     }
 
     /// `POST /v1/downloads`: the stream of what happens to it. Dropping it leaves the download.

@@ -213,6 +213,27 @@ fn base_of(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+fn policy_path(query: &PolicyQuery) -> String {
+    let mut text = url::form_urlencoded::Serializer::new(String::new());
+    if let Some(have) = &query.have {
+        text.append_pair("have", &have.to_string());
+    }
+    if let Some(group) = &query.group {
+        text.append_pair("group", group);
+    }
+    text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
+    format!("v1/policy?{}", text.finish())
+}
+
+fn history_path(query: &HistoryQuery) -> String {
+    let mut text = url::form_urlencoded::Serializer::new(String::new());
+    if let Some(selector) = &query.selector {
+        text.append_pair("selector", selector);
+    }
+    text.append_pair("all", if query.all { "true" } else { "false" });
+    format!("v1/policies?{}", text.finish())
+}
+
 struct Answer {
     status: StatusCode,
     body: Vec<u8>,
@@ -301,16 +322,7 @@ impl DeviceClient {
     /// # Errors
     /// Unreachable, or what the coordinator says.
     pub async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
-        let mut text = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(have) = &query.have {
-            text.append_pair("have", &have.to_string());
-        }
-        if let Some(group) = &query.group {
-            text.append_pair("group", group);
-        }
-        text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
-        let (path, wait) =
-            (format!("v1/policy?{}", text.finish()), Duration::from_millis(query.wait_ms));
+        let (path, wait) = (policy_path(query), Duration::from_millis(query.wait_ms));
         self.ask(Method::GET, &path, None::<&()>, wait, MAX_ANSWER).await?.json()
     }
 
@@ -441,12 +453,7 @@ impl AdminClient {
     /// # Errors
     /// Unreachable, or what the coordinator says.
     pub async fn policies(&self, query: &HistoryQuery) -> Result<Vec<PolicyRevision>, ApiError> {
-        let mut text = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(selector) = &query.selector {
-            text.append_pair("selector", selector);
-        }
-        text.append_pair("all", if query.all { "true" } else { "false" });
-        let path = format!("v1/policies?{}", text.finish());
+        let path = history_path(query);
         self.ask(Method::GET, &path, None::<&()>, Duration::ZERO).await?.json()
     }
 
