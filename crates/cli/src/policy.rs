@@ -1,7 +1,9 @@
 //! `peerage policy`: policy files checked, compared and imported here; the fleet's policies published at the coordinator.
 
+mod check;
 mod diff;
 mod fleet;
+mod import;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,6 +24,8 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    Check(check::CheckArgs),
+    Import(import::ImportArgs),
     Diff(diff::DiffArgs),
     Push(fleet::PushArgs),
     Show(fleet::ShowArgs),
@@ -31,6 +35,8 @@ enum PolicyCommand {
 
 pub(crate) async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
+        PolicyCommand::Check(args) => check::run(&args),
+        PolicyCommand::Import(args) => import::run(&args),
         PolicyCommand::Diff(args) => diff::run(args).await,
         PolicyCommand::Push(args) => fleet::push(args).await,
         PolicyCommand::Show(args) => fleet::show(args).await,

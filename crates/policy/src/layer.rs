@@ -111,7 +111,8 @@ impl Layer {
         self.values.get(key)
     }
 
-    fn read(&mut self, source_name: &str, name: &str, raw: &Value) -> Result<Key, PolicyError> {
+    /// Reads one value of a file.
+    pub(crate) fn read(&mut self, source_name: &str, name: &str, raw: &Value) -> Result<Key, PolicyError> {
         let file = source_name.to_owned();
         let spelled = || name.chars().take(80).collect::<String>();
         let Some(setting) = Setting::find(name) else {
