@@ -25,6 +25,7 @@ use crate::policy::{Changes, Policies, PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
+use crate::why::Past;
 use crate::{fleet, housekeeping, listener};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
@@ -82,6 +83,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let (policies, changes) = Policies::new();
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
+    let past = Past::open(state.clone());
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
@@ -95,6 +97,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         coordinator,
         announcer,
         catalog,
+        past,
         budgets,
         governor,
         policies,

@@ -67,7 +67,9 @@ impl FleetFile {
         FleetView {
             serial: policy.map(|policy| policy.serial),
             digest: policy.map(FleetPolicy::digest),
-            parts: policy.map(|policy| policy.parts.iter().map(|part| part.name()).collect()).unwrap_or_default(),
+            parts: policy
+                .map(|policy| policy.parts.iter().map(|part| part.name()).collect())
+                .unwrap_or_default(),
             error: self.error.clone(),
         }
     }

@@ -38,6 +38,7 @@ mod shared;
 mod simple;
 mod state_dir;
 mod tickets;
+mod why;
 
 pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};

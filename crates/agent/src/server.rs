@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod handout;
 pub(crate) mod settings;
 pub(crate) mod status;
+pub(crate) mod why;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -173,6 +174,7 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/settings/{name}", put(settings::set).delete(settings::unset))
         .route("/v1/policy/diff", post(settings::diff).layer(DefaultBodyLimit::max(MAX_POLICY_BODY)))
         .route("/v1/status", get(status::status))
+        .route("/v1/why", get(why::why))
         .route("/v1/downloads", post(downloads::download))
         .route("/v1/files", get(files::list))
         .route("/v1/files/{id}", axum::routing::delete(files::remove))

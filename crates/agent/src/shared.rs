@@ -28,6 +28,7 @@ use crate::downloads::Downloads;
 use crate::governor::Governor;
 use crate::policy::{Policies, PolicyView};
 use crate::tickets::Tickets;
+use crate::why::Past;
 
 /// The agent's common ground.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     pub(crate) contents: Registry,
     pub(crate) catalog: Catalog,
+    pub(crate) past: Past,
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
     pub(crate) budgets: Arc<Budgets>,
@@ -72,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
+    pub(crate) past: Past,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
     pub(crate) policies: Policies,
@@ -90,6 +93,7 @@ impl Shared {
             coordinator,
             announcer,
             catalog,
+            past,
             budgets,
             governor,
             policies,
@@ -107,6 +111,7 @@ impl Shared {
             tickets: Tickets::default(),
             contents: Registry::default(),
             catalog,
+            past,
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
             budgets,

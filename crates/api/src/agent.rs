@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /v1/downloads` | [`DownloadRequest`] → a stream of [`DownloadEvent`]s, one JSON object a line, until the end. The caller is the connection: when it closes and no other caller wants the file, the download is cancelled |
 //! | `GET /v1/status` | list of [`FileStatus`]; `?file_id=` for one, `&peers=true` with [`PeerStatus`] |
+//! | `GET /v1/why?file=` | [`Why`](crate::why::Why): by content id or its beginning, or by URL |
 //! | `GET /v1/files` | list of [`CachedFile`] |
 //! | `POST /v1/files/{id}/{pin,unpin,verify}`, `POST /v1/files/{id}/expire` ([`ExpireRequest`]), `DELETE /v1/files/{id}?force=` | the local cache |
 //! | `GET /v1/config` | `Settings`: each with its layers (`peerage_policy::Row` as JSON), `DoConfig`: DO's names, `Fleet` ([`FleetState`]), errors |

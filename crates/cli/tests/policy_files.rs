@@ -24,12 +24,16 @@ fn check_explains_and_ends_with_one_only_for_what_a_device_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("policy.toml");
     let path = file.to_str().unwrap();
-    let group = "DOGroupId = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\nDODownloadMode = 1\nDOMaxUploadBandwidth = 9\n";
+    let group =
+        "DOGroupId = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\nDODownloadMode = 1\nDOMaxUploadBandwidth = 9\n";
     fs::write(&file, group).unwrap();
     let output = policy(&["check", path]);
     assert_eq!(output.status.code(), Some(0));
     let said = stdout(&output);
-    assert!(said.contains("conflict: group_id has no effect: it is used in download_mode group (2)"), "{said}");
+    assert!(
+        said.contains("conflict: group_id has no effect: it is used in download_mode group (2)"),
+        "{said}"
+    );
     assert!(said.contains("deprecated: max_upload_bandwidth"), "{said}");
     assert_eq!(policy(&["check", "--strict", path]).status.code(), Some(1));
 
@@ -42,7 +46,9 @@ fn check_explains_and_ends_with_one_only_for_what_a_device_refuses() {
     let errors: Vec<&Value> =
         found["Findings"].as_array().unwrap().iter().filter(|one| one["Level"] == "error").collect();
     assert_eq!(errors.len(), 2, "{found}");
-    assert!(errors.iter().any(|one| one["Sentence"].as_str().unwrap().contains("perhaps download_mode is meant")));
+    assert!(
+        errors.iter().any(|one| one["Sentence"].as_str().unwrap().contains("perhaps download_mode is meant"))
+    );
     assert_eq!(policy(&["check", "/nowhere.toml"]).status.code(), Some(2));
 }
 
@@ -94,5 +100,8 @@ fn an_intune_profile_becomes_a_policy() {
     let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((found["Settings"].as_u64(), found["Remarks"].as_array().map(Vec::len)), (Some(2), Some(0)));
     let text = found["Policy"].as_str().unwrap();
-    assert!(text.contains("download_mode = \"group\"") && text.contains("min_file_size_to_cache = 10"), "{text}");
+    assert!(
+        text.contains("download_mode = \"group\"") && text.contains("min_file_size_to_cache = 10"),
+        "{text}"
+    );
 }

@@ -69,7 +69,11 @@ fn what_the_administrator_sets_holds_at_once_and_over_a_restart() {
 
     let refused = run(a.command(&["set", "max_cache_size", "101"]));
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused).contains("max_cache_size: found \"101\", allowed is 1 to 100 %"), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("max_cache_size: found \"101\", allowed is 1 to 100 %"),
+        "{}",
+        text(&refused)
+    );
     let unknown = run(a.command(&["set", "max_cache_siz", "10"]));
     assert!(text(&unknown).contains("perhaps max_cache_size is meant"), "{}", text(&unknown));
 
@@ -207,7 +211,12 @@ fn diff_tells_what_would_change_and_what_is_stronger() {
     let file = office.path("new.toml");
     fs::write(&file, "download_mode = 1\nmax_cache_size = 30\n").unwrap();
     let said = done(a.command(&["policy", "diff", file.to_str().unwrap()]));
-    assert!(said.contains("download_mode: stays group: fleet (fleet policy 1 for all) says group, which is stronger"), "{said}");
+    assert!(
+        said.contains(
+            "download_mode: stays group: fleet (fleet policy 1 for all) says group, which is stronger"
+        ),
+        "{said}"
+    );
     assert!(said.contains("max_cache_size: 20 % (from default) -> 30 % (from policy)"), "{said}");
     assert!(said.contains("max_cache_age: 5 s (from policy) -> 259200 s (from default)"), "{said}");
     assert_eq!(value(&a, "max_cache_size"), "20 %", "nothing is changed");

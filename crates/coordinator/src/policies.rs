@@ -168,20 +168,24 @@ impl Parts {
     }
 
     /// Publishes again what an earlier revision said.
-    pub(crate) async fn roll_back_policy(&self, request: &RollbackRequest) -> Result<PolicyRevision, Failure> {
+    pub(crate) async fn roll_back_policy(
+        &self,
+        request: &RollbackRequest,
+    ) -> Result<PolicyRevision, Failure> {
         let selector = parse(&request.selector)?;
         let history = self.policies.store.history(Some(&selector), MAX_HISTORY).await?;
         let none = |why: String| Failure::new(Code::NotFound, why);
-        let newest = history.first().ok_or_else(|| none(format!("no policy was ever published for {selector}")))?;
+        let newest =
+            history.first().ok_or_else(|| none(format!("no policy was ever published for {selector}")))?;
         let target = match request.to {
             Some(serial) => {
                 let found = history.iter().find(|one| one.revision.serial == serial);
                 Some(found.ok_or_else(|| none(format!("{selector} has no revision {serial}")))?)
             }
             // What those devices hold that the newest has not reached, or held before it reached all.
-            None => history.iter().find(|one| {
-                one.revision.percent == 100 && one.revision.text != newest.revision.text
-            }),
+            None => history
+                .iter()
+                .find(|one| one.revision.percent == 100 && one.revision.text != newest.revision.text),
         };
         let (text, note) = match target {
             Some(one) => (one.revision.text.clone(), format!("rolled back to {}", one.revision.serial)),

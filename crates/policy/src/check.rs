@@ -89,7 +89,10 @@ fn replaced<'a>(before: &'a Layer, later: &'a Layer) -> impl Iterator<Item = Adv
         (was != is).then(|| Advice {
             level: Level::Conflict,
             settings: vec![key.name()],
-            sentence: format!("{} is {was} in {from} and {is} in {by}, which is read later and wins", key.name()),
+            sentence: format!(
+                "{} is {was} in {from} and {is} in {by}, which is read later and wins",
+                key.name()
+            ),
         })
     })
 }
@@ -192,14 +195,21 @@ fn group(judge: &mut Judge<'_>) {
     let mode = judge.settings.download_mode;
     if mode == DownloadMode::Group || mode == DownloadMode::Internet {
         judge.both(GroupId, Source, "group_id wins, and the source is not asked");
-        if !judge.is_set(GroupId) && judge.settings.group_id_source == GroupIdSource::Unset && mode == DownloadMode::Group {
+        if !judge.is_set(GroupId)
+            && judge.settings.group_id_source == GroupIdSource::Unset
+            && mode == DownloadMode::Group
+        {
             let sentence = "download_mode is group and neither group_id nor group_id_source is set: the group is the \
                             first available of AD site, domain SID and Entra tenant, and without any of them there are \
                             only LAN peers";
             judge.say(Level::Note, &[Mode, GroupId, Source], sentence);
         }
     } else {
-        let why = format!("it is used in download_mode group (2), and the mode is {} ({})", mode.name(), mode.number());
+        let why = format!(
+            "it is used in download_mode group (2), and the mode is {} ({})",
+            mode.name(),
+            mode.number()
+        );
         judge.idle(&[GroupId, Source], Mode, &why);
     }
 }
@@ -227,7 +237,8 @@ fn cache(judge: &mut Judge<'_>) {
     use Key::{AbsoluteMaxCacheSize as Absolute, MaxCacheAge, MaxCacheSize};
     judge.both(Absolute, MaxCacheSize, "the absolute size overrides the percentage");
     if judge.settings.absolute_max_cache_size == Some(0) {
-        let sentence = "absolute_max_cache_size is 0: the cache may fill the volume until disk space runs low";
+        let sentence =
+            "absolute_max_cache_size is 0: the cache may fill the volume until disk space runs low";
         judge.say(Level::Note, &[Absolute], sentence);
     }
     if judge.is_set(MaxCacheAge) && judge.settings.max_cache_age == 0 {
@@ -245,10 +256,17 @@ fn rates(judge: &mut Judge<'_>) {
         (PercentageMaxForegroundBandwidth, MaxForegroundDownloadBandwidth),
         (PercentageMaxBackgroundBandwidth, MaxBackgroundDownloadBandwidth),
     ] {
-        judge.both(percent, absolute, "the lower of the two holds; LAN peers are exempt from the percentage only");
+        judge.both(
+            percent,
+            absolute,
+            "the lower of the two holds; LAN peers are exempt from the percentage only",
+        );
     }
     let (floor, cap) = (judge.settings.min_background_qos, judge.settings.max_background_download_bandwidth);
-    if cap > 0 && floor >= cap && (judge.is_set(MinBackgroundQos) || judge.is_set(MaxBackgroundDownloadBandwidth)) {
+    if cap > 0
+        && floor >= cap
+        && (judge.is_set(MinBackgroundQos) || judge.is_set(MaxBackgroundDownloadBandwidth))
+    {
         let sentence = format!(
             "min_background_qos ({}) is not below max_background_download_bandwidth ({}): the floor is never reached, so HTTP \
              is always called in beside peers",
@@ -278,7 +296,11 @@ fn hours(judge: &mut Judge<'_>) {
         ),
     ];
     for (hours, percent, value) in both {
-        judge.both(hours, percent, "while the hours are set they replace the percentage, outside the hours too");
+        judge.both(
+            hours,
+            percent,
+            "while the hours are set they replace the percentage, outside the hours too",
+        );
         let Some(value) = value else { continue };
         if value.to <= value.from {
             let sentence = format!(
@@ -314,7 +336,11 @@ fn delays(judge: &mut Judge<'_>) {
         (back, Background, Key::DelayCacheServerFallbackBackground),
     ] {
         if delay > 0 {
-            judge.both(from_http, from_cache, "the delay in favour of peers passes first, then the one in favour of the cache");
+            judge.both(
+                from_http,
+                from_cache,
+                "the delay in favour of peers passes first, then the one in favour of the cache",
+            );
         }
     }
 }
@@ -323,10 +349,18 @@ fn connected_caches(judge: &mut Judge<'_>) {
     use Key::{CacheHost, CacheHostSource as Source};
     match judge.settings.cache_host_source {
         Some(CacheHostSource::DhcpOption) => {
-            judge.both(CacheHost, Source, "cache_host wins over DHCP option 235 (dhcp_option_force is the other way round)");
+            judge.both(
+                CacheHost,
+                Source,
+                "cache_host wins over DHCP option 235 (dhcp_option_force is the other way round)",
+            );
         }
         Some(CacheHostSource::DhcpOptionForce) => {
-            judge.both(CacheHost, Source, "DHCP option 235 wins, and cache_host is used where DHCP gives none");
+            judge.both(
+                CacheHost,
+                Source,
+                "DHCP option 235 wins, and cache_host is used where DHCP gives none",
+            );
         }
         Some(CacheHostSource::DnsSdOff) if judge.settings.cache_host.is_none() => judge.idle(
             &[Key::DelayCacheServerFallbackForeground, Key::DelayCacheServerFallbackBackground],
@@ -352,7 +386,8 @@ fn vpn(judge: &mut Judge<'_>) {
         settings.vpn_keywords.iter().filter(|word| word.chars().count() < 3).cloned().collect();
     let without_use = settings.allow_vpn_peer_caching && !settings.disallow_cache_server_downloads_on_vpn;
     let defaults = Settings::default().vpn_keywords;
-    let lost: Vec<String> = defaults.into_iter().filter(|word| !settings.vpn_keywords.contains(word)).collect();
+    let lost: Vec<String> =
+        defaults.into_iter().filter(|word| !settings.vpn_keywords.contains(word)).collect();
     if without_use {
         judge.idle(
             &[VpnKeywords],
@@ -368,7 +403,8 @@ fn vpn(judge: &mut Judge<'_>) {
         judge.say(Level::Conflict, &[VpnKeywords, DisallowCacheServerDownloadsOnVPN], sentence);
     }
     if !lost.is_empty() {
-        let sentence = format!("vpn_keywords replaces the built-in list: {} no longer tells a VPN", lost.join(", "));
+        let sentence =
+            format!("vpn_keywords replaces the built-in list: {} no longer tells a VPN", lost.join(", "));
         judge.say(Level::Note, &[VpnKeywords], sentence);
     }
 }
@@ -376,7 +412,8 @@ fn vpn(judge: &mut Judge<'_>) {
 fn safety(judge: &mut Judge<'_>) {
     use Key::{DownloadMode as Mode, PeerEncryption as Encryption};
     if judge.settings.peer_encryption == PeerEncryption::Off && judge.is_set(Encryption) {
-        let sentence = "peer_encryption is off: pieces are still verified, but whoever listens on the network sees them";
+        let sentence =
+            "peer_encryption is off: pieces are still verified, but whoever listens on the network sees them";
         judge.say(Level::Note, &[Encryption], sentence);
     }
     if judge.settings.download_mode == DownloadMode::Internet && judge.settings.monthly_upload_data_cap == 0 {
@@ -407,9 +444,14 @@ mod tests {
     fn every_conflict_has_its_sentence() {
         use Level::{Conflict, Deprecated, Error, Note};
         let group = "group_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\n";
-        let hours = "set_hours_to_limit_background_download_bandwidth = { from = 20, to = 6, in = 100, out = 10 }\n";
+        let hours =
+            "set_hours_to_limit_background_download_bandwidth = { from = 20, to = 6, in = 100, out = 10 }\n";
         for (text, level, part) in [
-            (group, Conflict, "group_id has no effect: it is used in download_mode group (2), and the mode is lan (1)"),
+            (
+                group,
+                Conflict,
+                "group_id has no effect: it is used in download_mode group (2), and the mode is lan (1)",
+            ),
             (&format!("{group}DODownloadMode = 2\nDOGroupIdSource = 1"), Conflict, "group_id wins"),
             ("DODownloadMode = 2", Note, "first available of AD site"),
             ("DODownloadMode = 100", Deprecated, "0x80D03002"),
@@ -418,7 +460,11 @@ mod tests {
             ("absolute_max_cache_size = 5\nmax_cache_size = 5", Conflict, "the absolute size overrides"),
             (&format!("{hours}percentage_max_background_bandwidth = 5"), Conflict, "replace the percentage"),
             (hours, Note, "crosses midnight"),
-            ("percentage_max_foreground_bandwidth = 5\nmax_foreground_download_bandwidth = 5", Conflict, "the lower"),
+            (
+                "percentage_max_foreground_bandwidth = 5\nmax_foreground_download_bandwidth = 5",
+                Conflict,
+                "the lower",
+            ),
             ("download_mode = 0\ndelay_background_download_from_http = 5", Conflict, "uses no peers"),
             ("delay_foreground_download_from_http = 600", Note, "30 to 60 s"),
             (
@@ -433,7 +479,11 @@ mod tests {
             ("restrict_peer_selection_by = 1\ndownload_mode = 2", Conflict, "are never used"),
             ("cache_host = 'a'\ncache_host_source = 2", Conflict, "DHCP option 235 wins"),
             ("cache_host = ''", Conflict, "counts as configured"),
-            ("cache_host_source = 0\ndelay_cache_server_fallback_background = 5", Conflict, "none is looked for"),
+            (
+                "cache_host_source = 0\ndelay_cache_server_fallback_background = 5",
+                Conflict,
+                "none is looked for",
+            ),
             ("vpn_keywords = ['vp', 'secure']", Conflict, "part of many names"),
             ("vpn_keywords = ['corp']", Note, "no longer tells a VPN"),
             ("vpn_keywords = ['corp']\nallow_vpn_peer_caching = 1", Conflict, "vpn_keywords has no effect"),
@@ -453,11 +503,17 @@ mod tests {
 
     #[test]
     fn later_files_win_and_that_is_said() {
-        let files = [("a.toml", "max_cache_age = 5\nmax_cache_size = 9"), ("b.toml", "max_cache_age = 6\nmax_cache_size = 9")];
+        let files = [
+            ("a.toml", "max_cache_age = 5\nmax_cache_size = 9"),
+            ("b.toml", "max_cache_age = 6\nmax_cache_size = 9"),
+        ];
         let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let found = check(&files);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].sentence, "max_cache_age is 5 s in a.toml and 6 s in b.toml, which is read later and wins");
+        assert_eq!(
+            found[0].sentence,
+            "max_cache_age is 5 s in a.toml and 6 s in b.toml, which is read later and wins"
+        );
     }
 
     proptest! {

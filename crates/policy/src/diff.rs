@@ -53,7 +53,10 @@ mod tests {
         let mut now = Layers::default();
         now.replace(Provider::Fleet, layer("fleet policy 3 for all", "download_mode = 2"));
         now.replace(Provider::Policy, layer("policy.toml", "max_cache_age = 5\nmin_background_qos = 700"));
-        let given = layer("new.toml", "download_mode = 1\nmax_cache_size = 30\nmax_cache_age = 5\nlocal_discovery = true");
+        let given = layer(
+            "new.toml",
+            "download_mode = 1\nmax_cache_size = 30\nmax_cache_age = 5\nlocal_discovery = true",
+        );
         let mut then = now.clone();
         then.replace(Provider::Policy, given.clone());
         let found = diff(&now, &then, &given);
@@ -64,7 +67,12 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("download_mode", "group", "group", "fleet (fleet policy 3 for all) says group, which is stronger"),
+                (
+                    "download_mode",
+                    "group",
+                    "group",
+                    "fleet (fleet policy 3 for all) says group, which is stronger"
+                ),
                 ("max_cache_age", "5 s", "5 s", "it is so already, from policy (policy.toml)"),
                 ("max_cache_size", "20 %", "30 %", ""),
                 ("min_background_qos", "700 KB/s", "2500 KB/s", ""),

@@ -82,7 +82,9 @@ pub struct Said {
 impl Said {
     /// The layer, and the file it stands in: `policy (/etc/peerage/policy.toml)`.
     pub fn who(&self) -> String {
-        self.source.as_ref().map_or_else(|| self.provider.to_string(), |file| format!("{} ({file})", self.provider))
+        self.source
+            .as_ref()
+            .map_or_else(|| self.provider.to_string(), |file| format!("{} ({file})", self.provider))
     }
 }
 

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn successors_are_settings() {
-        for name in ["DOMaxDownloadBandwidth", "domaxdownloadbandwidth", "percentage_max_download_bandwidth"] {
+        for name in ["DOMaxDownloadBandwidth", "domaxdownloadbandwidth", "percentage_max_download_bandwidth"]
+        {
             let retired = find(name).unwrap();
             assert!(retired.by.iter().all(|name| Setting::find(name).is_some()));
             assert!(Setting::find(retired.do_name).is_none());

@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 
 use super::http_json::{chain, failure, read, too_long, unreachable};
 use crate::agent::{
-    CachedFile, DiffRequest, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus, Health,
-    SetRequest, VerifyResult,
+    CachedFile, DiffRequest, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus,
+    Health, SetRequest, VerifyResult,
 };
+use crate::why::Why;
 use crate::{ApiError, Code};
 
 const WHO: &str = "agent";
@@ -127,6 +128,16 @@ impl AgentClient {
         let body = value.map(|value| SetRequest { value: value.to_owned() });
         let method = if body.is_some() { Method::PUT } else { Method::DELETE };
         read(WHO, &self.send(method, &path, body.as_ref()).await?)
+    }
+
+    /// `GET /v1/why`: of a content id, its beginning, or a URL.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn why(&self, file: &str) -> Result<Why, ApiError> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("file", file);
+        self.get(&format!("/v1/why?{}", query.finish())).await
     }
 
     /// `POST /v1/policy/diff`.

@@ -62,8 +62,7 @@ struct Difference {
 
 pub(crate) async fn run(args: DiffArgs) -> anyhow::Result<ExitCode> {
     let text = read_text(&args.file, MAX_POLICY_TEXT)?;
-    let request =
-        DiffRequest { name: args.file.display().to_string(), text, layer: Some(args.layer.into()) };
+    let request = DiffRequest { name: args.file.display().to_string(), text, layer: Some(args.layer.into()) };
     let answer: Value = args.socket.client().diff(&request).await.map_err(reach)?;
     if args.json {
         output::json(&answer)?;

@@ -37,7 +37,9 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
     if args.json {
         let settings = found.layer.keys().count();
-        output::json(&json!({"Settings": settings, "Policy": text, "Remarks": found.remarks, "More": found.more}))?;
+        output::json(
+            &json!({"Settings": settings, "Policy": text, "Remarks": found.remarks, "More": found.more}),
+        )?;
     } else {
         for Remark { place, sentence } in &found.remarks {
             output::note(&format!("{}: {place}: {sentence}", args.file.display()));
@@ -59,7 +61,8 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
 fn policy(found: &Imported, from: &Path) -> String {
     let one_line = |text: &str| text.replace(char::is_control, " ");
     let name = from.file_name().unwrap_or_default().to_string_lossy();
-    let mut text = format!("# Imported from {}. `peerage policy check` explains what it holds.\n", one_line(&name));
+    let mut text =
+        format!("# Imported from {}. `peerage policy check` explains what it holds.\n", one_line(&name));
     for Remark { place, sentence } in &found.remarks {
         let _ = writeln!(text, "# {}: {}", one_line(place), one_line(sentence));
     }

@@ -13,7 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use super::StoreError;
 
 /// The schema, step by step. `PRAGMA user_version` says how many steps a file has behind it. Steps are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE records (
         serial INTEGER PRIMARY KEY,
@@ -46,7 +47,8 @@ const MIGRATIONS: &[&str] = &["
         token BLOB NOT NULL,
         revoked INTEGER
     ) STRICT;
-", "
+",
+    "
     ALTER TABLE tokens ADD COLUMN tags TEXT NOT NULL DEFAULT '';
     ALTER TABLE devices ADD COLUMN tags TEXT NOT NULL DEFAULT '';
     CREATE TABLE policies (
@@ -58,7 +60,8 @@ const MIGRATIONS: &[&str] = &["
         note TEXT NOT NULL
     ) STRICT;
     CREATE INDEX policies_selector ON policies (selector, serial);
-"];
+",
+];
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -146,7 +146,14 @@ async fn a_stage_reaches_some_and_a_wider_one_them_too() {
         }
         let now = have_new.iter().filter(|new| **new).count();
         assert!(now >= before, "{percent} %: {now} after {before}");
-        assert!(match percent { 0 => now == 0, 40 => (1..24).contains(&now), _ => now == 24 }, "{percent} %: {now}");
+        assert!(
+            match percent {
+                0 => now == 0,
+                40 => (1..24).contains(&now),
+                _ => now == 24,
+            },
+            "{percent} %: {now}"
+        );
         before = now;
     }
 }

@@ -67,9 +67,7 @@ pub fn admits(peer: &PeerId, selector: &Selector, text: &str, percent: u8) -> bo
 pub fn choose(serial: u64, revisions: &[Revision], device: &Device) -> FleetPolicy {
     let mut meant: Vec<&Revision> =
         revisions.iter().filter(|revision| device.is_meant(&revision.selector)).collect();
-    meant.sort_by(|a, b| {
-        a.selector.strength().cmp(&b.selector.strength()).then(b.serial.cmp(&a.serial))
-    });
+    meant.sort_by(|a, b| a.selector.strength().cmp(&b.selector.strength()).then(b.serial.cmp(&a.serial)));
     let mut parts = Vec::new();
     for one in meant.chunk_by(|a, b| a.selector == b.selector) {
         let newest = one.iter().enumerate().find(|(at, revision)| {

@@ -130,10 +130,7 @@ mod tests {
             ("subnet:10.1.2.3/16", "subnet:10.1.0.0/16"),
             ("subnet:10.1.2.3", "subnet:10.1.2.3/32"),
             ("subnet:fd00:1::/32", "subnet:fd00:1::/32"),
-            (
-                "group:{6F1C2A34-8D2E-4D0E-9D0B-0F3F6F1C2D11}",
-                "group:6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11",
-            ),
+            ("group:{6F1C2A34-8D2E-4D0E-9D0B-0F3F6F1C2D11}", "group:6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11"),
         ] {
             assert_eq!(text.parse::<Selector>().unwrap().to_string(), shown);
         }
@@ -145,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_narrower_is_the_stronger() {
-        let order = ["all", "subnet:10.0.0.0/8", "subnet:10.1.0.0/16", "group:6f1c2a348d2e4d0e9d0b0f3f6f1c2d11"];
+        let order =
+            ["all", "subnet:10.0.0.0/8", "subnet:10.1.0.0/16", "group:6f1c2a348d2e4d0e9d0b0f3f6f1c2d11"];
         let order = order.into_iter().chain(["tag:a", "tag:b"]).map(|text| text.parse::<Selector>().unwrap());
         let order: Vec<_> = order.collect();
         assert!(order.is_sorted_by(|a, b| a.strength() < b.strength()));

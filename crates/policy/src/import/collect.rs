@@ -57,7 +57,10 @@ impl Collector {
             return;
         }
         if let Some(retired) = retired::find(name) {
-            self.remark(place, format!("{}; both get its value unless they have one of their own", retired.advice()));
+            self.remark(
+                place,
+                format!("{}; both get its value unless they have one of their own", retired.advice()),
+            );
             for by in retired.by {
                 if let Err(error) = self.weak.read(SOURCE, by, value) {
                     self.remark(place, said(&error));
@@ -67,8 +70,12 @@ impl Collector {
         }
         let Some(setting) = Setting::find(name).or_else(|| Setting::find(&format!("DO{name}"))) else {
             let nearest = Setting::nearest(name).map(|name| format!(", perhaps {name} is meant"));
-            let sentence =
-                format!("{} = {}: no such setting{}", shown(name), shown(&value.to_string()), nearest.unwrap_or_default());
+            let sentence = format!(
+                "{} = {}: no such setting{}",
+                shown(name),
+                shown(&value.to_string()),
+                nearest.unwrap_or_default()
+            );
             return self.remark(place, sentence);
         };
         if let Some(why) = without_meaning(setting, value) {
@@ -83,7 +90,9 @@ impl Collector {
                 // The registry and a profile may say a thing twice; the last one counts, as in a file read later.
                 self.layer.unset(setting.key);
                 match self.layer.read(SOURCE, setting.name, value) {
-                    Ok(_) => self.remark(place, format!("{} stands here again; this value is taken", setting.name)),
+                    Ok(_) => {
+                        self.remark(place, format!("{} stands here again; this value is taken", setting.name))
+                    }
                     Err(error) => self.remark(place, said(&error)),
                 }
             }
@@ -94,11 +103,14 @@ impl Collector {
     /// What to say of a setting that was taken.
     fn after(&mut self, place: &str, setting: &Setting) {
         if setting.deprecated {
-            let sentence =
-                format!("{} is deprecated in Delivery Optimization; it is taken, and holds here", setting.name);
+            let sentence = format!(
+                "{} is deprecated in Delivery Optimization; it is taken, and holds here",
+                setting.name
+            );
             self.remark(place, sentence);
         }
-        if setting.key == Key::DownloadMode && self.layer.said(Key::DownloadMode).as_deref() == Some("bypass") {
+        if setting.key == Key::DownloadMode && self.layer.said(Key::DownloadMode).as_deref() == Some("bypass")
+        {
             self.remark(place, crate::layers::BYPASS);
         }
     }
@@ -107,7 +119,11 @@ impl Collector {
         self.is_under = false;
         for (place, setting, value) in std::mem::take(&mut self.under) {
             if self.layer.source(setting.key).is_some() {
-                let sentence = format!("{} = {}: the policies' key goes before it", setting.name, shown(&value.to_string()));
+                let sentence = format!(
+                    "{} = {}: the policies' key goes before it",
+                    setting.name,
+                    shown(&value.to_string())
+                );
                 self.remark(&place, sentence);
             } else {
                 self.take(&place, setting.name, &value);
@@ -143,9 +159,9 @@ fn without_meaning(setting: &Setting, value: &Value) -> Option<&'static str> {
     let text = value.as_str()?;
     let windows = text.contains('%') || text.contains('\\') || text.get(1..2) == Some(":");
     match setting.rule {
-        Rule::Directory if windows || !text.starts_with('/') => {
-            Some("a drive or variable of Windows has no meaning here; set the directory yourself if it shall not be /var/cache/peerage")
-        }
+        Rule::Directory if windows || !text.starts_with('/') => Some(
+            "a drive or variable of Windows has no meaning here; set the directory yourself if it shall not be /var/cache/peerage",
+        ),
         Rule::Group if text.is_empty() => Some("empty, so nothing is set"),
         _ => None,
     }

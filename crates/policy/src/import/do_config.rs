@@ -60,9 +60,9 @@ fn field(place: &str, name: &str, json: &Json, found: &mut Collector) {
             Some(known.map_or_else(|| Value::String(mode.clone()), |(_, number)| Value::Integer(*number)))
         }
         // Bytes per second, where the policy is in KB/s.
-        (Some(_), Json::Number(rate)) if name.ends_with("Bps") => {
-            rate.as_u64().map(|rate| if rate == 0 { Value::Integer(0) } else { Value::String(format!("{rate}B/s")) })
-        }
+        (Some(_), Json::Number(rate)) if name.ends_with("Bps") => rate
+            .as_u64()
+            .map(|rate| if rate == 0 { Value::Integer(0) } else { Value::String(format!("{rate}B/s")) }),
         (_, Json::Array(items)) => {
             let texts = items.iter().map(|item| item.as_str().map(Value::from));
             texts.collect::<Option<Vec<_>>>().map(Value::Array)

@@ -115,7 +115,9 @@ impl Half {
                 return Err("an element without id and value".to_owned());
             };
             match HalfOf::find(id) {
-                Some((_, part)) if part != HalfOf::Enabled => self.take(part, &place, &Value::String(value.to_owned()))?,
+                Some((_, part)) if part != HalfOf::Enabled => {
+                    self.take(part, &place, &Value::String(value.to_owned()))?
+                }
                 _ => return Err(format!("unknown element {:?}", super::collect::shown(id))),
             }
         }

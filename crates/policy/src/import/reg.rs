@@ -25,7 +25,11 @@ pub(super) fn is_export(text: &str) -> bool {
 enum Place {
     Policy,
     /// Another key; its values are counted under the line where it stands.
-    Elsewhere { key: String, line: usize, values: usize },
+    Elsewhere {
+        key: String,
+        line: usize,
+        values: usize,
+    },
     Nowhere,
 }
 
@@ -69,7 +73,10 @@ pub(super) fn read(text: &str, found: &mut Collector) {
 
 fn enter(key: &str, line: usize, found: &mut Collector) -> Place {
     if let Some(gone) = key.strip_prefix('-') {
-        found.remark(&format!("line {line}"), format!("{}: the key is deleted, which sets nothing", shown(gone)));
+        found.remark(
+            &format!("line {line}"),
+            format!("{}: the key is deleted, which sets nothing", shown(gone)),
+        );
         return Place::Nowhere;
     }
     let lower = key.to_ascii_lowercase();

@@ -119,8 +119,15 @@ fn an_intune_profile_of_the_settings_catalog() {
     assert_eq!(said(&found, Key::DownloadMode), "group");
     assert_eq!(said(&found, Key::MaxCacheAge), "604800 s");
     assert_eq!(said(&found, Key::CacheHost), "cache1.example, cache2.example");
-    assert!(!said(&found, Key::SetHoursToLimitForegroundDownloadBandwidth).is_empty(), "{:#?}", found.remarks);
-    remarks(&found, &[("$.settings[4].settingInstance", "update_allowautoupdate: no setting of Delivery Optimization")]);
+    assert!(
+        !said(&found, Key::SetHoursToLimitForegroundDownloadBandwidth).is_empty(),
+        "{:#?}",
+        found.remarks
+    );
+    remarks(
+        &found,
+        &[("$.settings[4].settingInstance", "update_allowautoupdate: no setting of Delivery Optimization")],
+    );
 }
 
 #[test]
@@ -137,7 +144,10 @@ fn an_intune_profile_of_oma_uris() {
     let found = import(json.as_bytes()).unwrap();
     assert_eq!(said(&found, Key::MinBackgroundQos), "500 KB/s");
     assert_eq!(found.layer.keys().count(), 3);
-    remarks(&found, &[("$.omaSettings[3]", "donew = 3: no such setting"), ("$.omaSettings[4]", "./Vendor/MSFT/Other")]);
+    remarks(
+        &found,
+        &[("$.omaSettings[3]", "donew = 3: no such setting"), ("$.omaSettings[4]", "./Vendor/MSFT/Other")],
+    );
 }
 
 #[test]
