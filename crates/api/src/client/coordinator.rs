@@ -15,16 +15,15 @@ use url::Url;
 use super::http_json::{chain, failure, read, too_long, unreachable};
 use super::trust::{SeenPin, TlsTrust, client_config};
 use crate::coordinator::{
-    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
-    IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
-    PublishRequest, PublishResponse, PushPolicyRequest, ResolveRequest, ResolveResponse, RollbackRequest,
+    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, IngestRequest,
+    NewTokenRequest, NewTokenResponse, PublishRequest, PublishResponse, ResolveRequest, ResolveResponse,
     SessionRequest, SessionResponse, enroll_proof, session_proof,
 };
 use crate::{ApiError, Code};
 
 const WHO: &str = "coordinator";
 /// Longest JSON answer read. A thousand contents with peers stay below it.
-const MAX_ANSWER: usize = 32 << 20;
+pub(super) const MAX_ANSWER: usize = 32 << 20;
 /// Longest piece map read: that of 1 TiB is 32 MiB and a head.
 const MAX_MAP: usize = (32 << 20) + 64;
 /// A session is renewed this long before it ends.
@@ -213,34 +212,13 @@ fn base_of(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn policy_path(query: &PolicyQuery) -> String {
-    let mut text = url::form_urlencoded::Serializer::new(String::new());
-    if let Some(have) = &query.have {
-        text.append_pair("have", &have.to_string());
-    }
-    if let Some(group) = &query.group {
-        text.append_pair("group", group);
-    }
-    text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
-    format!("v1/policy?{}", text.finish())
-}
-
-fn history_path(query: &HistoryQuery) -> String {
-    let mut text = url::form_urlencoded::Serializer::new(String::new());
-    if let Some(selector) = &query.selector {
-        text.append_pair("selector", selector);
-    }
-    text.append_pair("all", if query.all { "true" } else { "false" });
-    format!("v1/policies?{}", text.finish())
-}
-
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         read(WHO, &self.body)
     }
 }
@@ -317,16 +295,7 @@ impl DeviceClient {
             .map_err(|error| ApiError::new(Code::Integrity, error.to_string()))
     }
 
-    /// `GET /v1/policy`: the fleet policy of this device, once it is another than `have`.
-    ///
-    /// # Errors
-    /// Unreachable, or what the coordinator says.
-    pub async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
-        let (path, wait) = (policy_path(query), Duration::from_millis(query.wait_ms));
-        self.ask(Method::GET, &path, None::<&()>, wait, MAX_ANSWER).await?.json()
-    }
-
-    async fn ask<T: Serialize + ?Sized>(
+    pub(super) async fn ask<T: Serialize + ?Sized>(
         &self,
         method: Method,
         path: &str,
@@ -432,31 +401,6 @@ impl AdminClient {
         self.ask(Method::POST, "v1/tokens", Some(request), Duration::ZERO).await?.json()
     }
 
-    /// `POST /v1/policies`.
-    ///
-    /// # Errors
-    /// Unreachable; [`Code::BadRequest`] with everything that is wrong with the policy.
-    pub async fn push_policy(&self, request: &PushPolicyRequest) -> Result<PolicyRevision, ApiError> {
-        self.ask(Method::POST, "v1/policies", Some(request), Duration::ZERO).await?.json()
-    }
-
-    /// `POST /v1/policies/rollback`.
-    ///
-    /// # Errors
-    /// Unreachable; [`Code::NotFound`] when there is nothing to go back to.
-    pub async fn roll_back_policy(&self, request: &RollbackRequest) -> Result<PolicyRevision, ApiError> {
-        self.ask(Method::POST, "v1/policies/rollback", Some(request), Duration::ZERO).await?.json()
-    }
-
-    /// `GET /v1/policies`, newest first.
-    ///
-    /// # Errors
-    /// Unreachable, or what the coordinator says.
-    pub async fn policies(&self, query: &HistoryQuery) -> Result<Vec<PolicyRevision>, ApiError> {
-        let path = history_path(query);
-        self.ask(Method::GET, &path, None::<&()>, Duration::ZERO).await?.json()
-    }
-
     /// `GET /v1/devices`.
     ///
     /// # Errors
@@ -473,7 +417,7 @@ impl AdminClient {
         self.ask(Method::DELETE, &format!("v1/devices/{peer}"), None::<&()>, Duration::ZERO).await.map(drop)
     }
 
-    async fn ask<T: Serialize + ?Sized>(
+    pub(super) async fn ask<T: Serialize + ?Sized>(
         &self,
         method: Method,
         path: &str,

@@ -35,7 +35,7 @@ pub(super) fn read(json: &Json, found: &mut Collector) {
             continue;
         }
         let provider = fields.get(&format!("{name}Provider"));
-        if provider.is_some_and(|provider| is_default(provider)) {
+        if provider.is_some_and(is_default) {
             found.remark(&place, format!("{} is a default of Delivery Optimization; not taken", shown(name)));
             continue;
         }

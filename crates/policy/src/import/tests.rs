@@ -1,3 +1,5 @@
+//! Fixtures as Windows tools write them, and anything else.
+
 use proptest::prelude::*;
 
 use super::*;
