@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use peerage_api::why::{Because, Decided, Sources, Why};
+use peerage_content::PeerId;
 use peerage_policy::{Class, Decision, Layers, Reason};
-use peerage_swarm::ByKind;
+use peerage_swarm::{ByKind, Offence};
 use serde::{Deserialize, Serialize};
 
 use crate::state_dir::StateDir;
@@ -18,6 +19,7 @@ const FILE: &str = "why.json";
 const MAX_KEPT: usize = 128;
 /// Decisions that are remembered of a file: the first and the last ones.
 const MAX_DECISIONS: usize = 16;
+const MAX_TROUBLES: usize = 8;
 
 /// What is remembered of one download.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub(crate) struct Account {
     /// The most peers that discovery has named, and that were connected at once.
     pub(crate) known_peers: u32,
     pub(crate) connected_peers: u32,
+    /// What went wrong on the way, in sentences.
+    #[serde(default)]
+    pub(crate) troubles: Vec<String>,
 }
 
 impl Account {
@@ -51,9 +56,31 @@ impl Account {
         self.connected_peers = self.connected_peers.max(connected);
     }
 
+    /// Notes something that went wrong and moved bytes to other sources; each kind of it once.
+    pub(crate) fn trouble(&mut self, sentence: String) {
+        let kind = |text: &str| text.chars().take(30).collect::<String>();
+        if self.troubles.len() < MAX_TROUBLES
+            && self.troubles.iter().all(|known| kind(known) != kind(&sentence))
+        {
+            self.troubles.push(sentence);
+        }
+    }
+
+    /// Notes what a neighbour did wrong.
+    pub(crate) fn offence(&mut self, peer: PeerId, offence: &Offence) {
+        let did = match offence {
+            Offence::BadPiece(_) => "sent wrong bytes, which were thrown away",
+            Offence::Protocol(what) => what,
+        };
+        self.trouble(format!("The neighbour {} is charged: {did}.", peer.short()));
+    }
+
     /// Puts what held in an earlier phase before what is here.
     pub(crate) fn after(&mut self, mut earlier: Self) {
         self.peers(earlier.known_peers, earlier.connected_peers);
+        for sentence in std::mem::take(&mut earlier.troubles) {
+            self.trouble(sentence);
+        }
         earlier.decisions.append(&mut self.decisions);
         self.decisions = earlier.decisions;
         while self.decisions.len() > MAX_DECISIONS {
@@ -84,7 +111,8 @@ impl Account {
             remedy: remedy.map(str::to_owned),
             ..Because::default()
         };
-        let mut found = Vec::new();
+        let mut found: Vec<Because> =
+            self.troubles.iter().map(|trouble| finding("trouble", trouble.clone(), None)).collect();
         if allowed && known == 0 {
             found.push(finding(
                 "no_peer_known",
@@ -242,7 +270,11 @@ mod tests {
         account.peers(2, 1);
         assert_eq!(code(&account), "origin_beside_peers");
         assert_eq!(account.known_peers, 3);
-        assert!(account.tell(&ByKind { lan: 5, ..ByKind::default() }).findings.is_empty());
+        let from_peers = ByKind { lan: 5, ..ByKind::default() };
+        assert!(account.tell(&from_peers).findings.is_empty());
+        account.trouble("The last request to the origin failed: 503.".into());
+        account.trouble("The last request to the origin failed: 504.".into());
+        assert_eq!(account.tell(&from_peers).findings.len(), 1);
     }
 
     #[test]

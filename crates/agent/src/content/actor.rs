@@ -298,6 +298,9 @@ impl Actor {
 
     /// A later block of an earlier request must not hide that the origin serves something else.
     fn set_trouble(&mut self, trouble: Option<Trouble>) {
+        if let Some(trouble) = trouble.as_ref().filter(|_| !self.transfer.is_complete()) {
+            Arc::make_mut(&mut self.account).trouble(crate::file_status::sentence(trouble));
+        }
         if self.trouble.as_ref().is_none_or(|held| held.proves_stale().is_none()) {
             self.trouble = trouble;
         }
@@ -362,7 +365,10 @@ impl Actor {
                     }
                 }
                 Action::Disconnect { source, reason } => self.disconnect(source, reason),
-                Action::Charge { peer, offence } => self.shared.charge(peer, offence),
+                Action::Charge { peer, offence } => {
+                    Arc::make_mut(&mut self.account).offence(peer, &offence);
+                    self.shared.charge(peer, offence);
+                }
                 Action::HttpCorrupt { .. } => self.trouble = Some(Trouble::OriginCorrupt),
                 Action::NeedPeers => self.shared.announcer.poke(self.id()),
                 Action::Complete => self.complete(),

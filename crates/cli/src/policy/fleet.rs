@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use peerage_api::coordinator::{HistoryQuery, PolicyRevision, PushPolicyRequest, RollbackRequest};
 use peerage_policy::fleet::{MAX_FLEET_TEXT, Selector};
-use peerage_policy::parse_layer;
+use peerage_policy::{Level, check, parse_layer};
 
 use super::read_text;
 use crate::admin::AdminArgs;
@@ -85,6 +85,11 @@ pub(crate) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let text = read_text(&args.file, MAX_FLEET_TEXT)?;
     // Here the message names the file and costs no connection; the coordinator checks it too.
     parse_layer(&args.file.display().to_string(), &text).map_err(|errors| usage(errors.to_string()))?;
+    for advice in check(&[(args.file.display().to_string(), text.clone())]) {
+        if advice.level <= Level::Deprecated {
+            output::note(&format!("{}: {}", advice.level.name(), advice.sentence));
+        }
+    }
     let (selector, percent) = (args.group.to_string(), args.rollout);
     let request = PushPolicyRequest { selector, text, percent, min_serial: args.serial };
     published(&args.admin.client()?.push_policy(&request).await?, args.json)

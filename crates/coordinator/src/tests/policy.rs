@@ -170,3 +170,24 @@ async fn parked_polls_answer_when_the_coordinator_ends() {
     // Too late to be asked is as well; what must not be is that it waits for its 30 s.
     assert!(matches!(answer, Ok(PolicyResponse::Current) | Err(_)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_wakes_every_device_that_waits() {
+    const DEVICES: u8 = 60;
+    const WAITS: usize = 10;
+    let world = World::new().await;
+    let query = have(&FleetPolicy::default());
+    let mut waits = Vec::new();
+    for n in 0..DEVICES {
+        let device = world.device(n).await;
+        // One connection carries several questions, so this is as many as six hundred devices.
+        for _ in 0..WAITS {
+            let (device, query, key) = (device.clone(), query.clone(), world.key);
+            waits.push(tokio::spawn(async move { new(device.policy(&query).await.unwrap(), key).serial }));
+        }
+    }
+    let pushed = world.admin().push_policy(&push("all", "max_cache_age = 1", 100)).await.unwrap();
+    for wait in waits {
+        assert_eq!(wait.await.unwrap(), pushed.serial);
+    }
+}
