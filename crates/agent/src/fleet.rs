@@ -45,11 +45,14 @@ impl FleetFile {
         let mut file = Self { state, held: None, layer: Layer::default(), error: None };
         let Some(bytes) = file.state.read(FILE) else { return file };
         let text = String::from_utf8_lossy(&bytes);
-        match Signed::from_text(text.trim(), keys) {
+        match Signed::<FleetPolicy>::from_text(text.trim(), keys) {
             Ok(signed) => {
-                if let Err(error) = file.hold(signed) {
-                    file.refuse(error);
+                match signed.get().layer() {
+                    Ok(layer) => file.layer = layer,
+                    // Of a newer version: it cannot hold, but nothing older may hold either.
+                    Err(errors) => file.refuse(errors.to_string()),
                 }
+                file.held = Some(signed);
             }
             Err(error) => tracing::warn!(%error, "the fleet policy of an earlier run is not taken up"),
         }
@@ -256,6 +259,11 @@ mod tests {
         assert_eq!(file.view().parts, ["fleet policy 7 for all"]);
         assert!(file.take(signed(&key, 6, "")).is_err(), "after a restart too");
         assert!(FleetFile::open(state.clone(), &[other.public()]).layer().is_empty(), "not of another's");
+        let newer = signed(&key, 9, "a_setting_of_tomorrow = 1");
+        state.write(FILE, newer.to_text().as_bytes()).unwrap();
+        let mut after_a_downgrade = open();
+        assert!(after_a_downgrade.layer().is_empty() && after_a_downgrade.view().error.is_some());
+        assert!(after_a_downgrade.take(signed(&key, 8, "")).is_err(), "the serial is remembered");
         file.trust(&[other.public()]);
         assert!(file.layer().is_empty() && state.read(FILE).is_none());
         file.take(signed(&other, 1, "")).unwrap();

@@ -114,7 +114,9 @@ impl StateDir {
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            std::fs::rename(&temporary, &path)
+            std::fs::rename(&temporary, &path)?;
+            // Else a power cut could bring an older policy back.
+            std::fs::File::open(&self.0)?.sync_all()
         })();
         written.map_err(failed("could not write", &path))
     }

@@ -163,6 +163,17 @@ impl Parts {
             let why = format!("{MAX_SELECTORS} selectors have a policy, which is as many as are allowed");
             return Err(Failure::new(Code::Conflict, why));
         }
+        // The newest first; of each selector back to the one that all devices got.
+        let full = live.iter().find(|one| one.selector == selector && one.percent == 100);
+        if let Some(full) = full.filter(|full| percent < 100 && full.text == text) {
+            let serial = full.serial;
+            return Err(Failure::new(
+                Code::Conflict,
+                format!(
+                    "policy {serial} says the same and has reached all of them; `peerage policy rollback` takes it back"
+                ),
+            ));
+        }
         let new = NewPolicy { selector, percent, text, note: String::new(), min_serial };
         self.published(new).await
     }

@@ -156,6 +156,8 @@ async fn a_stage_reaches_some_and_a_wider_one_them_too() {
         );
         before = now;
     }
+    let again = admin.push_policy(&push("all", "max_cache_age = 2", 10)).await.unwrap_err();
+    assert!(again.code == Code::Conflict && again.message.contains("has reached all"), "{again:?}");
 }
 
 #[tokio::test]

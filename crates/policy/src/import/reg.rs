@@ -10,9 +10,12 @@ use super::collect::{Collector, shown};
 
 /// The first lines of an export, of Windows 2000 and later, and of before.
 const HEADS: [&str; 2] = ["Windows Registry Editor Version 5.00", "REGEDIT4"];
-/// The key whose values are policies, and the one of what an administrator set beside them; in lower case and without the
-/// hive.
+/// The keys of group policy and of MDM's, and the one of what an administrator set beside them; in lower case and without
+/// the hive.
 const POLICIES: &str = r"software\policies\microsoft\windows\deliveryoptimization";
+const MDM: &str = r"software\microsoft\policymanager\current\device\deliveryoptimization";
+/// What MDM notes beside each value.
+const NOTES: [&str; 3] = ["_providerset", "_winningprovider", "_admxinstancedata"];
 const CONFIG: &str = r"software\microsoft\windows\currentversion\deliveryoptimization\config";
 const HIVES: [&str; 2] = [r"hkey_local_machine\", r"hklm\"];
 
@@ -23,7 +26,10 @@ pub(super) fn is_export(text: &str) -> bool {
 /// What the values of a key are to us.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    Policy,
+    Policy {
+        line: usize,
+        notes: usize,
+    },
     /// Another key; its values are counted under the line where it stands.
     Elsewhere {
         key: String,
@@ -61,7 +67,8 @@ pub(super) fn read(text: &str, found: &mut Collector) {
             continue;
         }
         match &mut place {
-            Place::Policy => value(&format!("line {number}"), whole, found),
+            Place::Policy { notes, .. } if is_note(whole) => *notes += 1,
+            Place::Policy { .. } => value(&format!("line {number}"), whole, found),
             Place::Elsewhere { values, .. } => *values += 1,
             Place::Nowhere => {
                 found.remark(&format!("line {number}"), format!("{}: stands in no key", shown(whole)));
@@ -82,20 +89,32 @@ fn enter(key: &str, line: usize, found: &mut Collector) -> Place {
     let lower = key.to_ascii_lowercase();
     let below = HIVES.iter().find_map(|hive| lower.strip_prefix(hive));
     match below {
-        Some(key @ (POLICIES | CONFIG)) => {
+        Some(key @ (POLICIES | MDM | CONFIG)) => {
             found.set_under(key == CONFIG);
-            Place::Policy
+            Place::Policy { line, notes: 0 }
         }
         _ => Place::Elsewhere { key: shown(key), line, values: 0 },
     }
 }
 
+fn is_note(line: &str) -> bool {
+    name(line).is_some_and(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        NOTES.iter().any(|note| name.ends_with(note))
+    })
+}
+
 fn leave(place: &Place, found: &mut Collector) {
-    if let Place::Elsewhere { key, line, values } = place
-        && *values > 0
-    {
-        let sentence = format!("{key}: its {values} values are no policies of Delivery Optimization");
-        found.remark(&format!("line {line}"), sentence);
+    match place {
+        Place::Elsewhere { key, line, values } if *values > 0 => {
+            let sentence = format!("{key}: its {values} values are no policies of Delivery Optimization");
+            found.remark(&format!("line {line}"), sentence);
+        }
+        Place::Policy { line, notes } if *notes > 0 => {
+            let sentence = format!("{notes} values say which provider of MDM won, which has no meaning here");
+            found.remark(&format!("line {line}"), sentence);
+        }
+        _ => {}
     }
 }
 

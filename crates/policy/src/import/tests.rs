@@ -88,6 +88,20 @@ fn a_registry_export_as_windows_writes_it() {
 }
 
 #[test]
+fn a_registry_export_of_a_device_under_mdm() {
+    let text = "REGEDIT4\n\n[HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\PolicyManager\\current\\device\\DeliveryOptimization]\n\
+        \"DODownloadMode\"=dword:00000002\n\"DODownloadMode_ProviderSet\"=dword:00000001\n\
+        \"DODownloadMode_WinningProvider\"=\"B1E9301C-8666-412A-BA2F-3BF8A55BFA62\"\n\
+        \"DOSetHoursToLimitBackgroundDownloadBandwidth\"=\"<enabled/><data id=\\\"SetHoursToLimitBackgroundDownloadBandwidthFrom\\\" value=\\\"8\\\"/>\"\n";
+    let found = import(text.as_bytes()).unwrap();
+    assert_eq!(said(&found, Key::DownloadMode), "group");
+    remarks(
+        &found,
+        &[("line 3", "2 values say which provider"), ("line 7", "without all of from, to, in, out")],
+    );
+}
+
+#[test]
 fn an_intune_profile_of_the_settings_catalog() {
     let json = r##"{
       "@odata.context": "https://graph.microsoft.com/beta/$metadata#deviceManagement/configurationPolicies/$entity",
