@@ -34,6 +34,15 @@ struct Breaker {
     not_before: Option<Instant>,
 }
 
+/// How long to wait after so many failures before: 2 s, longer each time up to 5 min, with jitter (product §8).
+pub(crate) fn back_off(failures: u32) -> Duration {
+    let wait = (FIRST_BACK_OFF * 2u32.pow(failures.min(8))).min(MAX_BACK_OFF);
+    let mut noise = [0u8; 1];
+    // Without randomness a fleet that starts together asks together.
+    let _ = getrandom::fill(&mut noise);
+    wait.mul_f64(0.75 + f64::from(noise[0]) / 512.0)
+}
+
 /// The coordinator, if the device is enrolled.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -89,11 +98,6 @@ impl Coordinator {
         self.enrolments.subscribe()
     }
 
-    /// For how long nobody is asked, because the last request was not answered.
-    pub(crate) fn held_back(&self) -> Option<Duration> {
-        self.breaker.lock().not_before.map(|at| at.saturating_duration_since(Instant::now()))
-    }
-
     /// Joins the coordinator at `url`.
     pub(crate) async fn enrol(&self, url: &str, token: &EnrolToken) -> Result<(), ApiError> {
         let client = self.client(url, token.tls_pin)?;
@@ -144,10 +148,11 @@ impl Coordinator {
         self.judge(client.client.announce(request).await)
     }
 
-    /// The fleet's policy for this device, once it is another than what the device has seen.
+    /// The fleet's policy for this device, once it is another than what the device has seen. A question that is held
+    /// back for a minute may break for reasons of its own (a NAT, a proxy): that says nothing about the coordinator.
     pub(crate) async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.policy(query).await)
+        client.client.policy(query).await
     }
 
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {
@@ -175,10 +180,7 @@ impl Coordinator {
         let mut breaker = self.breaker.lock();
         match &result {
             Err(error) if error.code == Code::Unreachable => {
-                let wait = (FIRST_BACK_OFF * 2u32.pow(breaker.failures.min(8))).min(MAX_BACK_OFF);
-                let mut noise = [0u8; 1];
-                let _ = getrandom::fill(&mut noise);
-                let wait = wait.mul_f64(0.75 + f64::from(noise[0]) / 512.0);
+                let wait = back_off(breaker.failures);
                 breaker.failures += 1;
                 breaker.not_before = Some(Instant::now() + wait);
                 tracing::info!(%error, ?wait, "coordinator unreachable");

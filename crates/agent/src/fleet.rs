@@ -16,6 +16,7 @@ use peerage_policy::fleet::FleetPolicy;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::coordinator::back_off;
 use crate::policy::{Change, PolicyView};
 use crate::shared::Shared;
 use crate::state_dir::StateDir;
@@ -140,12 +141,21 @@ pub(crate) struct FleetView {
 /// Asks until the agent ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let (mut enrolments, mut policy) = (shared.coordinator.enrolments(), shared.policy.clone());
-    let mut seen = shared.policy().fleet.digest;
+    let (mut seen, mut failures) = (shared.policy().fleet.digest, 0);
     loop {
         let pause = if shared.coordinator.is_enrolled() {
             let query = query(&shared, seen);
             tokio::select! {
-                answer = shared.coordinator.policy(&query) => take_in(&shared, answer, &mut seen).await,
+                answer = shared.coordinator.policy(&query) => match answer {
+                    Err(error) if error.code == Code::Unreachable => {
+                        failures += 1;
+                        back_off(failures - 1)
+                    }
+                    answer => {
+                        failures = 0;
+                        take_in(&shared, answer, &mut seen).await
+                    }
+                },
                 () = changed_from(&shared, &query, &mut policy) => GAP,
                 () = enrolled(&mut enrolments) => trust(&shared, &mut seen).await,
             }
@@ -214,9 +224,6 @@ async fn take_in(
                 REFUSED_GAP
             }
         },
-        Err(error) if error.code == Code::Unreachable => {
-            shared.coordinator.held_back().unwrap_or(REFUSED_GAP).max(GAP)
-        }
         Err(error) => {
             tracing::warn!(%error, "the coordinator did not give the fleet's policy");
             REFUSED_GAP
