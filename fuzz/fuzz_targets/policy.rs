@@ -3,11 +3,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use peerage_policy::parse_layer;
 use peerage_policy::units::{parse_duration, parse_rate, parse_size, show_rate, show_size};
+use peerage_policy::{check, parse_layer};
 
 fuzz_target!(|text: &str| {
-    let _ = parse_layer("policy.toml", text);
+    let _ = check(&[("policy.toml".to_owned(), text.to_owned())]);
+    if let Ok(layer) = parse_layer("policy.toml", text) {
+        let again = parse_layer("again.toml", &layer.to_toml()).expect("our own text");
+        assert_eq!(again.to_toml(), layer.to_toml());
+    }
     let _ = parse_duration(text);
     if let Ok(size) = parse_size(text) {
         assert_eq!(parse_size(&show_size(size)).ok(), Some(size));

@@ -35,10 +35,12 @@ pub(crate) fn run(shell: &Shell) -> Result<bool> {
 }
 
 /// Documents that follow from the code, and no longer do.
-fn documents(shell: &Shell) -> Option<Finding> {
-    let held = fs::read_to_string(shell.root().join(docs::POLICY)).unwrap_or_default();
+fn documents(shell: &Shell) -> Vec<Finding> {
     let message = "is not what the code says; run `cargo xtask docs`";
-    (held != docs::policy()).then(|| Finding::error(docs::POLICY, 1, "generated", message))
+    let old = docs::all()
+        .into_iter()
+        .filter(|(path, text)| fs::read_to_string(shell.root().join(path)).unwrap_or_default() != *text);
+    old.map(|(path, _)| Finding::error(path, 1, "generated", message)).collect()
 }
 
 fn rooms(shell: &Shell) -> Result<Vec<Finding>> {

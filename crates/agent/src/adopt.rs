@@ -9,6 +9,7 @@ use peerage_store::Staging;
 use tokio::time::{sleep, timeout};
 
 use crate::resolve::Resolver;
+use crate::why::Account;
 
 /// How long a record is waited for.
 const WAIT: Duration = Duration::from_secs(600);
@@ -16,7 +17,7 @@ const WAIT: Duration = Duration::from_secs(600);
 const KEEP: Duration = Duration::from_secs(90);
 
 /// Waits for the record of a finished file and makes it a seed.
-pub(crate) fn later(mut resolver: Resolver, staging: Staging) {
+pub(crate) fn later(mut resolver: Resolver, staging: Staging, account: Account) {
     tokio::spawn(async move {
         let shared = std::sync::Arc::clone(&resolver.shared);
         let resolution = match timeout(WAIT, resolver.resolve()).await {
@@ -35,6 +36,7 @@ pub(crate) fn later(mut resolver: Resolver, staging: Staging) {
             received.cdn += held;
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));
+            crate::notes::set_account(&mut notes, &account);
             content.set_notes(notes)?;
             if content.is_complete() { content.seal(now) } else { Ok(()) }
         });

@@ -21,11 +21,12 @@ use crate::config::Config;
 use crate::content::Command;
 use crate::coordinator::Coordinator;
 use crate::governor::{self, Governor};
-use crate::policy::{PolicyView, Watcher};
+use crate::policy::{Changes, Policies, PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
-use crate::{housekeeping, listener};
+use crate::why::Past;
+use crate::{fleet, housekeeping, listener};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -40,6 +41,7 @@ pub struct Agent {
     enlisted: governor::Enlisted,
     watcher: Watcher,
     views: watch::Sender<Arc<PolicyView>>,
+    changes: Changes,
 }
 
 impl std::fmt::Debug for Agent {
@@ -80,10 +82,13 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let clock = Arc::new(Clock::new());
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
     let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
-    let counts = Arc::clone(&budgets);
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
+    let (counts, own, keys) = (Arc::clone(&budgets), state.clone(), coordinator.catalog_keys());
+    let read = move || Watcher::new(&policy_dir, cache_dir, counts, own, &keys);
+    let watcher = tokio::task::spawn_blocking(read).await?;
+    let (policies, changes) = Policies::new();
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
+    let past = Past::open(state.clone());
     let catalog = Catalog::open(state);
     let sockets = Sockets::bind(&config.socket)
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
@@ -97,13 +102,15 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         coordinator,
         announcer,
         catalog,
+        past,
         budgets,
         governor,
+        policies,
         policy,
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views, changes })
 }
 
 /// The way to origins that the configuration tells.
@@ -192,14 +199,15 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, views, changes } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
         tasks.spawn(budgets::run(Arc::clone(&shared)));
-        tasks.spawn(watcher.run(views));
+        tasks.spawn(watcher.run(views, changes));
+        tasks.spawn(fleet::run(Arc::clone(&shared)));
         let api = Arc::clone(&shared);
         tasks.spawn(async move {
             if let Err(error) = sockets.serve(api).await {

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust};
-use peerage_api::coordinator::{AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse};
+use peerage_api::coordinator::{
+    AnnounceRequest, AnnounceResponse, PolicyQuery, PolicyResponse, ResolveRequest, ResolveResponse,
+};
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey};
+use tokio::sync::watch;
 
 use crate::state_dir::{Enrolment, StateDir};
 
@@ -31,6 +34,15 @@ struct Breaker {
     not_before: Option<Instant>,
 }
 
+/// How long to wait after so many failures before: 2 s, longer each time up to 5 min, with jitter (product §8).
+pub(crate) fn back_off(failures: u32) -> Duration {
+    let wait = (FIRST_BACK_OFF * 2u32.pow(failures.min(8))).min(MAX_BACK_OFF);
+    let mut noise = [0u8; 1];
+    // Without randomness a fleet that starts together asks together.
+    let _ = getrandom::fill(&mut noise);
+    wait.mul_f64(0.75 + f64::from(noise[0]) / 512.0)
+}
+
 /// The coordinator, if the device is enrolled.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -38,14 +50,22 @@ pub(crate) struct Coordinator {
     state: StateDir,
     local: Option<IpAddr>,
     enrolled: RwLock<Option<Arc<Enrolled>>>,
+    /// Counts enrolments of this run.
+    enrolments: watch::Sender<u64>,
     breaker: Mutex<Breaker>,
 }
 
 impl Coordinator {
     /// Takes up an earlier enrolment if there is one. `local`: the address to connect from.
     pub(crate) fn new(key: SecretKey, state: StateDir, local: Option<IpAddr>) -> Self {
-        let coordinator =
-            Self { key, state, local, enrolled: RwLock::new(None), breaker: Mutex::new(Breaker::default()) };
+        let coordinator = Self {
+            key,
+            state,
+            local,
+            enrolled: RwLock::new(None),
+            enrolments: watch::Sender::new(0),
+            breaker: Mutex::new(Breaker::default()),
+        };
         match coordinator.state.enrolment() {
             Ok(Some(enrolment)) => {
                 if let Err(error) = coordinator.take_up(&enrolment) {
@@ -69,7 +89,13 @@ impl Coordinator {
         let (url, keys) = (enrolment.coordinator.clone(), enrolment.catalog_keys.clone());
         *self.enrolled.write() = Some(Arc::new(Enrolled { url, client, keys }));
         *self.breaker.lock() = Breaker::default();
+        self.enrolments.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Tells of every new enrolment.
+    pub(crate) fn enrolments(&self) -> watch::Receiver<u64> {
+        self.enrolments.subscribe()
     }
 
     /// Joins the coordinator at `url`.
@@ -122,6 +148,13 @@ impl Coordinator {
         self.judge(client.client.announce(request).await)
     }
 
+    /// The fleet's policy for this device, once it is another than what the device has seen. A question that is held
+    /// back for a minute may break for reasons of its own (a NAT, a proxy): that says nothing about the coordinator.
+    pub(crate) async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
+        let client = self.open()?;
+        client.client.policy(query).await
+    }
+
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {
         let client = self.open()?;
         self.judge(client.client.map(id).await)
@@ -147,10 +180,7 @@ impl Coordinator {
         let mut breaker = self.breaker.lock();
         match &result {
             Err(error) if error.code == Code::Unreachable => {
-                let wait = (FIRST_BACK_OFF * 2u32.pow(breaker.failures.min(8))).min(MAX_BACK_OFF);
-                let mut noise = [0u8; 1];
-                let _ = getrandom::fill(&mut noise);
-                let wait = wait.mul_f64(0.75 + f64::from(noise[0]) / 512.0);
+                let wait = back_off(breaker.failures);
                 breaker.failures += 1;
                 breaker.not_before = Some(Instant::now() + wait);
                 tracing::info!(%error, ?wait, "coordinator unreachable");

@@ -27,6 +27,7 @@ use crate::downloads::{DownloadState, Key, Tell};
 use crate::file_status::{self, chain};
 use crate::resolve::{Resolution, Resolver};
 use crate::shared::Shared;
+use crate::why::Account;
 
 /// How long the origin waits for the coordinator's word before bytes flow without it. A coordinator of the site answers
 /// in a few milliseconds; with its answer the first bytes asked for are the right ones.
@@ -86,6 +87,7 @@ pub(crate) async fn run(
         callers: BTreeMap::new(),
         status: FileStatus::default(),
         notes: Vec::new(),
+        account: Arc::default(),
         began: Instant::now(),
         stale: 0,
     };
@@ -95,7 +97,11 @@ pub(crate) async fn run(
     }
     let mut status = download.status.clone();
     status.download_duration = download.began.elapsed().as_millis() as u64;
-    download.state.send_replace(Arc::new(DownloadState { status, end: Some(end) }));
+    download.state.send_replace(Arc::new(DownloadState {
+        status,
+        account: download.account,
+        end: Some(end),
+    }));
 }
 
 struct Download {
@@ -107,6 +113,8 @@ struct Download {
     status: FileStatus,
     /// Why it runs as it does, beside what policy says.
     notes: Vec<String>,
+    /// Which decisions held in simple mode.
+    account: Arc<Account>,
     began: Instant,
     /// Records found stale so far.
     stale: u32,
@@ -249,6 +257,10 @@ impl Download {
             row.source_url = SourceUrl::parse(url).map_or_else(|_| String::new(), |url| url.to_string());
         }
         self.status = row.clone();
-        self.state.send_replace(Arc::new(DownloadState { status: row, end: None }));
+        self.state.send_replace(Arc::new(DownloadState {
+            status: row,
+            account: Arc::clone(&self.account),
+            end: None,
+        }));
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use peerage_api::agent::{DownloadRequest, FileStatus, Priority};
+use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
+use peerage_swarm::ByKind;
 use tokio::sync::{mpsc, watch};
 
 use crate::download::{self, Finished};
 use crate::shared::Shared;
+use crate::why::Account;
 
 /// What a download is asked for by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,6 +42,8 @@ impl Key {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DownloadState {
     pub(crate) status: FileStatus,
+    /// Which decisions held in simple mode; the content's own are its actor's.
+    pub(crate) account: Arc<Account>,
     pub(crate) end: Option<Result<Finished, ApiError>>,
 }
 
@@ -101,6 +106,20 @@ impl Downloads {
         let states = running.values().map(|one| Arc::clone(&one.state.borrow()));
         let live = states.filter(|state| state.end.is_none() && !state.status.file_id.is_empty());
         live.map(|state| state.status.clone()).collect()
+    }
+
+    /// Why the bytes of every download that runs in simple mode come from where they come.
+    pub(crate) fn accounts(&self) -> Vec<Why> {
+        let running = self.0.lock();
+        let states = running.values().map(|one| Arc::clone(&one.state.borrow()));
+        let simple = states.filter(|state| state.end.is_none() && state.status.file_id.starts_with("url-"));
+        let tell = |state: Arc<DownloadState>| Why {
+            file_id: state.status.file_id.clone(),
+            file_size: state.status.file_size,
+            source_url: state.status.source_url.clone(),
+            ..state.account.tell(&ByKind { cdn: state.status.bytes_from_cdn, ..ByKind::default() })
+        };
+        simple.map(tell).collect()
     }
 
     /// Whether a foreground download runs.

@@ -7,9 +7,11 @@
 //! `content::actor` (one per content, drives the engine) → `content::connection` and `content::fetch` (bytes in) →
 //! `content::sink` (whole blocks to the store) → `server::handout` (the finished file).
 //!
-//! What survives a crash: verified pieces, blocks of pieces on their way, records, enrolment, counters up to 10 s ago.
+//! What survives a crash: verified pieces, blocks of pieces on their way, records, enrolment, what `peerage set` and the
+//! fleet's policy say, counters up to 10 s ago.
 //! What does not: connections, bans, callers; they come again.
 
+mod admin;
 mod admission;
 mod adopt;
 mod announcer;
@@ -24,6 +26,7 @@ mod deliveries;
 mod download;
 mod downloads;
 mod file_status;
+mod fleet;
 mod governor;
 mod housekeeping;
 mod listener;
@@ -35,6 +38,7 @@ mod shared;
 mod simple;
 mod state_dir;
 mod tickets;
+mod why;
 
 pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};

@@ -1,14 +1,17 @@
-//! What the agent writes beside a content in the store: where it came from, its record, its counters.
+//! What the agent writes beside a content in the store: where it came from, its record, its counters, its account.
 
 use peerage_content::{ContentRecord, PublicKey, Signed};
 use peerage_store::Notes;
 use peerage_swarm::ByKind;
+
+use crate::why::Account;
 
 const URL: &str = "url";
 const RECORD: &str = "record";
 const RECEIVED: &str = "received";
 const SENT: &str = "sent";
 const WASTED: &str = "wasted";
+const ACCOUNT: &str = "why";
 
 /// The source URL.
 pub(crate) fn url(notes: &Notes) -> String {
@@ -46,4 +49,16 @@ pub(crate) fn set_counters(notes: &mut Notes, received: &ByKind, sent: &ByKind, 
         }
     }
     notes.insert(WASTED.to_owned(), wasted.to_string());
+}
+
+/// The account of its download.
+pub(crate) fn account(notes: &Notes) -> Account {
+    notes.get(ACCOUNT).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Notes the account.
+pub(crate) fn set_account(notes: &mut Notes, account: &Account) {
+    if let Ok(text) = serde_json::to_string(account) {
+        notes.insert(ACCOUNT.to_owned(), text);
+    }
 }

@@ -1,12 +1,14 @@
 //! The local API: HTTP over a unix socket, and beside it the socket that hands out finished files.
 //!
 //! Anyone on the device may download and look (as with DO's cmdlets); only root and the agent's own user may change the
-//! cache or the enrolment. The caller is known from the socket (SO_PEERCRED), not from anything it says.
+//! cache, the enrolment or a setting. The caller is known from the socket (SO_PEERCRED), not from anything it says.
 
 pub(crate) mod downloads;
 pub(crate) mod files;
 pub(crate) mod handout;
+pub(crate) mod settings;
 pub(crate) mod status;
+pub(crate) mod why;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,11 +18,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::serve::IncomingStream;
 use peerage_api::agent::{EnrollRequest, Health};
 use peerage_api::{ApiError, Code};
@@ -31,6 +33,8 @@ use crate::shared::Shared;
 
 /// Longest request body, in bytes.
 const MAX_BODY: usize = 64 << 10;
+/// A policy file of 256 KiB, escaped.
+const MAX_POLICY_BODY: usize = 2 << 20;
 
 /// Who is at the other end of the socket.
 #[derive(Debug, Clone, Copy)]
@@ -166,14 +170,17 @@ fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .route("/v1/enroll", post(enroll))
-        .route("/v1/config", get(status::config))
+        .route("/v1/config", get(settings::config))
+        .route("/v1/settings/{name}", put(settings::set).delete(settings::unset))
+        .route("/v1/policy/diff", post(settings::diff).layer(DefaultBodyLimit::max(MAX_POLICY_BODY)))
         .route("/v1/status", get(status::status))
+        .route("/v1/why", get(why::why))
         .route("/v1/downloads", post(downloads::download))
         .route("/v1/files", get(files::list))
         .route("/v1/files/{id}", axum::routing::delete(files::remove))
         .route("/v1/files/{id}/{what}", post(files::change))
         .fallback(|| async { Failure::new(Code::NotFound, "no such thing in the agent's API") })
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(traced))
         .with_state(shared)
 }

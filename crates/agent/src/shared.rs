@@ -26,8 +26,9 @@ use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
 use crate::governor::Governor;
-use crate::policy::PolicyView;
+use crate::policy::{Policies, PolicyView};
 use crate::tickets::Tickets;
+use crate::why::Past;
 
 /// The agent's common ground.
 #[derive(Debug)]
@@ -44,10 +45,12 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     pub(crate) contents: Registry,
     pub(crate) catalog: Catalog,
+    pub(crate) past: Past,
     pub(crate) downloads: Downloads,
     pub(crate) deliveries: Deliveries,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
+    pub(crate) policies: Policies,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
@@ -71,8 +74,10 @@ pub(crate) struct Parts {
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
+    pub(crate) past: Past,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) governor: Governor,
+    pub(crate) policies: Policies,
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
 }
 
@@ -88,8 +93,10 @@ impl Shared {
             coordinator,
             announcer,
             catalog,
+            past,
             budgets,
             governor,
+            policies,
             policy,
         } = parts;
         Self {
@@ -104,10 +111,12 @@ impl Shared {
             tickets: Tickets::default(),
             contents: Registry::default(),
             catalog,
+            past,
             downloads: Downloads::default(),
             deliveries: Deliveries::default(),
             budgets,
             governor,
+            policies,
             policy,
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),

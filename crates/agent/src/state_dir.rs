@@ -1,4 +1,4 @@
-//! The agent's state directory: the device's key and its enrolment. Private to the daemon's user.
+//! The agent's state directory: the device's key, its enrolment, what was set here and by the fleet. Private to the daemon's user.
 //!
 //! Files are written to a temporary name and renamed, so a power cut leaves the old or the new one.
 
@@ -84,6 +84,22 @@ impl StateDir {
         self.write("enrolment.json", &bytes)
     }
 
+    /// Where a file of the daemon's own is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Removes a file; it need not be there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("could not remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a small file of the daemon's own; `None` when it is not there or unreadable.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         std::fs::read(self.0.join(name)).ok()
@@ -98,7 +114,9 @@ impl StateDir {
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            std::fs::rename(&temporary, &path)
+            std::fs::rename(&temporary, &path)?;
+            // Else a power cut could bring an older policy back.
+            std::fs::File::open(&self.0)?.sync_all()
         })();
         written.map_err(failed("could not write", &path))
     }

@@ -4,9 +4,12 @@
 //! |---|---|
 //! | `POST /v1/downloads` | [`DownloadRequest`] → a stream of [`DownloadEvent`]s, one JSON object a line, until the end. The caller is the connection: when it closes and no other caller wants the file, the download is cancelled |
 //! | `GET /v1/status` | list of [`FileStatus`]; `?file_id=` for one, `&peers=true` with [`PeerStatus`] |
+//! | `GET /v1/why?file=` | [`Why`](crate::why::Why): by content id or its beginning, or by URL |
 //! | `GET /v1/files` | list of [`CachedFile`] |
 //! | `POST /v1/files/{id}/{pin,unpin,verify}`, `POST /v1/files/{id}/expire` ([`ExpireRequest`]), `DELETE /v1/files/{id}?force=` | the local cache |
-//! | `GET /v1/config` | list of settings with their layers (`peerage_policy::ConfigEntry` as JSON) |
+//! | `GET /v1/config` | `Settings`: each with its layers (`peerage_policy::Row` as JSON), `DoConfig`: DO's names, `Fleet` ([`FleetState`]), errors |
+//! | `PUT /v1/settings/{name}` ([`SetRequest`]), `DELETE /v1/settings/{name}` | the administrator's layer → the setting as in `Settings` |
+//! | `POST /v1/policy/diff` | [`DiffRequest`] → list of `peerage_policy::Difference` as JSON |
 //! | `POST /v1/enroll` | [`EnrollRequest`] |
 //! | `GET /v1/health` | [`Health`] |
 //!
@@ -256,6 +259,50 @@ pub struct VerifyResult {
 pub struct ExpireRequest {
     /// Unix seconds, at most one year ahead (DO reference §4.5); absent: back to the policy's.
     pub expire_on: Option<u64>,
+}
+
+/// Sets a value in the administrator's layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetRequest {
+    /// The value as text, as on a command line.
+    pub value: String,
+}
+
+/// Asks what a policy file would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffRequest {
+    /// What the answer calls the file.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// The layer in whose place it is thought; absent: `policy.toml`'s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<PolicyLayer>,
+}
+
+/// A layer that a policy file may be thought in place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyLayer {
+    /// What the coordinator says.
+    Fleet,
+    /// `policy.toml`; `policy.d` stays.
+    #[default]
+    Policy,
+    /// What `peerage set` has set.
+    Admin,
+}
+
+/// The fleet's policy on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FleetState {
+    /// The serial of the document in force; none: the coordinator has given none.
+    pub serial: Option<u64>,
+    /// The policies in it, the weakest first.
+    pub parts: Vec<String>,
+    /// Why the newest document is not in force.
+    pub error: Option<String>,
 }
 
 /// Joins a coordinator.

@@ -13,6 +13,7 @@ mod agent;
 mod coordinator;
 mod files;
 mod http_json;
+mod policy;
 mod trust;
 
 pub use agent::{AgentClient, Download};

@@ -7,9 +7,13 @@
 //! | `POST /v1/resolve` | session | [`ResolveRequest`] → [`ResolveResponse`] |
 //! | `POST /v1/announce` | session | [`AnnounceRequest`] → [`AnnounceResponse`] |
 //! | `GET /v1/maps/{content id}` | session | the piece map's file form |
+//! | `GET /v1/policy` | session | [`PolicyQuery`] → [`PolicyResponse`], held back until there is something new |
 //! | `POST /v1/publish` | admin token | [`PublishRequest`] → [`PublishResponse`] |
 //! | `POST /v1/ingest` | admin token | [`IngestRequest`] → [`PublishResponse`] |
 //! | `POST /v1/tokens` | admin token | [`NewTokenRequest`] → [`NewTokenResponse`] |
+//! | `GET /v1/policies` | admin token | [`HistoryQuery`] → list of [`PolicyRevision`], newest first |
+//! | `POST /v1/policies` | admin token | [`PushPolicyRequest`] → [`PolicyRevision`] |
+//! | `POST /v1/policies/rollback` | admin token | [`RollbackRequest`] → [`PolicyRevision`] |
 //! | `GET /v1/devices` | admin token | list of [`Device`] |
 //! | `DELETE /v1/devices/{peer id}` | admin token | revokes a device |
 //! | `GET /v1/health` | none | [`Health`] |
@@ -263,6 +267,9 @@ pub struct NewTokenRequest {
     /// Seconds it is good for; absent: for ever.
     #[serde(default)]
     pub valid_s: Option<u64>,
+    /// Tags that the devices carry which enrol with it; at most 16.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }
 
 /// An enrolment token.
@@ -281,6 +288,94 @@ pub struct Device {
     pub name: String,
     /// Unix seconds of enrolment.
     pub enrolled: u64,
+    /// The tags that it carries since then.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// Asks for the fleet policy of a device, in a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyQuery {
+    /// The digest of the document that the device has seen last, 64 hex digits; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<Sha256>,
+    /// The group that the device is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The device's own addresses, comma-separated; at most 16. They matter where many subnets are seen at one address.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// Milliseconds that the answer may be held back while there is nothing new; at most 60,000.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// The fleet policy of a device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PolicyResponse {
+    /// What the device has seen still holds.
+    Current,
+    /// Another document holds.
+    New {
+        /// The signed document (check it with the catalog keys).
+        document: Unchecked,
+    },
+}
+
+/// Publishes a policy for some devices.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PushPolicyRequest {
+    /// The devices: `all`, `tag:NAME`, `subnet:CIDR`, `group:GUID`.
+    pub selector: String,
+    /// The settings, as in a policy file. Empty: nothing is set for them any more.
+    pub text: String,
+    /// How many of them get it, in percent, 0 to 100.
+    pub percent: u8,
+    /// The serial shall be at least this: after a coordinator was restored from an old backup, devices hold higher ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_serial: Option<u64>,
+}
+
+/// Publishes again what held before the newest policy of some devices.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// The devices, as in [`PushPolicyRequest::selector`].
+    pub selector: String,
+    /// The revision to go back to; absent: what the newest policy replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// Which revisions are asked for, in a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryQuery {
+    /// Those of one selector only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Also those that hold on no device any more; at most 1000 are told.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// One published policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PolicyRevision {
+    /// Its number: higher than all before, over all selectors.
+    pub serial: u64,
+    /// The devices that it is for.
+    pub selector: String,
+    /// How many of them get it, in percent.
+    pub percent: u8,
+    /// Its settings.
+    pub text: String,
+    /// Unix seconds.
+    pub created: u64,
+    /// How it came about, such as `rolled back to 3`; empty for a push.
+    pub note: String,
+    /// Whether it may hold on some device.
+    pub live: bool,
 }
 
 /// State of the coordinator.

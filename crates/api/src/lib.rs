@@ -14,5 +14,6 @@ pub mod agent;
 pub mod client;
 pub mod coordinator;
 pub mod error;
+pub mod why;
 
 pub use error::{ApiError, Code};

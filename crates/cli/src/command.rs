@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use peerage_lab::{LabArgs, LabChildArgs, LabOriginArgs};
 
-use crate::{agent, completions, config, coordinator, enroll, files, get, publish, status};
+use crate::{agent, completions, config, coordinator, enroll, files, get, policy, publish, set, status, why};
 
 /// Peerage: a large file crosses the site's Internet link once; every other device gets it from its neighbours.
 #[derive(Debug, Parser)]
@@ -24,8 +24,12 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     Publish(publish::PublishArgs),
     Status(status::StatusArgs),
+    Why(why::WhyArgs),
     Files(files::FilesArgs),
     Config(config::ConfigArgs),
+    Set(set::SetArgs),
+    Unset(set::UnsetArgs),
+    Policy(policy::PolicyArgs),
     Enroll(enroll::EnrollArgs),
     Agent(agent::AgentArgs),
     Coordinator(coordinator::CoordinatorArgs),
@@ -62,8 +66,12 @@ impl Command {
             Self::Get(args) => get::run(args).await,
             Self::Publish(args) => publish::run(args).await,
             Self::Status(args) => status::run(args).await,
+            Self::Why(args) => why::run(args).await,
             Self::Files(args) => files::run(args).await,
             Self::Config(args) => config::run(args).await,
+            Self::Set(args) => set::set(args).await,
+            Self::Unset(args) => set::unset(args).await,
+            Self::Policy(args) => policy::run(args).await,
             Self::Enroll(args) => enroll::run(args).await,
             Self::Agent(args) => agent::run(args).await,
             Self::Coordinator(args) => coordinator::run(args).await,

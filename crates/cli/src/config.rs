@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use console::measure_text_width;
+use peerage_api::agent::FleetState;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,25 +27,30 @@ pub(crate) struct ConfigArgs {
 #[serde(rename_all = "PascalCase")]
 struct Answer {
     settings: Vec<Setting>,
+    #[serde(default)]
+    fleet: FleetState,
     policy_error: Option<String>,
+    #[serde(default)]
+    admin_error: Option<String>,
 }
 
+/// One setting, as the agent tells it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Setting {
-    name: String,
-    effective: Said,
-    lower: Vec<Said>,
-    note: Option<String>,
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    pub(crate) effective: Said,
+    pub(crate) lower: Vec<Said>,
+    pub(crate) note: Option<String>,
 }
 
 /// What one layer says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Said {
-    provider: String,
-    source: Option<String>,
-    text: String,
+pub(crate) struct Said {
+    pub(crate) provider: String,
+    pub(crate) source: Option<String>,
+    pub(crate) text: String,
 }
 
 pub(crate) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
@@ -61,9 +67,22 @@ pub(crate) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
 
 fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(error) = &answer.policy_error {
-        lines.push("The newest policy files are not in force, the previous ones are:".to_owned());
+    for (error, said) in [
+        (&answer.fleet.error, "The newest policy of the fleet is not in force:"),
+        (&answer.policy_error, "The newest policy files are not in force, the previous ones are:"),
+        (&answer.admin_error, "What was set with `peerage set` is not in force:"),
+    ] {
+        let Some(error) = error else { continue };
+        lines.push(said.to_owned());
         lines.extend(output::printable_lines(error).lines().map(|line| format!("  {line}")));
+        lines.push(String::new());
+    }
+    if let Some(serial) = answer.fleet.serial {
+        let parts = match answer.fleet.parts.as_slice() {
+            [] => "none is for this device".to_owned(),
+            parts => printable(&parts.join(", ")).into_owned(),
+        };
+        lines.push(format!("The coordinator's policy, up to serial {serial}: {parts}"));
         lines.push(String::new());
     }
     let full = full(&answer.settings);
@@ -77,7 +96,8 @@ impl Setting {
         printable(&self.effective.text).into_owned()
     }
 
-    fn set_by(&self) -> String {
+    /// The layer in force, and the file it stands in.
+    pub(crate) fn set_by(&self) -> String {
         let said = &self.effective;
         match &said.source {
             Some(source) => printable(&format!("{} ({source})", said.provider)).into_owned(),

@@ -1,4 +1,4 @@
-//! `peerage coordinator`: the coordinator in the foreground; `peerage coordinator token`: a new enrolment token.
+//! `peerage coordinator`: the coordinator in the foreground; `token`: a new enrolment token; `devices`: who is enrolled.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,11 +16,12 @@ use crate::admin::AdminArgs;
 use crate::daemon::{DRAIN, Signals};
 use crate::exit::{chain, usage};
 use crate::output;
+use crate::table::{Align, Table};
 
 /// Read when there is one (product §4).
 const CONFIG: &str = "/etc/peerage/coordinator.toml";
 
-/// Run the coordinator in the foreground, or make an enrolment token
+/// Run the coordinator in the foreground, make an enrolment token, or list the devices
 ///
 /// One JSON line on stdout says when it is ready, and where the tokens are. It ends on SIGTERM or SIGINT after at most
 /// 5 s, on a second one at once.
@@ -65,6 +66,17 @@ struct Ready {
 #[derive(Debug, Subcommand)]
 enum CoordinatorCommand {
     Token(TokenArgs),
+    Devices(DevicesArgs),
+}
+
+/// List the enrolled devices and their tags
+#[derive(Debug, Args)]
+struct DevicesArgs {
+    /// Print them as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Make an enrolment token and print it
@@ -76,6 +88,9 @@ struct TokenArgs {
     /// How long it is good for, such as 7d [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     valid: Option<Duration>,
+    /// A tag that devices carry which enrol with it, for policies by tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -132,6 +147,7 @@ pub(crate) async fn run(mut args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     match args.command.take() {
         None => serve(args.config()?).await,
         Some(CoordinatorCommand::Token(args)) => token(args).await,
+        Some(CoordinatorCommand::Devices(args)) => devices(args).await,
     }
 }
 
@@ -159,12 +175,30 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn token(args: TokenArgs) -> anyhow::Result<ExitCode> {
-    let request = NewTokenRequest { uses: args.uses, valid_s: args.valid.map(|valid| valid.as_secs()) };
+    let valid_s = args.valid.map(|valid| valid.as_secs());
+    let request = NewTokenRequest { uses: args.uses, valid_s, tags: args.tags };
     let made = args.admin.client()?.new_token(&request).await?;
     if args.json {
         output::json(&made)?
     } else {
         output::line(&made.token)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
+    let devices = args.admin.client()?.devices().await?;
+    if args.json {
+        output::json(&devices)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["DEVICE", "NAME", "TAGS"].map(|name| (name, Align::Left)));
+    for device in &devices {
+        let cell = |text: &str| output::printable(text).into_owned();
+        table.row([device.peer.to_string(), cell(&device.name), cell(&device.tags.join(", "))]);
+    }
+    for line in table.lines(crate::status::width()) {
+        output::line(&line)?;
     }
     Ok(ExitCode::SUCCESS)
 }

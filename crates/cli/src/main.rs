@@ -16,12 +16,15 @@ mod get;
 mod human;
 mod logging;
 mod output;
+mod policy;
 mod progress;
 mod publish;
+mod set;
 mod shares;
 mod socket;
 mod status;
 mod table;
+mod why;
 
 use std::process::ExitCode;
 

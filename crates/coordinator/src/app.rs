@@ -24,6 +24,7 @@ use crate::http::router;
 use crate::identity::{ADMIN_TOKEN, ENROLL_TOKEN, Identity, IdentityError};
 use crate::ingest::Ingester;
 use crate::maps::Maps;
+use crate::policies::FleetPolicies;
 use crate::rate::{Rate, RateLimit};
 use crate::records::Records;
 use crate::registry::MemoryRegistry;
@@ -156,6 +157,7 @@ impl Config {
             admin: identity.admin,
             sessions: Sessions::new(&identity.session_key),
             roster: Roster::load(Arc::new(store.clone())).await?,
+            policies: FleetPolicies::load(Arc::new(store.clone()), identity.catalog.clone()).await?,
             records,
             ingester,
             registry: Arc::new(MemoryRegistry::new()),

@@ -10,15 +10,18 @@ use peerage_api::coordinator::{
     SessionResponse, enroll_proof, session_proof,
 };
 use peerage_content::{EnrolToken, PeerId, Signature};
+use peerage_policy::fleet::Tag;
 use tokio::time::Instant;
 
 use crate::random;
 use crate::roster::token_hash;
 use crate::session::{SESSION_LIFE_S, Session};
 use crate::state::{Failure, Parts, Source};
-use crate::store::{Applicant, Denied, TokenTerms};
+use crate::store::{Applicant, Denied, Enrolled, TokenTerms};
 
 const MAX_NAME: usize = 255;
+/// Tags of one token.
+const MAX_TAGS: usize = 16;
 /// How far a device's clock may be off when it opens a session.
 const MAX_CLOCK_SKEW_S: u64 = 3600;
 /// What a failed enrolment or session costs of the source's credit, beside the 1 that any costs.
@@ -116,12 +119,21 @@ impl Parts {
         if request.uses == Some(0) || request.valid_s == Some(0) {
             return Err(Failure::bad("uses and valid_s must be at least 1 where given"));
         }
+        if request.tags.len() > MAX_TAGS {
+            return Err(Failure::bad(format!("{} tags, allowed are {MAX_TAGS}", request.tags.len())));
+        }
+        let mut tags = Vec::new();
+        for tag in &request.tags {
+            tags.push(tag.parse::<Tag>().map_err(|error| Failure::bad(format!("tag: {error}")))?);
+        }
+        tags.sort();
+        tags.dedup();
         let secret = random::bytes::<16>().map_err(|_| {
             Failure::new(Code::Internal, "the coordinator could not read the system's randomness")
         })?;
         let created = self.clock.unix();
         let expires = request.valid_s.map(|seconds| created.saturating_add(seconds));
-        let terms = TokenTerms { hash: token_hash(&secret), created, expires, uses: request.uses };
+        let terms = TokenTerms { hash: token_hash(&secret), created, expires, uses: request.uses, tags };
         self.roster.add_token(terms).await?;
         let token = EnrolToken { secret, ..self.admin };
         Ok(NewTokenResponse { token: token.to_string() })
@@ -130,7 +142,11 @@ impl Parts {
     /// The enrolled devices.
     pub(crate) async fn devices(&self) -> Result<Vec<Device>, Failure> {
         let devices = self.roster.devices().await?;
-        Ok(devices.into_iter().map(|d| Device { peer: d.peer, name: d.name, enrolled: d.enrolled }).collect())
+        let told = |device: Enrolled| {
+            let tags = device.tags.iter().map(ToString::to_string).collect();
+            Device { peer: device.peer, name: device.name, enrolled: device.enrolled, tags }
+        };
+        Ok(devices.into_iter().map(told).collect())
     }
 
     /// Revokes a device: its sessions end, it leaves all swarms. Tickets that it holds last for up to an hour.

@@ -4,7 +4,7 @@
 //!
 //! | part | state | after a crash |
 //! |---|---|---|
-//! | catalog, enrolments, tokens (SQLite), piece maps (files), keys (files) | hard | all that was answered is there |
+//! | catalog, enrolments, tokens, policies (SQLite), piece maps (files), keys (files) | hard | all that was answered is there |
 //! | sessions | none: tokens carry a MAC | still good |
 //! | swarms, tickets given out, ingestion under way, rate limits | soft | heals by re-announce and by asking again |
 //!
@@ -22,6 +22,7 @@ mod http;
 mod identity;
 mod ingest;
 mod maps;
+mod policies;
 mod publish;
 mod random;
 mod rate;

@@ -6,24 +6,43 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use peerage_content::PeerId;
+use peerage_policy::fleet::Tag;
 
 use crate::session::Session;
 use crate::store::{Applicant, Denied, Enrolled, Enrolments, StoreError, TokenTerms};
 
 pub(crate) struct Roster {
     store: Arc<dyn Enrolments>,
-    epochs: RwLock<HashMap<PeerId, u64>>,
+    members: RwLock<HashMap<PeerId, Member>>,
+}
+
+/// What is asked of a device at every turn.
+struct Member {
+    epoch: u64,
+    tags: Vec<Tag>,
+}
+
+impl From<Enrolled> for Member {
+    fn from(device: Enrolled) -> Self {
+        Self { epoch: device.epoch, tags: device.tags }
+    }
 }
 
 impl Roster {
     pub(crate) async fn load(store: Arc<dyn Enrolments>) -> Result<Self, StoreError> {
-        let epochs = store.devices().await?.into_iter().map(|device| (device.peer, device.epoch)).collect();
-        Ok(Self { store, epochs: RwLock::new(epochs) })
+        let devices = store.devices().await?.into_iter();
+        let members = devices.map(|device| (device.peer, device.into())).collect();
+        Ok(Self { store, members: RwLock::new(members) })
     }
 
     /// The enrolment of a device, if it stands.
     pub(crate) fn epoch(&self, peer: &PeerId) -> Option<u64> {
-        self.epochs.read().get(peer).copied()
+        self.members.read().get(peer).map(|member| member.epoch)
+    }
+
+    /// The tags of a device.
+    pub(crate) fn tags(&self, peer: &PeerId) -> Vec<Tag> {
+        self.members.read().get(peer).map(|member| member.tags.clone()).unwrap_or_default()
     }
 
     /// Whether the enrolment that a session was opened under still stands.
@@ -32,7 +51,7 @@ impl Roster {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.epochs.read().len()
+        self.members.read().len()
     }
 
     pub(crate) async fn enrol(
@@ -42,14 +61,14 @@ impl Roster {
     ) -> Result<Result<Enrolled, Denied>, StoreError> {
         let answer = self.store.enrol(applicant, now).await?;
         if let Ok(device) = &answer {
-            self.epochs.write().insert(device.peer, device.epoch);
+            self.members.write().insert(device.peer, device.clone().into());
         }
         Ok(answer)
     }
 
     pub(crate) async fn revoke(&self, peer: PeerId, now: u64) -> Result<bool, StoreError> {
         let was = self.store.revoke(peer, now).await?;
-        self.epochs.write().remove(&peer);
+        self.members.write().remove(&peer);
         Ok(was)
     }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ingest::{Ingester, Refused};
+use crate::policies::FleetPolicies;
 use crate::rate::RateLimit;
 use crate::records::{Records, RecordsError};
 use crate::registry::SwarmRegistry;
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) sessions: Sessions,
     pub(crate) roster: Roster,
     pub(crate) records: Arc<Records>,
+    pub(crate) policies: FleetPolicies,
     pub(crate) ingester: Ingester,
     pub(crate) registry: Arc<dyn SwarmRegistry>,
     pub(crate) tickets: Tickets,

@@ -1,14 +1,16 @@
-//! Hard state: what must survive (architecture §5). Two small traits, one backend so far ([`Sqlite`]), and for each
+//! Hard state: what must survive (architecture §5). Three small traits, one backend so far ([`Sqlite`]), and for each
 //! trait a conformance suite that every backend has to pass.
 
 mod catalog;
 mod enrolments;
+mod policies;
 mod sqlite;
 
 use futures_util::future::BoxFuture;
 
 pub(crate) use catalog::{Catalog, Terms};
 pub(crate) use enrolments::{Applicant, Denied, Enrolled, Enrolments, TokenTerms};
+pub(crate) use policies::{NewPolicy, Policies, Published};
 pub(crate) use sqlite::Sqlite;
 
 /// The database failed.

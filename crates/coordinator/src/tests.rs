@@ -4,6 +4,7 @@ mod access;
 mod announce;
 mod ingest;
 mod origin;
+mod policy;
 mod publish;
 mod restart;
 

@@ -59,6 +59,19 @@ pub enum PolicyError {
     },
 }
 
+impl PolicyError {
+    /// The same for a setting that stands in no file but was given on a command line.
+    pub fn without_file(&self) -> String {
+        let (Self::TooLarge { file, .. }
+        | Self::Syntax { file, .. }
+        | Self::UnknownKey { file, .. }
+        | Self::Twice { file, .. }
+        | Self::Refused { file, .. }) = self;
+        let text = self.to_string();
+        text.strip_prefix(file.as_str()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text).to_owned()
+    }
+}
+
 fn perhaps(nearest: Option<&'static str>) -> String {
     nearest.map_or_else(String::new, |name| format!(", perhaps {name} is meant"))
 }

@@ -93,11 +93,26 @@ impl Layer {
         table.to_string()
     }
 
+    /// The value of a setting for people, if it is given.
+    pub fn said(&self, key: Key) -> Option<String> {
+        self.get(key).map(|value| value.text(&key.setting().rule))
+    }
+
+    /// Keeps only the settings that `keep` wants, by key and file.
+    pub fn retain(&mut self, keep: impl Fn(Key, &str) -> bool) {
+        let gone: Vec<Key> =
+            self.sources.iter().filter(|(key, file)| !keep(**key, file)).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.unset(key);
+        }
+    }
+
     pub(crate) fn get(&self, key: Key) -> Option<&dyn Show> {
         self.values.get(key)
     }
 
-    fn read(&mut self, source_name: &str, name: &str, raw: &Value) -> Result<Key, PolicyError> {
+    /// Reads one value of a file.
+    pub(crate) fn read(&mut self, source_name: &str, name: &str, raw: &Value) -> Result<Key, PolicyError> {
         let file = source_name.to_owned();
         let spelled = || name.chars().take(80).collect::<String>();
         let Some(setting) = Setting::find(name) else {

@@ -79,6 +79,15 @@ pub struct Said {
     pub value: serde_json::Value,
 }
 
+impl Said {
+    /// The layer, and the file it stands in: `policy (/etc/peerage/policy.toml)`.
+    pub fn who(&self) -> String {
+        self.source
+            .as_ref()
+            .map_or_else(|| self.provider.to_string(), |file| format!("{} ({file})", self.provider))
+    }
+}
+
 /// One setting as `peerage config` lists it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -146,6 +146,17 @@ impl Fleet {
         Job::start("publish", command, &self.dir)?.json()
     }
 
+    /// A `peerage` command of an administrator of this coordinator.
+    ///
+    /// # Errors
+    /// The token's file cannot be read.
+    pub fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = command(&self.bin, self.host.as_ref());
+        command.args(args).env("PEERAGE_COORDINATOR", &self.url);
+        command.env("PEERAGE_ADMIN_TOKEN", self.admin_token()?);
+        Ok(command)
+    }
+
     /// Starts an agent named `name` whose peers connect to `listen` (port 0: any), with `policy` as its policy file.
     ///
     /// # Errors

@@ -125,9 +125,16 @@ impl Office {
     /// # Errors
     /// It does not become ready.
     pub fn agent_with(&self, name: &str, policy: &str, args: &[&str]) -> Result<Agent> {
+        self.agent_as(name, &self.fleet.enroll_token()?, policy, args)
+    }
+
+    /// The same for an agent that enrols with a token of its own.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn agent_as(&self, name: &str, token: &str, policy: &str, args: &[&str]) -> Result<Agent> {
         self.last.set(self.last.get() + 1);
-        let token = self.fleet.enroll_token()?;
-        let mut all = vec!["--coordinator", &self.fleet.url, "--token", &token];
+        let mut all = vec!["--coordinator", &self.fleet.url, "--token", token];
         all.extend(args);
         let all = all.into_iter().map(str::to_owned).collect();
         Agent::start(

@@ -29,6 +29,7 @@ use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
 use crate::housekeeping::DISK_RETRY;
 use crate::shared::Shared;
+use crate::why::{self, Account};
 
 /// Commands that may wait: enough that reporting tasks seldom do.
 const QUEUE: usize = 1024;
@@ -76,6 +77,8 @@ struct Actor {
     limits: Limits,
     lane: Arc<Lane>,
     reasons: Vec<String>,
+    /// Which decisions held while bytes were missing.
+    account: Arc<Account>,
     /// Counters from before this actor.
     before: (ByKind, ByKind, u64),
     saved_at: Instant,
@@ -137,6 +140,7 @@ pub(crate) fn spawn(
         limits,
         lane,
         reasons: Vec::new(),
+        account: Arc::new(crate::notes::account(&notes)),
         saved_at: Instant::now(),
         shown_moving: false,
         _busy: busy,
@@ -257,11 +261,13 @@ impl Actor {
     fn save_counters(&mut self) {
         self.saved_at = Instant::now();
         let (received, sent, wasted) = self.counters();
-        let (content, record) = (self.content.clone(), self.record.clone());
+        let (content, record, account) =
+            (self.content.clone(), self.record.clone(), Arc::clone(&self.account));
         tokio::task::block_in_place(|| {
             let mut notes = content.notes();
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, None, record.as_ref());
+            crate::notes::set_account(&mut notes, &account);
             if let Err(error) = content.set_notes(notes) {
                 tracing::debug!(%error, "counters were not saved");
             }
@@ -307,6 +313,9 @@ impl Actor {
 
     /// A later block of an earlier request must not hide that the origin serves something else.
     fn set_trouble(&mut self, trouble: Option<Trouble>) {
+        if let Some(trouble) = trouble.as_ref().filter(|_| !self.transfer.is_complete()) {
+            Arc::make_mut(&mut self.account).trouble(crate::file_status::sentence(trouble));
+        }
         if self.trouble.as_ref().is_none_or(|held| held.proves_stale().is_none()) {
             self.trouble = trouble;
         }
@@ -371,7 +380,10 @@ impl Actor {
                     }
                 }
                 Action::Disconnect { source, reason } => self.disconnect(source, reason),
-                Action::Charge { peer, offence } => self.shared.charge(peer, offence),
+                Action::Charge { peer, offence } => {
+                    Arc::make_mut(&mut self.account).offence(peer, &offence);
+                    self.shared.charge(peer, offence);
+                }
                 Action::HttpCorrupt { .. } => self.trouble = Some(Trouble::OriginCorrupt),
                 Action::NeedPeers => self.shared.announcer.poke(self.id()),
                 Action::Complete => self.complete(),
@@ -445,6 +457,12 @@ impl Actor {
             self.record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let decision = self.shared.decide(class, state, Some(self.content.layout().size()));
         self.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
+        // What is decided later is about sharing, not about where the bytes came from.
+        if !self.wants.is_empty() && !self.transfer.is_complete() {
+            let (layers, received) = (&self.shared.policy().layers, self.counters().0);
+            let decided = why::decided(&decision, class, layers, None, &received, self.shared.clock.unix());
+            Arc::make_mut(&mut self.account).decided(decided);
+        }
         self.share = !decision.allowed.serve.is_empty();
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,

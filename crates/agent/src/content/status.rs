@@ -8,6 +8,8 @@ use peerage_origin::{ErrorKind, OriginError};
 use peerage_store::StoreError;
 use peerage_swarm::{ByKind, SourceKind};
 
+use crate::why::Account;
+
 /// Why a download does not get on. It goes on by itself when the trouble is over.
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
@@ -61,4 +63,6 @@ pub(crate) struct ContentStatus {
     pub(crate) trouble: Option<Trouble>,
     pub(crate) share: bool,
     pub(crate) reasons: Vec<String>,
+    /// Which decisions held while its bytes came.
+    pub(crate) account: Arc<Account>,
 }

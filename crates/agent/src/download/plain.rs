@@ -4,16 +4,18 @@ use std::fs::File;
 use std::sync::Arc;
 
 use peerage_api::agent::{FileState, FileStatus};
+use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
 use peerage_policy::RecordState;
 use peerage_store::Staging;
-use peerage_swarm::SourceKind;
+use peerage_swarm::{ByKind, SourceKind};
 use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::file_status::{self, chain};
 use crate::resolve::{Resolution, Resolver};
 use crate::simple::{Simple, SimpleEnd, SimpleState};
+use crate::why;
 
 impl Download {
     /// Plain HTTP, until it is done or a record arrives.
@@ -119,8 +121,18 @@ impl Download {
             }
         }
         // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
+        let received = ByKind { cdn: self.status.bytes_from_cdn, ..ByKind::default() };
+        let told = Why {
+            file_id: self.status.file_id.clone(),
+            file_size: staging.len(),
+            source_url: self.status.source_url.clone(),
+            complete: true,
+            ..self.account.tell(&received)
+        };
+        tokio::task::block_in_place(|| self.shared.past.put(told));
         if resolver.may_hope() {
-            crate::adopt::later(resolver.clone(), staging.clone());
+            let account = crate::why::Account::clone(&self.account);
+            crate::adopt::later(resolver.clone(), staging.clone(), account);
         } else {
             crate::adopt::discard_later(staging.clone());
         }
@@ -138,10 +150,15 @@ impl Download {
             http_connection_count: u32::from(state.trouble.is_none()),
             ..FileStatus::default()
         };
-        let received = peerage_swarm::ByKind { cdn: state.received, ..Default::default() };
+        let received = ByKind { cdn: state.received, ..ByKind::default() };
         file_status::add_received(&mut row, &received);
         let decision = self.shared.decide(self.class(), RecordState::Missing, state.size);
         row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
+        let said = resolver.why().into_iter().chain(self.notes.iter().cloned());
+        let layers = &self.shared.policy().layers;
+        let decided =
+            why::decided(&decision, self.class(), layers, said, &received, self.shared.clock.unix());
+        Arc::make_mut(&mut self.account).decided(decided);
         row.reasons.extend(resolver.why());
         row.reasons.extend(self.notes.iter().cloned());
         row.reasons.extend(state.trouble.clone());

@@ -67,10 +67,15 @@ impl Download {
         self.on_disk(row, move || shared.store.create(id, layout, map.as_ref(), shared.clock.unix())).await
     }
 
-    fn note_source(&self, content: &Content, record: &Signed<ContentRecord>, url: Option<&SourceUrl>) {
+    fn note_source(&mut self, content: &Content, record: &Signed<ContentRecord>, url: Option<&SourceUrl>) {
         tokio::task::block_in_place(|| {
             let mut notes = content.notes();
             crate::notes::set_source(&mut notes, url.map(SourceUrl::as_str), Some(record));
+            if !self.account.decisions.is_empty() {
+                let mut account = crate::notes::account(&notes);
+                account.after(Arc::unwrap_or_clone(std::mem::take(&mut self.account)));
+                crate::notes::set_account(&mut notes, &account);
+            }
             if let Err(error) = content.set_notes(notes) {
                 tracing::debug!(%error, "the source was not noted");
             }

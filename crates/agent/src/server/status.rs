@@ -1,4 +1,4 @@
-//! `GET /v1/status` and `GET /v1/config`.
+//! `GET /v1/status`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::{Query, State};
 use peerage_api::Code;
 use peerage_api::agent::FileStatus;
-use peerage_policy::Row;
 use serde::Deserialize;
 
 use super::Failure;
@@ -77,22 +76,4 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
         mode.clone_into(&mut row.download_mode);
     }
     rows
-}
-
-/// Every setting with its layers, and why the newest policy files are not in force if they are not.
-#[derive(Debug, serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Config {
-    settings: Vec<Row>,
-    do_config: serde_json::Map<String, serde_json::Value>,
-    policy_error: Option<String>,
-}
-
-pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
-    let policy = shared.policy();
-    Json(Config {
-        settings: policy.layers.rows(),
-        do_config: policy.layers.to_do_json(),
-        policy_error: policy.error.clone(),
-    })
 }

@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 
 use super::http_json::{chain, failure, read, too_long, unreachable};
 use crate::agent::{
-    CachedFile, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus, Health,
-    VerifyResult,
+    CachedFile, DiffRequest, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus,
+    Health, SetRequest, VerifyResult,
 };
+use crate::why::Why;
 use crate::{ApiError, Code};
 
 const WHO: &str = "agent";
@@ -115,6 +116,36 @@ impl AgentClient {
     /// As [`Self::health`].
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<(), ApiError> {
         self.send(Method::POST, "/v1/enroll", Some(request)).await.map(drop)
+    }
+
+    /// `PUT /v1/settings/{name}`, or `DELETE` without a value: the setting as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn set<T: DeserializeOwned>(&self, name: &str, value: Option<&str>) -> Result<T, ApiError> {
+        let segment: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let path = format!("/v1/settings/{segment}");
+        let body = value.map(|value| SetRequest { value: value.to_owned() });
+        let method = if body.is_some() { Method::PUT } else { Method::DELETE };
+        read(WHO, &self.send(method, &path, body.as_ref()).await?)
+    }
+
+    /// `GET /v1/why`: of a content id, its beginning, or a URL.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn why(&self, file: &str) -> Result<Why, ApiError> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("file", file);
+        self.get(&format!("/v1/why?{}", query.finish())).await
+    }
+
+    /// `POST /v1/policy/diff`.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn diff<T: DeserializeOwned>(&self, request: &DiffRequest) -> Result<T, ApiError> {
+        self.post("/v1/policy/diff", request).await
     }
 
     /// `POST /v1/downloads`: the stream of what happens to it. Dropping it leaves the download.

@@ -23,7 +23,7 @@ use crate::{ApiError, Code};
 
 const WHO: &str = "coordinator";
 /// Longest JSON answer read. A thousand contents with peers stay below it.
-const MAX_ANSWER: usize = 32 << 20;
+pub(super) const MAX_ANSWER: usize = 32 << 20;
 /// Longest piece map read: that of 1 TiB is 32 MiB and a head.
 const MAX_MAP: usize = (32 << 20) + 64;
 /// A session is renewed this long before it ends.
@@ -212,13 +212,13 @@ fn base_of(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         read(WHO, &self.body)
     }
 }
@@ -295,7 +295,7 @@ impl DeviceClient {
             .map_err(|error| ApiError::new(Code::Integrity, error.to_string()))
     }
 
-    async fn ask<T: Serialize + ?Sized>(
+    pub(super) async fn ask<T: Serialize + ?Sized>(
         &self,
         method: Method,
         path: &str,
@@ -417,7 +417,7 @@ impl AdminClient {
         self.ask(Method::DELETE, &format!("v1/devices/{peer}"), None::<&()>, Duration::ZERO).await.map(drop)
     }
 
-    async fn ask<T: Serialize + ?Sized>(
+    pub(super) async fn ask<T: Serialize + ?Sized>(
         &self,
         method: Method,
         path: &str,

@@ -2,14 +2,16 @@
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use peerage_api::Code;
 use peerage_api::coordinator::{
-    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, IngestRequest,
-    NewTokenRequest, NewTokenResponse, PublishRequest, PublishResponse, ResolveRequest, ResolveResponse,
+    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
+    IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
+    PublishRequest, PublishResponse, PushPolicyRequest, ResolveRequest, ResolveResponse, RollbackRequest,
     SessionRequest, SessionResponse,
 };
 use peerage_content::{ContentId, PeerId};
@@ -80,6 +82,42 @@ pub(super) async fn map(
     let map: Option<Bytes> = state.records.map(id).await?;
     let map = map.ok_or_else(|| Failure::new(Code::NotFound, "there is no piece map of this content"))?;
     Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")], map))
+}
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn asked<T>(query: Asked<T>) -> Result<T, Failure> {
+    query.map(|Query(query)| query).map_err(|error| Failure::bad(format!("query: {}", error.body_text())))
+}
+
+pub(super) async fn policy(
+    State(state): State<Shared>,
+    Extension(Seen(seen)): Extension<Seen>,
+    Extension(Caller(peer)): Extension<Caller>,
+    query: Asked<PolicyQuery>,
+) -> Answer<PolicyResponse> {
+    ok(state.policy(peer, seen, &asked(query)?).await?)
+}
+
+pub(super) async fn policies(
+    State(state): State<Shared>,
+    query: Asked<HistoryQuery>,
+) -> Answer<Vec<PolicyRevision>> {
+    ok(state.policy_history(&asked(query)?).await?)
+}
+
+pub(super) async fn push_policy(
+    State(state): State<Shared>,
+    Input(request): Input<PushPolicyRequest>,
+) -> Answer<PolicyRevision> {
+    ok(state.push_policy(request).await?)
+}
+
+pub(super) async fn roll_back_policy(
+    State(state): State<Shared>,
+    Input(request): Input<RollbackRequest>,
+) -> Answer<PolicyRevision> {
+    ok(state.roll_back_policy(&request).await?)
 }
 
 pub(super) async fn publish(

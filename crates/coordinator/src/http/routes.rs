@@ -14,6 +14,8 @@ use crate::state::Shared;
 
 /// Bodies of this size need no thought.
 const SMALL: usize = 64 << 10;
+/// A policy of 32 KiB, escaped.
+const POLICY: usize = 256 << 10;
 /// A thousand items.
 const ANNOUNCE: usize = 1 << 20;
 /// The map of 1 TiB in base64url, and the rest of a publish request.
@@ -80,6 +82,10 @@ fn routes(state: Shared) -> Routes {
         .add(POST, "/v1/resolve", Session, SMALL, h::resolve)
         .add(POST, "/v1/announce", Session, ANNOUNCE, h::announce)
         .add(GET, "/v1/maps/{id}", Session, 0, h::map)
+        .add(GET, "/v1/policy", Session, 0, h::policy)
+        .add(GET, "/v1/policies", Admin, 0, h::policies)
+        .add(POST, "/v1/policies", Admin, POLICY, h::push_policy)
+        .add(POST, "/v1/policies/rollback", Admin, SMALL, h::roll_back_policy)
         .add(POST, "/v1/publish", Admin, PUBLISH, h::publish)
         .add(POST, "/v1/ingest", Admin, SMALL, h::ingest)
         .add(POST, "/v1/tokens", Admin, SMALL, h::tokens)

@@ -1,11 +1,12 @@
 //! Enrolments: which devices belong to the fleet, and which tokens let more in.
 
 use peerage_content::PeerId;
+use peerage_policy::fleet::Tag;
 
 use super::Stored;
 
 /// A token, known by the hash of its secret only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenTerms {
     /// BLAKE3 of the secret.
     pub(crate) hash: [u8; 32],
@@ -15,6 +16,8 @@ pub(crate) struct TokenTerms {
     pub(crate) expires: Option<u64>,
     /// Devices it may still let in; `None`: any number.
     pub(crate) uses: Option<u32>,
+    /// Tags of the devices that it lets in.
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// A device that asks to be let in.
@@ -35,6 +38,8 @@ pub(crate) struct Enrolled {
     pub(crate) enrolled: u64,
     /// Names this enrolment; never used again.
     pub(crate) epoch: u64,
+    /// The tags of the token that it came in with.
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// Why a device was not let in.
@@ -70,7 +75,8 @@ pub(crate) mod conformance {
     use super::*;
 
     fn terms(n: u8, uses: Option<u32>, expires: Option<u64>, created: u64) -> TokenTerms {
-        TokenTerms { hash: [n; 32], created, expires, uses }
+        let tags = if n == 5 { vec!["lab".parse().unwrap(), "paris".parse().unwrap()] } else { Vec::new() };
+        TokenTerms { hash: [n; 32], created, expires, uses, tags }
     }
 
     /// What every [`Enrolments`] must do. `reopen` gives the same one after a restart.
@@ -105,10 +111,15 @@ pub(crate) mod conformance {
         store.add_token(terms(5, None, None, 80)).await.unwrap();
         let back = ask(&store, 1, 5, 81).await.unwrap();
         assert!(back.epoch > one.epoch, "a new enrolment: sessions of the old one stay void");
+        assert!(one.tags.is_empty());
+        assert_eq!(back.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(), ["lab", "paris"]);
+        assert_eq!(ask(&store, 1, 5, 82).await, Ok(back.clone()), "asked again: the same tags");
 
         drop(store);
         let store = reopen().await;
-        let peers: Vec<_> = store.devices().await.unwrap().into_iter().map(|d| (d.peer, d.epoch)).collect();
+        let devices = store.devices().await.unwrap();
+        assert!(devices.iter().any(|device| device.peer == peer(1) && device.tags == back.tags));
+        let peers: Vec<_> = devices.into_iter().map(|d| (d.peer, d.epoch)).collect();
         assert_eq!(peers.len(), 3);
         assert!(peers.contains(&(peer(2), two.epoch)) && peers.contains(&(peer(1), back.epoch)));
 

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod enrolments;
+mod policies;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use super::StoreError;
 
 /// The schema, step by step. `PRAGMA user_version` says how many steps a file has behind it. Steps are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE records (
         serial INTEGER PRIMARY KEY,
@@ -45,7 +47,21 @@ const MIGRATIONS: &[&str] = &["
         token BLOB NOT NULL,
         revoked INTEGER
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE tokens ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+    ALTER TABLE devices ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+    CREATE TABLE policies (
+        serial INTEGER PRIMARY KEY,
+        selector TEXT NOT NULL,
+        percent INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        note TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX policies_selector ON policies (selector, serial);
+",
+];
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -112,7 +128,7 @@ fn bytes32(bytes: &[u8], action: &'static str) -> Result<[u8; 32], StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{catalog, enrolments};
+    use crate::store::{catalog, enrolments, policies};
 
     #[tokio::test]
     async fn catalog_conforms() {
@@ -126,6 +142,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.db");
         enrolments::conformance::run(|| async { Sqlite::open(&path).await.unwrap() }).await;
+    }
+
+    #[tokio::test]
+    async fn policies_conform() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.db");
+        policies::conformance::run(|| async { Sqlite::open(&path).await.unwrap() }).await;
     }
 
     #[tokio::test]

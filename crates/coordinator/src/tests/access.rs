@@ -66,7 +66,7 @@ async fn every_route_is_closed_unless_it_says_otherwise() {
         assert_eq!(ask(method, path, Some(wrong)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
         assert_ne!(ask(method, path, Some(right)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
     }
-    assert_eq!(closed.count(), 8);
+    assert_eq!(closed.count(), 12);
     assert_eq!(ask(&Method::GET, "/v1/health", None).await, StatusCode::OK);
     assert_eq!(ask(&Method::GET, "/v1/devices", Some(&world.admin_token.to_string())).await, StatusCode::OK);
     for (method, path) in [(Method::GET, "/"), (Method::GET, "/v1/resolve"), (Method::PUT, "/v1/health")] {
@@ -87,7 +87,7 @@ async fn enrolment_needs_a_good_token_and_the_key() {
     assert_eq!(code(client.enroll(&world.admin_token, &key(2), "x").await), Code::Unauthorized);
     assert_eq!(code(client.enroll(&world.token, &key(2), &"x".repeat(256)).await), Code::BadRequest);
 
-    let request = NewTokenRequest { uses: Some(1), valid_s: None };
+    let request = NewTokenRequest { uses: Some(1), ..NewTokenRequest::default() };
     let once: EnrolToken = world.admin().new_token(&request).await.unwrap().token.parse().unwrap();
     assert_eq!((once.tls_pin, once.catalog_key), (world.token.tls_pin, world.key));
     client.enroll(&once, &key(3), "third").await.unwrap();

@@ -20,7 +20,11 @@ async fn catalog_enrolments_keys_and_tokens_stay() {
     let session = device.session(false).await.unwrap().token;
     let request = publication(&[1; 1_500_000], "http://h.example/f");
     let published = world.admin().publish(&request).await.unwrap();
-    let once = world.admin().new_token(&NewTokenRequest { uses: Some(1), valid_s: None }).await.unwrap();
+    let once = world
+        .admin()
+        .new_token(&NewTokenRequest { uses: Some(1), ..NewTokenRequest::default() })
+        .await
+        .unwrap();
     let once: EnrolToken = once.token.parse().unwrap();
     world.device(2).await;
     world.admin().revoke(key(2).public()).await.unwrap();

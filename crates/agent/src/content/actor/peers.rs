@@ -41,9 +41,19 @@ impl Actor {
             let moved = before.is_some_and(|(before, _)| before != addresses);
             candidates.push(Candidate { peer: info.peer, kind, seed: info.seed, moved });
         }
+        self.count_peers();
         let others = item.members.saturating_sub(item.seeds);
         let downloaders = others.saturating_sub(u32::from(!self.transfer.is_complete()));
         self.feed(Event::Discovered { candidates, ordinal: Some(item.ordinal), downloaders });
+    }
+
+    /// Notes in the account how many peers there are, as long as bytes are missing.
+    fn count_peers(&mut self) {
+        if !self.transfer.is_complete() {
+            let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+            let (known, connected) = (count(self.known.len()), count(self.links.len()));
+            Arc::make_mut(&mut self.account).peers(known, connected);
+        }
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
@@ -104,6 +114,7 @@ impl Actor {
             let _ = link.control.send(Control::Send(Message::Have(news)));
         }
         self.links.insert(source, link);
+        self.count_peers();
         self.feed(Event::PeerJoined { source, peer, kind, have });
     }
 

@@ -44,6 +44,7 @@ impl Actor {
             trouble: self.trouble.clone(),
             share: self.share,
             reasons: self.reasons(),
+            account: Arc::clone(&self.account),
         };
         self.status.send_replace(Arc::new(status));
     }

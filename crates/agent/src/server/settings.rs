@@ -1,0 +1,83 @@
+//! `GET /v1/config`, `PUT` and `DELETE /v1/settings/{name}`, `POST /v1/policy/diff`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use peerage_api::Code;
+use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
+use peerage_policy::{Difference, Provider, Row, parse_layer};
+
+use super::{Administrator, Failure};
+use crate::policy::Change;
+use crate::shared::Shared;
+
+/// Every setting with its layers, and why the newest policy files are not in force if they are not.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Config {
+    settings: Vec<Row>,
+    do_config: serde_json::Map<String, serde_json::Value>,
+    fleet: FleetState,
+    policy_error: Option<String>,
+    admin_error: Option<String>,
+}
+
+pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
+    let policy = shared.policy();
+    let fleet = &policy.fleet;
+    Json(Config {
+        settings: policy.layers.rows(),
+        do_config: policy.layers.to_do_json(),
+        fleet: FleetState { serial: fleet.serial, parts: fleet.parts.clone(), error: fleet.error.clone() },
+        policy_error: policy.error.clone(),
+        admin_error: policy.admin_error.clone(),
+    })
+}
+
+pub(crate) async fn set(
+    State(shared): State<Arc<Shared>>,
+    _: Administrator,
+    Path(name): Path<String>,
+    Json(SetRequest { value }): Json<SetRequest>,
+) -> Result<Json<Row>, Failure> {
+    changed(&shared, Change::Set { name, value }).await
+}
+
+pub(crate) async fn unset(
+    State(shared): State<Arc<Shared>>,
+    _: Administrator,
+    Path(name): Path<String>,
+) -> Result<Json<Row>, Failure> {
+    changed(&shared, Change::Unset { name }).await
+}
+
+async fn changed(shared: &Shared, change: Change) -> Result<Json<Row>, Failure> {
+    let row = shared.policies.change(change).await?;
+    row.map(Json).ok_or_else(|| Failure::new(Code::Internal, "the change was about no setting"))
+}
+
+/// What a policy would change, thought in place of one of the layers.
+pub(crate) async fn diff(
+    State(shared): State<Arc<Shared>>,
+    Json(DiffRequest { name, text, layer }): Json<DiffRequest>,
+) -> Result<Json<Vec<Difference>>, Failure> {
+    let given =
+        parse_layer(&name, &text).map_err(|errors| Failure::new(Code::BadRequest, errors.to_string()))?;
+    let policy = shared.policy();
+    let (mut then, mut thought) = (policy.layers.clone(), given.clone());
+    let provider = match layer.unwrap_or_default() {
+        PolicyLayer::Fleet => Provider::Fleet,
+        PolicyLayer::Admin => Provider::Admin,
+        PolicyLayer::Policy => {
+            // The files of policy.d stay, and go over it.
+            let main = shared.config.policy_dir.join("policy.toml").display().to_string();
+            let mut rest = policy.layers.layer(Provider::Policy).cloned().unwrap_or_default();
+            rest.retain(|_, file| file != main);
+            thought.overlay(rest);
+            Provider::Policy
+        }
+    };
+    then.replace(provider, thought);
+    Ok(Json(peerage_policy::diff(&policy.layers, &then, &given)))
+}

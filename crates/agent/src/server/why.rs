@@ -1,0 +1,89 @@
+//! `GET /v1/why?file=`: by content id (its beginning is enough), by the staging name or the URL of a file.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use peerage_api::Code;
+use peerage_api::why::Why;
+use peerage_origin::SourceUrl;
+use serde::Deserialize;
+
+use super::Failure;
+use crate::shared::Shared;
+
+/// The shortest beginning of an id that is looked for.
+const MIN_PREFIX: usize = 4;
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ask {
+    file: String,
+}
+
+pub(crate) async fn why(
+    State(shared): State<Arc<Shared>>,
+    Query(Ask { file }): Query<Ask>,
+) -> Result<Json<Why>, Failure> {
+    let wanted = match SourceUrl::parse(&file) {
+        // As it is written down: normalised, without a secret.
+        Ok(url) => url.to_string(),
+        Err(_) if file.len() < MIN_PREFIX => {
+            let message =
+                format!("{file:?}: give a URL, or at least {MIN_PREFIX} characters of a content id");
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        Err(_) => file,
+    };
+    let found = tokio::task::spawn_blocking(move || {
+        let is = |why: &Why| why.source_url == wanted || why.file_id.starts_with(&wanted);
+        let mut found: Vec<Why> = known(&shared).into_iter().filter(is).collect();
+        found.dedup_by(|a, b| a.file_id == b.file_id);
+        match found.len() {
+            0 => Err(Failure::new(Code::NotFound, format!("no download of {wanted} is remembered"))),
+            // Of one URL the newest counts; ids must be told apart.
+            n if n > 1 && found.iter().all(|why| why.source_url != wanted) => {
+                Err(Failure::new(Code::BadRequest, format!("{n} files have ids that begin with {wanted}")))
+            }
+            _ => Ok(found.swap_remove(0)),
+        }
+    });
+    let found = found.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))??;
+    Ok(Json(found))
+}
+
+/// Every file of which something is remembered, running ones first. Blocking.
+fn known(shared: &Arc<Shared>) -> Vec<Why> {
+    let mut all = shared.downloads.accounts();
+    let mut contents = Vec::new();
+    for handle in shared.contents.all() {
+        let status = Arc::clone(&handle.status.borrow());
+        let url = crate::notes::url(&handle.content.notes());
+        contents.push(Why {
+            file_id: handle.id.to_string(),
+            file_size: handle.content.layout().size(),
+            source_url: url,
+            complete: status.complete,
+            ..status.account.tell(&status.received)
+        });
+    }
+    for info in shared.store.contents() {
+        let Ok(Some(content)) = shared.store.get(info.id) else { continue };
+        let notes = content.notes();
+        contents.push(Why {
+            file_id: info.id.to_string(),
+            file_size: info.size,
+            source_url: crate::notes::url(&notes),
+            complete: info.complete,
+            ..crate::notes::account(&notes).tell(&crate::notes::counters(&notes).0)
+        });
+    }
+    // A running actor knows more than its notes.
+    for one in contents {
+        if !all.iter().any(|known| known.file_id == one.file_id) {
+            all.push(one);
+        }
+    }
+    all.extend(shared.past.all());
+    all
+}
