@@ -32,7 +32,7 @@ pub use decision::{
     Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, RecordState, decide, decide_device,
 };
 pub use error::{PolicyError, PolicyErrors};
-pub use facts::{Facts, Interface, InterfaceAddress, Volume};
+pub use facts::{Connection, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume};
 pub use group::{GroupId, GroupIdError};
 pub use hours::{Days, Hours};
 pub use layer::{Layer, MAX_POLICY_TEXT, parse_layer};
