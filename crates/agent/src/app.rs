@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
+use peerage_host::Monitor;
 use peerage_origin::{Intake, OriginClient, OriginConfig};
 use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
@@ -25,7 +26,7 @@ use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
-use crate::{housekeeping, listener};
+use crate::{housekeeping, listener, network};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub struct Agent {
     pokes: announcer::Pokes,
     enlisted: governor::Enlisted,
     watcher: Watcher,
+    monitor: Monitor,
     views: watch::Sender<Arc<PolicyView>>,
 }
 
@@ -74,9 +76,10 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
-    let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
-    let counts = Arc::clone(&budgets);
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
+    let monitor = Monitor::start(&config.cache_dir).await;
+    let (policy_dir, look) = (config.policy_dir.clone(), monitor.look());
+    let (counts, time) = (Arc::clone(&budgets), Arc::clone(&clock));
+    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, look, counts, time)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let catalog = Catalog::open(state);
@@ -98,7 +101,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, views })
 }
 
 /// The address to connect from, when the agent is bound to one.
@@ -173,14 +176,15 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, views } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
         tasks.spawn(budgets::run(Arc::clone(&shared)));
-        tasks.spawn(watcher.run(views));
+        tasks.spawn(network::run(Arc::clone(&shared)));
+        tasks.spawn(watcher.run(monitor, views));
         let api = Arc::clone(&shared);
         tasks.spawn(async move {
             if let Err(error) = sockets.serve(api).await {

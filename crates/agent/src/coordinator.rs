@@ -127,6 +127,11 @@ impl Coordinator {
         self.judge(client.client.map(id).await)
     }
 
+    /// Ends the back-off: it may be reachable by another way now.
+    pub(crate) fn retry_now(&self) {
+        self.breaker.lock().not_before = None;
+    }
+
     fn open(&self) -> Result<Arc<Enrolled>, ApiError> {
         let enrolled = self.enrolled.read().clone();
         let enrolled = enrolled.ok_or_else(|| {

@@ -49,6 +49,8 @@ pub(crate) struct Resolver {
     not_before: Option<Instant>,
     /// Why there is no record and will be none.
     hopeless: Option<String>,
+    /// It is policy alone that makes asking pointless.
+    forbidden: bool,
     /// Why there is no record yet.
     pending: Option<String>,
 }
@@ -70,6 +72,7 @@ impl Resolver {
             looked: false,
             not_before: None,
             hopeless: None,
+            forbidden: false,
             pending: None,
             shared,
         };
@@ -81,11 +84,20 @@ impl Resolver {
     fn judge(&mut self) {
         if !self.shared.decide_device().allowed.coordinator {
             self.give_up("the download mode does not use a coordinator");
+            self.forbidden = true;
         } else if !self.shared.coordinator.is_enrolled() {
             self.give_up("this device is not enrolled with a coordinator");
         } else if let Some(secret) = self.url.as_ref().and_then(SourceUrl::secret) {
             // Architecture §3: never ingested, never shared; the coordinator does not even learn of it.
             self.give_up(&format!("the URL {secret}, so it is never shared"));
+        }
+    }
+
+    /// Policy may have changed: what was not to be asked may be.
+    pub(crate) fn reconsider(&mut self) {
+        if self.forbidden && self.shared.decide_device().allowed.coordinator {
+            (self.forbidden, self.hopeless) = (false, None);
+            self.judge();
         }
     }
 

@@ -140,6 +140,13 @@ impl Shared {
         decide_device(&policy.settings, &policy.facts, self.clock.unix())
     }
 
+    /// Whether policy lets a device at `ip` be a peer of any content.
+    pub(crate) fn admits(&self, ip: IpAddr) -> bool {
+        let policy = self.policy();
+        let decision = decide_device(&policy.settings, &policy.facts, self.clock.unix());
+        decision.allowed.address(ip, &policy.facts)
+    }
+
     /// Peers that may be connected at once.
     pub(crate) fn max_connections(&self) -> usize {
         self.policy().settings.max_peer_connections as usize

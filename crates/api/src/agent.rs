@@ -6,7 +6,7 @@
 //! | `GET /v1/status` | list of [`FileStatus`]; `?file_id=` for one, `&peers=true` with [`PeerStatus`] |
 //! | `GET /v1/files` | list of [`CachedFile`] |
 //! | `POST /v1/files/{id}/{pin,unpin,verify}`, `POST /v1/files/{id}/expire` ([`ExpireRequest`]), `DELETE /v1/files/{id}?force=` | the local cache |
-//! | `GET /v1/config` | list of settings with their layers (`peerage_policy::ConfigEntry` as JSON) |
+//! | `GET /v1/config` | `Facts` of the device, `Settings` with their layers (`peerage_policy::Row` as JSON), `DoConfig` as `Get-DOConfig` has them, `PolicyError` |
 //! | `POST /v1/enroll` | [`EnrollRequest`] |
 //! | `GET /v1/health` | [`Health`] |
 //!

@@ -15,6 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use url::Url;
@@ -54,7 +55,7 @@ struct Parts {
     tls: ClientConfig,
     proxies: Option<Arc<Matcher>>,
     /// For every request that is not held to addresses of its own.
-    http: Client,
+    http: RwLock<Client>,
 }
 
 impl OriginClient {
@@ -65,9 +66,14 @@ impl OriginClient {
     pub fn new(config: OriginConfig) -> Result<Self, ConfigError> {
         let tls = tls::client_config(&config)?;
         let proxies = connect::proxies(&config)?;
-        let names = Names::Asked(Arc::clone(&config.resolver));
-        let http = build(Connector::new(&config, &tls, proxies.clone(), names));
+        let http = RwLock::new(unguarded(&config, &tls, proxies.clone()));
         Ok(Self { shared: Arc::new(Parts { config, tls, proxies, http }) })
+    }
+
+    /// The network is another one: whatever is asked from now on goes over new connections. What is under way is not touched.
+    pub fn reconnect(&self) {
+        let Parts { config, tls, proxies, http } = &*self.shared;
+        *http.write() = unguarded(config, tls, proxies.clone());
     }
 
     /// Asks for a range, and returns once the head of the answer has been found good.
@@ -226,10 +232,10 @@ impl OriginClient {
     /// The HTTP client for one hop. A guarded hop has one of its own, which knows only the addresses that passed.
     async fn client_for(&self, url: &SourceUrl, limits: &Limits) -> Result<Client, Failure> {
         let Parts { config, tls, proxies, http } = &*self.shared;
-        let Some(guard) = &config.guard else { return Ok(http.clone()) };
+        let Some(guard) = &config.guard else { return Ok(http.read().clone()) };
         if matches!(config.proxy, ProxyMode::Url(_)) {
             guard.check_by_name(url)?;
-            return Ok(http.clone());
+            return Ok(http.read().clone());
         }
         let addresses = limits.wait(config.connect_timeout, guard.admit(url, &*config.resolver)).await??;
         Ok(build(Connector::new(config, tls, proxies.clone(), Names::Pinned(addresses))))
@@ -262,6 +268,10 @@ fn basic(url: &Url) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
         HeaderValue::try_from(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn unguarded(config: &OriginConfig, tls: &ClientConfig, proxies: Option<Arc<Matcher>>) -> Client {
+    build(Connector::new(config, tls, proxies, Names::Asked(Arc::clone(&config.resolver))))
 }
 
 fn build(connector: Connector) -> Client {

@@ -343,8 +343,7 @@ fn disk(case: &Case<'_>, decision: &mut Decision) {
 
 fn vpn(case: &Case<'_>, decision: &mut Decision) {
     let settings = case.settings;
-    let (peers, caches) =
-        (settings.allow_vpn_peer_caching, !settings.disallow_cache_server_downloads_on_vpn);
+    let (peers, caches) = (settings.allow_vpn_peer_caching, !settings.disallow_cache_server_downloads_on_vpn);
     if peers && caches {
         return;
     }

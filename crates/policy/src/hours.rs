@@ -210,13 +210,18 @@ mod tests {
         assert!(inside("2026-10-25T00:00:00Z") && inside("2026-10-25T01:59:59Z"), "it comes twice");
         assert!(!inside("2026-10-24T23:59:59Z") && !inside("2026-10-25T02:00:00Z"));
         let night = in_zone("from=22\nto=6", "Europe/Berlin");
-        assert!(night.at(unix("2026-03-29T03:59:59Z"), None).0 && !night.at(unix("2026-03-29T04:00:00Z"), None).0);
-        assert!(night.at(unix("2026-10-25T04:59:59Z"), None).0 && !night.at(unix("2026-10-25T05:00:00Z"), None).0);
+        assert!(
+            night.at(unix("2026-03-29T03:59:59Z"), None).0 && !night.at(unix("2026-03-29T04:00:00Z"), None).0
+        );
+        assert!(
+            night.at(unix("2026-10-25T04:59:59Z"), None).0 && !night.at(unix("2026-10-25T05:00:00Z"), None).0
+        );
     }
 
     #[test]
     fn the_zone_of_the_setting_goes_before_the_device_s() {
-        let (tokyo, plain) = (in_zone("from=9\nto=10", "Asia/Tokyo"), read("from=9\nto=10\nin=1\nout=2").unwrap());
+        let (tokyo, plain) =
+            (in_zone("from=9\nto=10", "Asia/Tokyo"), read("from=9\nto=10\nin=1\nout=2").unwrap());
         let device = TimeZone::fixed(jiff::tz::offset(-5));
         for (hours, zone, at) in [
             (&tokyo, Some(&device), "2026-11-20T00:30:00Z"),

@@ -283,7 +283,9 @@ impl Reason {
             Code::CachesOnVpn { sign } => {
                 format!("this device is on a VPN, where connected caches are not used: {sign}")
             }
-            Code::PeersMetered => "the connection is metered, and peers are not used on such a one".to_owned(),
+            Code::PeersMetered => {
+                "the connection is metered, and peers are not used on such a one".to_owned()
+            }
             Code::DownloadMetered { class } => {
                 format!("the connection is metered, so {} downloads wait until it is not", class.name())
             }

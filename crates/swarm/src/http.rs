@@ -73,6 +73,8 @@ pub(crate) struct Http {
     best: Option<u64>,
     failures: u32,
     not_before: Time,
+    /// It asked for that wait itself.
+    wished: bool,
     /// It cannot serve this content.
     pub(crate) unusable: bool,
     /// Wrong pieces that came from it alone since the last right one.
@@ -90,6 +92,7 @@ impl Http {
             best: known_rate,
             failures: 0,
             not_before: Time::ZERO,
+            wished: false,
             unusable: false,
             wrong: 0,
             cursor: None,
@@ -199,6 +202,15 @@ impl Http {
         let own = (FIRST_BACK_OFF * 2u32.pow(self.failures.min(6))).min(MAX_BACK_OFF);
         self.failures += 1;
         self.not_before = now + wish.unwrap_or(own).min(MAX_WISH);
+        self.wished = wish.is_some();
+    }
+
+    /// Past failures count no longer; what it asked for itself does.
+    pub(crate) fn forgive(&mut self) {
+        self.failures = 0;
+        if !self.wished {
+            self.not_before = Time::ZERO;
+        }
     }
 }
 

@@ -229,6 +229,11 @@ impl Transfer {
                 let sources: Vec<_> = sources.map(|(source, _)| *source).collect();
                 sources.into_iter().for_each(|source| self.disconnect(source, ByeReason::Banned));
             }
+            Event::NetworkChanged => {
+                self.dialer.forgive();
+                self.https.values_mut().for_each(Http::forgive);
+                (self.http_due, self.dial_due) = (true, true);
+            }
             Event::Limits(limits) => self.set_limits(limits, now),
             Event::Pause(paused) => self.pause(paused),
         }

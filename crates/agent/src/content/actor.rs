@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Class, RecordState};
+use peerage_policy::{Allowed, Class, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
+use peerage_swarm::{
+    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
+};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -64,6 +66,12 @@ struct Actor {
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
     share: bool,
+    /// What policy lets this content do.
+    allowed: Allowed,
+    /// Policy holds the download back for now.
+    held: bool,
+    /// The network of [`crate::policy::PolicyView::network`] that was seen last.
+    network: u64,
     limits: Limits,
     lane: Arc<Lane>,
     reasons: Vec<String>,
@@ -106,6 +114,7 @@ pub(crate) fn spawn(
         status: status_out,
     };
     let record = crate::notes::record(&notes, &shared.coordinator.catalog_keys());
+    let (allowed, network) = (shared.decide_device().allowed, shared.policy().network);
     let mut actor = Actor {
         before: crate::notes::counters(&notes),
         shared,
@@ -125,6 +134,9 @@ pub(crate) fn spawn(
         retry_at: None,
         idle_since: Some(Instant::now()),
         share: false,
+        allowed,
+        held: false,
+        network,
         limits,
         lane,
         reasons: Vec::new(),
@@ -238,7 +250,7 @@ impl Actor {
         self.transfer.handle_timeout(now);
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
-            self.feed(Event::Pause(false));
+            self.feed(Event::Pause(self.held));
         }
         if self.saved_at.elapsed() >= SAVE_EVERY {
             self.save_counters();
@@ -439,9 +451,37 @@ impl Actor {
             foreground,
         };
         self.lane.set_class(class);
+        let widened = self.allowed != decision.allowed;
+        self.allowed = decision.allowed;
         if limits != self.limits || self.idle_since.is_some() {
             self.limits = limits;
             self.feed(Event::Limits(limits));
+        }
+        self.part_from_strangers();
+        let held = !self.allowed.download;
+        if held != self.held {
+            self.held = held;
+            self.feed(Event::Pause(held || self.retry_at.is_some()));
+        }
+        let network = self.shared.policy().network;
+        if std::mem::replace(&mut self.network, network) != network {
+            self.begin_anew();
+        } else if widened && !self.transfer.is_complete() {
+            // Peers that were not allowed are to be tried without waiting for what earlier failures have earned them.
+            self.feed(Event::NetworkChanged);
+            self.shared.announcer.poke(self.id());
+        }
+    }
+
+    /// The network is another one: connections of before may lead nowhere.
+    fn begin_anew(&mut self) {
+        for (fetch, task) in std::mem::take(&mut self.fetches) {
+            task.abort();
+            self.feed(Event::FetchFailed { fetch, error: FetchError::Retry(None) });
+        }
+        self.feed(Event::NetworkChanged);
+        if !self.transfer.is_complete() {
+            self.shared.announcer.poke(self.id());
         }
     }
 }

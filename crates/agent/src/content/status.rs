@@ -60,5 +60,7 @@ pub(crate) struct ContentStatus {
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) share: bool,
+    /// Policy holds the download back for now.
+    pub(crate) held: bool,
     pub(crate) reasons: Vec<String>,
 }

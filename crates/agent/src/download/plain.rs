@@ -32,11 +32,22 @@ impl Download {
         let begun = staging.len();
         let run = simple.run();
         tokio::pin!(run);
+        let mut policy = self.shared.policy.clone();
+        let (mut held, mut network) = (false, policy.borrow().network);
         loop {
-            let now = state.borrow_and_update().clone();
+            let (now_held, now_network) =
+                (self.is_held(state.borrow().size), policy.borrow_and_update().network);
+            if (now_held && !held) || now_network != network {
+                // Ends the present request; the next one begins where it has come to, over a connection of its own.
+                run.set(simple.run());
+            }
+            (held, network) = (now_held, now_network);
+            resolver.reconsider();
+            let mut now = state.borrow_and_update().clone();
+            now.paused |= held;
             self.show_simple(&simple, &now, resolver);
             tokio::select! {
-                done = &mut run => {
+                done = &mut run, if !held => {
                     match done {
                         Ok(()) => {}
                         Err(SimpleEnd::Lost) => return Ok(Phase::Lost),
@@ -61,10 +72,16 @@ impl Download {
                         run.set(simple.run());
                     }
                 }
+                _ = policy.changed() => {}
                 _ = state.changed() => sleep(Duration::from_millis(20)).await,
                 () = sleep(TELL_EVERY) => {}
             }
         }
+    }
+
+    /// Whether policy holds the download back for now.
+    fn is_held(&self, size: Option<u64>) -> bool {
+        !self.shared.decide(self.class(), RecordState::Missing, size).allowed.download
     }
 
     /// Turns what simple mode has into verified pieces.

@@ -11,6 +11,7 @@ use peerage_policy::Row;
 use serde::Deserialize;
 
 use super::Failure;
+use super::facts::DeviceFacts;
 use crate::file_status;
 use crate::shared::Shared;
 
@@ -79,10 +80,11 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
     rows
 }
 
-/// Every setting with its layers, and why the newest policy files are not in force if they are not.
+/// The facts of the device, every setting with its layers, and why the newest policy files are not in force if they are not.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Config {
+    facts: DeviceFacts,
     settings: Vec<Row>,
     do_config: serde_json::Map<String, serde_json::Value>,
     policy_error: Option<String>,
@@ -91,6 +93,7 @@ pub(crate) struct Config {
 pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
     let policy = shared.policy();
     Json(Config {
+        facts: DeviceFacts::of(&shared, &policy),
         settings: policy.layers.rows(),
         do_config: policy.layers.to_do_json(),
         policy_error: policy.error.clone(),

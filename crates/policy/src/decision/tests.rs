@@ -399,7 +399,8 @@ fn interface(name: &str, kind: LinkKind) -> Interface {
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    let kind = prop::sample::select(&[LinkKind::Plain, LinkKind::Tun, LinkKind::Wireguard, LinkKind::Ppp][..]);
+    let kind =
+        prop::sample::select(&[LinkKind::Plain, LinkKind::Tun, LinkKind::Wireguard, LinkKind::Ppp][..]);
     let power = prop_oneof![
         Just(None),
         Just(Some(Power::Mains)),
@@ -467,9 +468,13 @@ fn vpns_part_from_peers_and_perhaps_from_caches() {
         (&named, "vpn_keywords = ['tunnel']", true, true, &[]),
         (&vpn, "vpn_keywords = ''", false, true, &["on_vpn"]),
         (&vpn, "allow_vpn_peer_caching = true", true, true, &[]),
-        (&vpn, "allow_vpn_peer_caching = true\ndisallow_cache_server_downloads_on_vpn = true", true, false, &[
-            "caches_on_vpn",
-        ]),
+        (
+            &vpn,
+            "allow_vpn_peer_caching = true\ndisallow_cache_server_downloads_on_vpn = true",
+            true,
+            false,
+            &["caches_on_vpn"],
+        ),
         (&good_facts(), "disallow_cache_server_downloads_on_vpn = true", true, true, &[]),
         (&vpn, "download_mode = 0", false, true, &[]),
     ] {
@@ -498,7 +503,11 @@ fn metered_connections_hold_back_peers_and_downloads() {
         let content = ContentFacts { class, record: RecordState::Held(&record), size: None };
         let decision = decide(&settings(toml), &on, &content, NOW);
         let allowed = decision.allowed;
-        assert_eq!((!allowed.fetch.is_empty(), !allowed.serve.is_empty()), (fetch, serve), "{toml} {class:?}");
+        assert_eq!(
+            (!allowed.fetch.is_empty(), !allowed.serve.is_empty()),
+            (fetch, serve),
+            "{toml} {class:?}"
+        );
         assert_eq!(allowed.download, download, "{toml} {class:?}");
         assert_eq!(codes(&decision).contains(&"download_metered"), !download);
         for free in [Some(false), None] {
@@ -551,9 +560,12 @@ fn hours_replace_the_percentage_of_their_class() {
          set_hours_to_limit_background_download_bandwidth = {hours}\n"
     );
     let settings = settings(&toml);
-    for (now, ahead, percent, told) in
-        [(NOW, 0, 30, "inside"), (NOW - 1, 0, 80, "outside"), (NOW - 1, 1, 30, "inside"), (NOW, -1, 80, "outside")]
-    {
+    for (now, ahead, percent, told) in [
+        (NOW, 0, 30, "inside"),
+        (NOW - 1, 0, 80, "outside"),
+        (NOW - 1, 1, 30, "inside"),
+        (NOW, -1, 80, "outside"),
+    ] {
         let facts = Facts { clock_ahead: ahead, ..good_facts() };
         let decision = decide_device(&settings, &facts, now);
         let limits = decision.limits;

@@ -1,6 +1,6 @@
 //! The actor's peers: whom discovery names, who is connected, which of two connections to one peer is kept.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -37,7 +37,11 @@ impl Actor {
             };
             let mut addresses = info.addresses;
             addresses.truncate(8);
+            let may = addresses.iter().any(|address| self.admits(address.ip(), kind));
             self.known.insert(info.peer, (addresses, kind));
+            if !may {
+                continue;
+            }
             candidates.push(Candidate { peer: info.peer, kind, seed: info.seed });
         }
         let others = item.members.saturating_sub(item.seeds);
@@ -46,10 +50,11 @@ impl Actor {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
-        let Some((addresses, kind)) = self.known.get(&peer).cloned() else {
+        let Some((mut addresses, kind)) = self.known.get(&peer).cloned() else {
             self.feed(Event::DialFailed { peer });
             return;
         };
+        addresses.retain(|address| self.admits(address.ip(), kind));
         let (shared, commands, content) =
             (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
         tokio::spawn(async move {
@@ -65,8 +70,14 @@ impl Actor {
     }
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, kind, dialled, have, told, reader, writer } = admitted;
+        let Admitted { peer, address, local, kind, dialled, have, told, reader, writer } = admitted;
         if self.shared.is_banned(&peer) {
+            self.feed(Event::DialFailed { peer });
+            return;
+        }
+        if !self.admits(address.ip(), kind) {
+            // Policy has changed since it was dialled or let in.
+            tokio::spawn(say_bye(writer, ByeReason::Stopped));
             self.feed(Event::DialFailed { peer });
             return;
         }
@@ -88,6 +99,10 @@ impl Actor {
         let parts = Parts {
             source,
             peer,
+            address,
+            local,
+            reached: self.shared.policy().facts.same_subnet(local.ip()),
+            kind,
             content: self.content.clone(),
             map: self.map.clone(),
             commands: self.commands.clone(),
@@ -96,7 +111,7 @@ impl Actor {
             up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
-        let link = connection::start(parts, reader, writer, address, dialled);
+        let link = connection::start(parts, reader, writer, dialled);
         // What was verified between our hello and now.
         let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
         if !news.is_empty() {
@@ -104,6 +119,46 @@ impl Actor {
         }
         self.links.insert(source, link);
         self.feed(Event::PeerJoined { source, peer, kind, have });
+    }
+
+    /// Whether policy lets a device at `ip` that would be such a source be connected to this content.
+    pub(super) fn admits(&self, ip: IpAddr, kind: SourceKind) -> bool {
+        let scope = match kind {
+            SourceKind::Group => Scope::Group,
+            SourceKind::Internet => Scope::Internet,
+            _ => Scope::Lan,
+        };
+        let either = self.allowed.fetch.contains(scope) || self.allowed.serve.contains(scope);
+        either && self.allowed.address(ip, &self.shared.policy().facts)
+    }
+
+    /// Parts from the peers that may no longer be connected, and from those whom this device reached from an address that
+    /// it no longer has.
+    pub(super) fn part_from_strangers(&mut self) {
+        let facts = &self.shared.policy().facts;
+        let gone: Vec<SourceId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| {
+                let lost = link.reached && !facts.same_subnet(link.local.ip());
+                lost || !self.admits(link.address.ip(), link.kind)
+            })
+            .map(|(source, _)| *source)
+            .collect();
+        for source in gone {
+            self.part(source, ByeReason::Stopped);
+        }
+    }
+
+    /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
+    fn part(&mut self, source: SourceId, reason: ByeReason) {
+        let Some(link) = self.links.remove(&source) else { return };
+        tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
+        let _ = link.control.send(Control::Close(reason));
+        self.feed(Event::PeerLeft { source });
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(CLOSE_TIME, link.control.closed()).await;
+        });
     }
 
     pub(super) fn peer_left(&mut self, source: SourceId) {

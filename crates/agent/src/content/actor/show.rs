@@ -39,6 +39,7 @@ impl Actor {
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
             share: self.share,
+            held: self.held,
             reasons: self.reasons.clone(),
         };
         self.status.send_replace(Arc::new(status));
