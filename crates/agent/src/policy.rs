@@ -102,7 +102,8 @@ impl Watcher {
         if lost_way(held, &facts) {
             self.view.network += 1;
         }
-        if news {
+        // The first look changes nothing.
+        if news && self.decision.is_some() {
             tracing::info!(
                 interfaces = ?facts.interfaces.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(),
                 metered = ?facts.metered,

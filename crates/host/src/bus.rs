@@ -112,6 +112,13 @@ async fn runs(bus: &Bus, service: &str) -> bool {
     answer.is_ok_and(|answer| answer.body().deserialize().unwrap_or(false))
 }
 
+/// A number of whatever type.
+fn number(properties: &Properties, name: &str) -> Option<f64> {
+    let whole = get::<u32>(properties, name).or_else(|| get::<u8>(properties, name).map(u32::from));
+    let whole = whole.map(f64::from).or_else(|| get::<i32>(properties, name).map(f64::from));
+    whole.or_else(|| get::<f64>(properties, name)).filter(|number| number.is_finite())
+}
+
 /// One property, if it is there and of that type.
 fn get<T: TryFrom<OwnedVariant>>(properties: &Properties, name: &str) -> Option<T> {
     properties.get(name)?.try_clone().ok()?.try_into().ok()

@@ -3,7 +3,7 @@
 use peerage_policy::Connection;
 use zbus::{Connection as Bus, OwnedObjectPath};
 
-use super::{get, properties, runs};
+use super::{get, number, properties, runs};
 
 const SERVICE: &str = "org.freedesktop.NetworkManager";
 const ROOT: &str = "/org/freedesktop/NetworkManager";
@@ -11,7 +11,7 @@ const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 /// Connections beyond this many are not looked at.
 const MAX_CONNECTIONS: usize = 64;
 /// States of an active connection, from this one on: it is being taken down.
-const DEACTIVATING: u32 = 3;
+const DEACTIVATING: f64 = 3.0;
 
 /// What says that something may have changed. Not all of its signals: access points and statistics change all the time.
 pub(super) const SIGNALS: &[&str] = &[
@@ -34,18 +34,15 @@ pub(super) async fn read(bus: &Bus) -> Option<Network> {
         return None;
     }
     let root = properties(bus, SERVICE, ROOT, SERVICE).await.ok()?;
-    let metered = match get::<u32>(&root, "Metered") {
-        // Yes, and guessed so: applications are to treat both alike (NMMetered).
-        Some(1 | 3) => Some(true),
-        Some(2 | 4) => Some(false),
-        _ => None,
-    };
+    // Yes and no, and what is guessed: applications are to treat both alike (NMMetered).
+    let metered = number(&root, "Metered").filter(|value| (1.0..=4.0).contains(value));
+    let metered = metered.map(|value| value == 1.0 || value == 3.0);
     let active: Vec<OwnedObjectPath> = get(&root, "ActiveConnections").unwrap_or_default();
     let mut connections = Vec::new();
     for path in active.iter().take(MAX_CONNECTIONS) {
         // One that has gone since is none.
         let Ok(active) = properties(bus, SERVICE, path.as_str(), ACTIVE).await else { continue };
-        if get::<u32>(&active, "State").is_some_and(|state| state >= DEACTIVATING) {
+        if number(&active, "State").is_some_and(|state| state >= DEACTIVATING) {
             continue;
         }
         let kind: String = get(&active, "Type").unwrap_or_default();

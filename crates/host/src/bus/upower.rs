@@ -3,7 +3,7 @@
 use peerage_policy::Power;
 use zbus::{Connection as Bus, OwnedObjectPath};
 
-use super::{Properties, call, get, properties, runs};
+use super::{Properties, call, get, number, properties, runs};
 
 const SERVICE: &str = "org.freedesktop.UPower";
 const ROOT: &str = "/org/freedesktop/UPower";
@@ -13,8 +13,8 @@ const DISPLAY_DEVICE: &str = "/org/freedesktop/UPower/devices/DisplayDevice";
 /// Batteries that are looked at where there is no such device.
 const MAX_DEVICES: usize = 16;
 /// Types of devices.
-const BATTERY: u32 = 2;
-const UPS: u32 = 3;
+const BATTERY: f64 = 2.0;
+const UPS: f64 = 3.0;
 
 /// What says that something may have changed.
 pub(super) const SIGNALS: &[&str] = &[
@@ -58,9 +58,9 @@ fn feeds_the_device(device: &Properties) -> bool {
 }
 
 fn charge_of(device: &Properties) -> Option<u8> {
-    let is_battery = matches!(get(device, "Type"), Some(BATTERY | UPS));
+    let is_battery = [BATTERY, UPS].map(Some).contains(&number(device, "Type"));
     let present = get(device, "IsPresent").unwrap_or(true);
-    let percent = get::<f64>(device, "Percentage").filter(|_| is_battery && present)?;
+    let percent = number(device, "Percentage").filter(|_| is_battery && present)?;
     // Rounded down: 59.9 % is less than 60 %.
-    percent.is_finite().then(|| percent.clamp(0.0, 100.0) as u8)
+    Some(percent.clamp(0.0, 100.0) as u8)
 }
