@@ -12,6 +12,7 @@ use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, Device
 use peerage_api::coordinator::{AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse};
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey};
+use tokio::sync::watch;
 
 use crate::state_dir::{Enrolment, StateDir};
 
@@ -39,13 +40,15 @@ pub(crate) struct Coordinator {
     local: Option<IpAddr>,
     enrolled: RwLock<Option<Arc<Enrolled>>>,
     breaker: Mutex<Breaker>,
+    /// Counts the changes of the network.
+    moved: watch::Sender<u64>,
 }
 
 impl Coordinator {
     /// Takes up an earlier enrolment if there is one. `local`: the address to connect from.
     pub(crate) fn new(key: SecretKey, state: StateDir, local: Option<IpAddr>) -> Self {
-        let coordinator =
-            Self { key, state, local, enrolled: RwLock::new(None), breaker: Mutex::new(Breaker::default()) };
+        let (enrolled, breaker) = (RwLock::new(None), Mutex::new(Breaker::default()));
+        let coordinator = Self { key, state, local, enrolled, breaker, moved: watch::Sender::new(0) };
         match coordinator.state.enrolment() {
             Ok(Some(enrolment)) => {
                 if let Err(error) = coordinator.take_up(&enrolment) {
@@ -108,28 +111,48 @@ impl Coordinator {
     /// Opens the session, so that the first download need not wait for it.
     pub(crate) async fn warm(&self) {
         if let Ok(enrolled) = self.open() {
-            let _ = self.judge(enrolled.client.session(false).await);
+            let _ = self.answer(enrolled.client.session(false)).await;
         }
     }
 
     pub(crate) async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveResponse, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.resolve(request).await)
+        self.answer(client.client.resolve(request)).await
     }
 
     pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.announce(request).await)
+        self.answer(client.client.announce(request)).await
     }
 
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.map(id).await)
+        self.answer(client.client.map(id)).await
     }
 
-    /// Ends the back-off: it may be reachable by another way now.
-    pub(crate) fn retry_now(&self) {
-        self.breaker.lock().not_before = None;
+    /// The network is another one: asks anew, over a new connection, what is being asked, and ends the back-off. Blocking.
+    pub(crate) fn reconnect(&self) {
+        match self.state.enrolment() {
+            Ok(Some(enrolment)) => {
+                if let Err(error) = self.take_up(&enrolment) {
+                    tracing::error!(%error, "the enrolment cannot be used");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the enrolment cannot be read"),
+        }
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for an answer, unless the network changes: the question may have gone nowhere.
+    async fn answer<T>(&self, asked: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        let mut moved = self.moved.subscribe();
+        tokio::select! {
+            answer = asked => self.judge(answer),
+            _ = moved.changed() => {
+                Err(ApiError::new(Code::Unreachable, "the network changed while the coordinator was asked"))
+            }
+        }
     }
 
     fn open(&self) -> Result<Arc<Enrolled>, ApiError> {

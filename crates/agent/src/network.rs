@@ -17,7 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         tracing::info!("the network is another one: connections begin anew, addresses are announced");
         shared.origin.reconnect();
         shared.background_origin.reconnect();
-        shared.coordinator.retry_now();
+        tokio::task::block_in_place(|| shared.coordinator.reconnect());
         shared.announcer.announce_all();
     }
 }

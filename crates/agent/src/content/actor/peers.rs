@@ -82,9 +82,10 @@ impl Actor {
             return;
         }
         if let Some((source, old)) = self.links.iter().find(|(_, link)| link.peer == peer) {
-            // Both sides keep the connection that the lower key opened.
+            // Of two that cross, both sides keep the one that the lower key opened. Who opens another one has given the
+            // first one up: its address may be gone, of which the other side hears nothing.
             let own_is_lower = self.shared.identity.peer() < peer;
-            let keep_new = dialled == own_is_lower && old.dialled != own_is_lower;
+            let keep_new = dialled == old.dialled || dialled == own_is_lower;
             if !keep_new {
                 tokio::spawn(say_bye(writer, ByeReason::AlreadyConnected));
                 return;
