@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
 use peerage_host::Monitor;
 use peerage_origin::{Intake, OriginClient, OriginConfig};
-use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,7 +25,7 @@ use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
-use crate::{housekeeping, listener, network};
+use crate::{cache_place, housekeeping, listener, network};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -59,8 +58,6 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let state = StateDir::open(&config.data_dir)?;
     let key = state.device_key()?;
     let identity = Identity::new(&key).context("the device key cannot be used")?;
-    let cache = config.cache_dir.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig::new(cache))).await??;
     let extra_roots = config
         .origin_ca
         .iter()
@@ -76,10 +73,21 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
-    let monitor = Monitor::start(&config.cache_dir).await;
+    let mut monitor = Monitor::start(&config.cache_dir).await;
     let (policy_dir, look) = (config.policy_dir.clone(), monitor.look());
     let (counts, time) = (Arc::clone(&budgets), Arc::clone(&clock));
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, look, counts, time)).await?;
+    let mut watcher =
+        tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, look, counts, time)).await?;
+    let cache_dir = cache_place::wanted(&config, &watcher.view().settings);
+    monitor.set_cache(&cache_dir);
+    let (place, own, held, look) = (cache_dir.clone(), config.clone(), state.clone(), monitor.look());
+    let (store, watcher) = tokio::task::spawn_blocking(move || {
+        let store = cache_place::open(&own, &held, &place);
+        watcher.begin(look);
+        (store, watcher)
+    })
+    .await?;
+    let store = store?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let catalog = Catalog::open(state);
@@ -87,6 +95,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
     let parts = Parts {
         config,
+        cache_dir,
         clock,
         identity,
         store,
@@ -171,7 +180,7 @@ impl Agent {
 
     /// Where verified files are kept.
     pub fn cache_dir(&self) -> PathBuf {
-        self.shared.config.cache_dir.clone()
+        self.shared.cache_dir.clone()
     }
 
     /// Starts all parts. Cannot fail.

@@ -15,6 +15,7 @@ mod adopt;
 mod announcer;
 mod app;
 mod budgets;
+mod cache_place;
 mod catalog;
 mod clock;
 mod config;

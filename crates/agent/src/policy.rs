@@ -44,9 +44,14 @@ impl Watcher {
     pub(crate) fn new(configuration: &Path, look: Look, budgets: Arc<Budgets>, clock: Arc<Clock>) -> Self {
         let files = PolicyFiles::new(configuration);
         let mut watcher = Self { files, view: PolicyView::default(), decision: None, budgets, clock };
-        watcher.poll(Some(look));
-        watcher.view.network = 0;
+        watcher.begin(look);
         watcher
+    }
+
+    /// Reads both as if for the first time: there is no change yet. Blocking.
+    pub(crate) fn begin(&mut self, look: Look) {
+        self.poll(Some(look));
+        self.view.network = 0;
     }
 
     pub(crate) fn view(&self) -> Arc<PolicyView> {

@@ -165,7 +165,7 @@ impl Resolver {
     /// the origin still serves it.
     async fn remembered(&mut self) -> Option<Resolution> {
         let url = self.url.as_ref()?;
-        let (keys, now) = (self.shared.coordinator.catalog_keys(), self.shared.clock.unix());
+        let (keys, now) = (self.shared.record_keys(), self.shared.clock.unix());
         let record = self.shared.catalog.get(url.as_str(), &keys, now)?;
         if self.stale == Some(record.get().serial) {
             return None;
@@ -196,7 +196,7 @@ impl Resolver {
         };
         match self.shared.coordinator.resolve(&request).await? {
             ResolveResponse::Known { record, map, announce } => {
-                let keys = self.shared.coordinator.catalog_keys();
+                let keys = self.shared.record_keys();
                 let record = record.check::<ContentRecord>(&keys).map_err(|error| {
                     ApiError::new(Code::Integrity, format!("the coordinator's record is not usable: {error}"))
                 })?;

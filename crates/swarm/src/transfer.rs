@@ -276,6 +276,11 @@ impl Transfer {
         self.pieces.have()
     }
 
+    /// Whether a peer lacks something that is here.
+    pub fn is_wanted(&self) -> bool {
+        self.peers.values().any(|peer| !peer.leaving && self.have().has_beyond(&peer.have))
+    }
+
     /// The figures.
     pub fn stats(&self, now: Time) -> Stats {
         Stats {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Allowed, Class, RecordState};
+use peerage_policy::{Allowed, Class, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
     Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
@@ -47,6 +47,16 @@ struct Http {
     known: Known,
 }
 
+/// A content's place among the files that may be served at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Served,
+    /// Somebody wants it, and others are served.
+    Waits,
+    /// Nobody wants it.
+    Unwanted,
+}
+
 struct Actor {
     shared: Arc<Shared>,
     content: Content,
@@ -68,6 +78,10 @@ struct Actor {
     share: bool,
     /// What policy lets this content do.
     allowed: Allowed,
+    /// Files that may be served at once.
+    slots: Option<u64>,
+    /// Whether this one is among them.
+    place: Place,
     /// Policy holds the download back for now.
     held: bool,
     /// The network of [`crate::policy::PolicyView::network`] that was seen last.
@@ -113,7 +127,7 @@ pub(crate) fn spawn(
         commands: commands.clone(),
         status: status_out,
     };
-    let record = crate::notes::record(&notes, &shared.coordinator.catalog_keys());
+    let record = crate::notes::record(&notes, &shared.record_keys());
     let (allowed, network) = (shared.decide_device().allowed, shared.policy().network);
     let mut actor = Actor {
         before: crate::notes::counters(&notes),
@@ -135,6 +149,8 @@ pub(crate) fn spawn(
         idle_since: Some(Instant::now()),
         share: false,
         allowed,
+        slots: None,
+        place: Place::Served,
         held: false,
         network,
         limits,
@@ -158,6 +174,9 @@ impl Actor {
             self.perform();
             let now = Instant::now();
             if now >= next_status {
+                if self.slots.is_some() && self.ask_place() != self.place {
+                    self.apply_policy();
+                }
                 self.show();
                 next_status = now + STATUS_EVERY;
             }
@@ -231,6 +250,7 @@ impl Actor {
         for link in self.links.values() {
             let _ = link.control.send(Control::Close(reason));
         }
+        self.shared.leave_slot(self.id());
         self.save_counters();
         self.show();
         if !self.transfer.is_complete() {
@@ -437,15 +457,25 @@ impl Actor {
     fn apply_policy(&mut self) {
         let foreground = self.wants.values().any(|want| want.foreground);
         let class = if foreground { Class::Foreground } else { Class::Background };
-        let state =
-            self.record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
+        let state = match &self.record {
+            None => RecordState::Missing,
+            Some(record) if self.shared.record_keys().contains(&record.signer()) => {
+                RecordState::Held(record.get())
+            }
+            Some(_) => RecordState::Untrusted,
+        };
         let decision = self.shared.decide(class, state, Some(self.content.layout().size()));
-        self.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
+        self.reasons = decision.reasons.iter().map(Reason::sentence).collect();
         self.share = !decision.allowed.serve.is_empty();
+        self.slots = decision.limits.upload_slots;
+        self.place = self.ask_place();
+        if self.place == Place::Waits {
+            self.reasons.push(Reason::no_upload_slot(&self.shared.policy().settings).sentence());
+        }
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,
             download_from_peers: !decision.allowed.fetch.is_empty(),
-            upload_to_peers: self.share,
+            upload_to_peers: self.share && self.place == Place::Served,
             origin_delay: Duration::from_secs(decision.limits.origin_delay),
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
@@ -471,6 +501,15 @@ impl Actor {
             self.feed(Event::NetworkChanged);
             self.shared.announcer.poke(self.id());
         }
+    }
+
+    /// Whether this content may be served now, as far as others leave room.
+    fn ask_place(&self) -> Place {
+        if self.slots.is_some() && !(self.share && self.transfer.is_wanted()) {
+            self.shared.leave_slot(self.id());
+            return Place::Unwanted;
+        }
+        if self.shared.upload_slot(self.id(), self.slots) { Place::Served } else { Place::Waits }
     }
 
     /// The network is another one: connections of before may lead nowhere.

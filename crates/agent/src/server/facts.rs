@@ -17,6 +17,8 @@ pub(crate) struct DeviceFacts {
     installed_ram: Option<u64>,
     /// Where the cache is.
     cache_directory: PathBuf,
+    /// Where the next start of the agent moves it; `null`: it stays.
+    cache_moves_to: Option<PathBuf>,
     /// Bytes.
     cache_volume_capacity: Option<u64>,
     /// Bytes in this calendar month.
@@ -63,9 +65,11 @@ impl DeviceFacts {
             Some(Power::Battery { charge }) => (Some("battery"), charge),
         };
         let zone = facts.zone.as_ref();
+        let place = crate::cache_place::wanted(&shared.config, &policy.settings);
         Self {
             installed_ram: facts.installed_ram,
-            cache_directory: shared.config.cache_dir.clone(),
+            cache_directory: shared.cache_dir.clone(),
+            cache_moves_to: Some(place).filter(|place| *place != shared.cache_dir),
             cache_volume_capacity: facts.cache_volume.map(|volume| volume.capacity),
             uploaded_to_internet_peers: shared.budgets.internet_sent(),
             interfaces: interfaces(facts),
