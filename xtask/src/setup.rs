@@ -9,8 +9,10 @@ use crate::shell::{self, Shell};
 /// Programs that the tests run, and the Debian packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
+    ("dbus-daemon", "dbus-daemon"),
     // The fuzz targets link libFuzzer, which is C++.
     ("g++", "g++"),
+    ("gdbus", "libglib2.0-bin"),
     ("git", "git"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -18,6 +20,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ping", "iputils-ping"),
     ("tc", "iproute2"),
     ("tinyproxy", "tinyproxy-bin"),
+    // Stand-ins for UPower and NetworkManager, and a clock that tests can move.
+    ("/usr/bin/faketime", "faketime"),
+    ("/usr/lib/python3/dist-packages/dbusmock", "python3-dbusmock"),
 ];
 
 /// Cargo's own tools, none of which Debian packages. Built from source into `target/tools`; cargo-deny takes two and

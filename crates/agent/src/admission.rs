@@ -19,6 +19,8 @@ use crate::shared::Shared;
 pub(crate) struct Admitted {
     pub(crate) peer: PeerId,
     pub(crate) address: SocketAddr,
+    /// Our end of it.
+    pub(crate) local: SocketAddr,
     pub(crate) kind: SourceKind,
     /// Whether this device opened the connection.
     pub(crate) dialled: bool,
@@ -132,7 +134,7 @@ pub(crate) async fn greet(
     layout: Layout,
     have: Bitmap,
 ) -> Result<Admitted, Refused> {
-    let (peer, address) = (connection.peer(), connection.remote());
+    let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
     let ticket = shared.tickets.get(content).ok_or(Refused::NoTicket)?;
     shared.governor.upload(connection.path(), address);
     let (mut reader, mut writer) = connection.split();
@@ -143,7 +145,7 @@ pub(crate) async fn greet(
         return Err(Refused::OtherContent);
     }
     check_ticket(shared, peer, content, &theirs.ticket)?;
-    Ok(Admitted { peer, address, kind, dialled: true, have: theirs.have, told: have, reader, writer })
+    Ok(Admitted { peer, address, local, kind, dialled: true, have: theirs.have, told: have, reader, writer })
 }
 
 /// Fetches the piece map from a peer, for when the coordinator cannot give it. The connection is used for nothing else.
@@ -190,7 +192,7 @@ pub(crate) async fn receive(
     shared: &Arc<Shared>,
     connection: Connection,
 ) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
-    let (peer, address) = (connection.peer(), connection.remote());
+    let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
     shared.governor.upload(connection.path(), address);
     let (mut reader, mut writer) = connection.split();
     let checked = check_incoming(shared, peer, address, &mut reader).await;
@@ -199,7 +201,8 @@ pub(crate) async fn receive(
             let told = handle.content.have();
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
             say(&mut writer, &hello(&own, ticket)).await?;
-            let admitted = Admitted { peer, address, kind, dialled: false, have, told, reader, writer };
+            let admitted =
+                Admitted { peer, address, local, kind, dialled: false, have, told, reader, writer };
             Ok((handle, admitted))
         }
         Err(refused) => {

@@ -96,11 +96,23 @@ pub(crate) async fn run(shared: Arc<Shared>, mut pokes: Pokes) {
     let mut interval = FIRST_INTERVAL;
     let mut next_round = Instant::now();
     let mut listening = shared.listening.subscribe();
+    let mut policy = shared.policy.clone();
+    let mut told = None;
     loop {
         let mut poked = BTreeSet::new();
         let mut round = tokio::select! {
             () = tokio::time::sleep_until(next_round) => true,
             changed = listening.changed() => { if changed.is_err() { return } true }
+            changed = policy.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // Other addresses, another group or other scopes: the coordinator must look for other peers.
+                if told == Some(request(&shared, Vec::new())) {
+                    continue;
+                }
+                true
+            }
             poke = pokes.recv() => match poke {
                 None => return,
                 Some(Poke::One(id)) => { poked.insert(id); false }
@@ -113,6 +125,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut pokes: Pokes) {
                 Poke::One(id) => drop(poked.insert(id)),
                 Poke::All => round = true,
             }
+        }
+        if round {
+            told = Some(request(&shared, Vec::new()));
         }
         let items = items(&shared, (!round).then_some(&poked)).await;
         if round {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
+use peerage_host::Monitor;
 use peerage_origin::{Intake, OriginClient, OriginConfig, ProxyConfig, ProxyMode};
-use peerage_store::{Store, StoreConfig};
 use peerage_transport::Identity;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
 use crate::why::Past;
-use crate::{fleet, housekeeping, listener};
+use crate::{cache_place, fleet, housekeeping, listener, network};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -40,6 +40,7 @@ pub struct Agent {
     pokes: announcer::Pokes,
     enlisted: governor::Enlisted,
     watcher: Watcher,
+    monitor: Monitor,
     views: watch::Sender<Arc<PolicyView>>,
     changes: Changes,
 }
@@ -59,8 +60,6 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let state = StateDir::open(&config.data_dir)?;
     let key = state.device_key()?;
     let identity = Identity::new(&key).context("the device key cannot be used")?;
-    let cache = config.cache_dir.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig::new(cache))).await??;
     let extra_roots = config
         .origin_ca
         .iter()
@@ -81,11 +80,23 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
-    let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
-    let (counts, own, keys) = (Arc::clone(&budgets), state.clone(), coordinator.catalog_keys());
-    let read = move || Watcher::new(&policy_dir, cache_dir, counts, own, &keys);
-    let watcher = tokio::task::spawn_blocking(read).await?;
     let (policies, changes) = Policies::new();
+    let mut monitor = Monitor::start(&config.cache_dir).await;
+    let (policy_dir, look) = (config.policy_dir.clone(), monitor.look());
+    let (counts, time) = (Arc::clone(&budgets), Arc::clone(&clock));
+    let (own, keys) = (state.clone(), coordinator.catalog_keys());
+    let read = move || Watcher::new(&policy_dir, look, counts, time, own, &keys);
+    let mut watcher = tokio::task::spawn_blocking(read).await?;
+    let cache_dir = cache_place::wanted(&config, &watcher.view().settings);
+    monitor.set_cache(&cache_dir);
+    let (place, own, held, look) = (cache_dir.clone(), config.clone(), state.clone(), monitor.look());
+    let (store, watcher) = tokio::task::spawn_blocking(move || {
+        let store = cache_place::open(&own, &held, &place);
+        watcher.begin(look);
+        (store, watcher)
+    })
+    .await?;
+    let store = store?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let past = Past::open(state.clone());
@@ -94,6 +105,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
     let parts = Parts {
         config,
+        cache_dir,
         clock,
         identity,
         store,
@@ -110,7 +122,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views, changes })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, views, changes })
 }
 
 /// The way to origins that the configuration tells.
@@ -194,19 +206,20 @@ impl Agent {
 
     /// Where verified files are kept.
     pub fn cache_dir(&self) -> PathBuf {
-        self.shared.config.cache_dir.clone()
+        self.shared.cache_dir.clone()
     }
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, views, changes } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, views, changes } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
         tasks.spawn(budgets::run(Arc::clone(&shared)));
-        tasks.spawn(watcher.run(views, changes));
+        tasks.spawn(network::run(Arc::clone(&shared)));
+        tasks.spawn(watcher.run(monitor, views, changes));
         tasks.spawn(fleet::run(Arc::clone(&shared)));
         let api = Arc::clone(&shared);
         tasks.spawn(async move {

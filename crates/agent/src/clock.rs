@@ -35,6 +35,11 @@ impl Clock {
         own_unix().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
+    /// Seconds that this device's own clock is ahead of [`Self::unix`].
+    pub(crate) fn own_ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed).saturating_neg()
+    }
+
     /// The calendar month of this device: twelve times the year, plus the month from 0.
     pub(crate) fn month(&self) -> u64 {
         let unix = i64::try_from(self.unix()).unwrap_or(0);

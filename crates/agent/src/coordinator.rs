@@ -53,6 +53,8 @@ pub(crate) struct Coordinator {
     /// Counts enrolments of this run.
     enrolments: watch::Sender<u64>,
     breaker: Mutex<Breaker>,
+    /// Counts the changes of the network.
+    moved: watch::Sender<u64>,
 }
 
 impl Coordinator {
@@ -65,6 +67,7 @@ impl Coordinator {
             enrolled: RwLock::new(None),
             enrolments: watch::Sender::new(0),
             breaker: Mutex::new(Breaker::default()),
+            moved: watch::Sender::new(0),
         };
         match coordinator.state.enrolment() {
             Ok(Some(enrolment)) => {
@@ -134,18 +137,18 @@ impl Coordinator {
     /// Opens the session, so that the first download need not wait for it.
     pub(crate) async fn warm(&self) {
         if let Ok(enrolled) = self.open() {
-            let _ = self.judge(enrolled.client.session(false).await);
+            let _ = self.answer(enrolled.client.session(false)).await;
         }
     }
 
     pub(crate) async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveResponse, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.resolve(request).await)
+        self.answer(client.client.resolve(request)).await
     }
 
     pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.announce(request).await)
+        self.answer(client.client.announce(request)).await
     }
 
     /// The fleet's policy for this device, once it is another than what the device has seen. A question that is held
@@ -157,7 +160,32 @@ impl Coordinator {
 
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {
         let client = self.open()?;
-        self.judge(client.client.map(id).await)
+        self.answer(client.client.map(id)).await
+    }
+
+    /// The network is another one: asks anew, over a new connection, what is being asked, and ends the back-off. Blocking.
+    pub(crate) fn reconnect(&self) {
+        match self.state.enrolment() {
+            Ok(Some(enrolment)) => {
+                if let Err(error) = self.take_up(&enrolment) {
+                    tracing::error!(%error, "the enrolment cannot be used");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the enrolment cannot be read"),
+        }
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for an answer, unless the network changes: the question may have gone nowhere.
+    async fn answer<T>(&self, asked: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        let mut moved = self.moved.subscribe();
+        tokio::select! {
+            answer = asked => self.judge(answer),
+            _ = moved.changed() => {
+                Err(ApiError::new(Code::Unreachable, "the network changed while the coordinator was asked"))
+            }
+        }
     }
 
     fn open(&self) -> Result<Arc<Enrolled>, ApiError> {

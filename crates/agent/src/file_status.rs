@@ -19,6 +19,7 @@ pub(crate) fn of_content(
         file_size: info.size,
         file_size_in_cache: status.verified_bytes,
         status: match (status.complete, status.share) {
+            (false, _) if status.held => FileState::Paused,
             (false, _) if matches!(status.trouble, Some(Trouble::Disk(_))) => FileState::Paused,
             (false, _) => FileState::Downloading,
             (true, true) => FileState::Caching,

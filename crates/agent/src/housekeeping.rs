@@ -21,7 +21,14 @@ const NEEDED: u64 = 64 << 20;
 pub(crate) async fn evict(shared: Arc<Shared>) {
     let mut next = Instant::now();
     let mut policy = shared.policy.clone();
+    let mut place = shared.cache_dir.clone();
     loop {
+        let wanted = crate::cache_place::wanted(&shared.config, &policy.borrow().settings);
+        if wanted != place {
+            place = wanted;
+            let (now, place) = (shared.cache_dir.display(), place.display());
+            tracing::warn!(%now, %place, "the cache moves at the agent's next start (modify_cache_drive)");
+        }
         let needed = tokio::select! {
             () = sleep_until(next) => 0,
             // New limits of the cache hold at once.

@@ -109,6 +109,10 @@ fn leave(from: &From, ip: IpAddr) {
 }
 
 async fn welcome(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+    if !shared.admits(remote.ip()) {
+        tracing::debug!(%remote, "policy does not admit peers of this address");
+        return;
+    }
     let options = shared.connect_options();
     let connection = match accept(stream, &shared.identity, &options).await {
         Ok(connection) => connection,

@@ -1,27 +1,28 @@
-//! The policy in force: the layers of settings, and the facts of the device, read anew every second.
+//! The policy in force: the layers of settings, and the facts of the device, each as soon as it changes.
 //!
 //! A policy file that is wrong leaves the previous policy in force; the error is kept to be shown. What the administrator
 //! sets and what the coordinator gives comes as a [`Change`] and holds at once; the layers' files outlive the process.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_api::{ApiError, Code};
 use peerage_content::{PublicKey, Signed};
-use peerage_host::PolicyFiles;
+use peerage_host::{Look, Monitor, PolicyFiles};
 use peerage_policy::fleet::FleetPolicy;
-use peerage_policy::{Facts, Layers, Provider, Row, Settings};
+use peerage_policy::{Decision, Facts, Layers, Provider, Row, Settings, Volume, decide_device};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::AdminFile;
 use crate::budgets::Budgets;
+use crate::clock::Clock;
 use crate::fleet::{FleetFile, FleetView};
 use crate::state_dir::StateDir;
 
 const POLL: Duration = Duration::from_secs(1);
-/// Facts of the device change seldom and cost more to read.
-const FACTS_EVERY: u32 = 10;
+/// Two clocks are read in whole seconds: smaller differences are none.
+const CLOCKS_AGREE: u64 = 1;
 
 /// Settings and facts at one moment.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct PolicyView {
     pub(crate) layers: Layers,
     pub(crate) settings: Settings,
     pub(crate) facts: Facts,
+    /// How often the network has become another one: whoever sees another number has connections that lead nowhere.
+    pub(crate) network: u64,
     /// Why the newest policy files are not in force.
     pub(crate) error: Option<String>,
     /// Why what was set with `peerage set` is not in force.
@@ -85,23 +88,25 @@ impl Policies {
     }
 }
 
-/// Reads policy and facts. Blocking.
+/// Reads policy and facts.
 pub(crate) struct Watcher {
     files: PolicyFiles,
     admin: AdminFile,
     fleet: FleetFile,
-    cache: PathBuf,
     view: PolicyView,
-    polls: u32,
+    /// What was decided of the device last: the hour alone can change it.
+    decision: Option<Decision>,
     budgets: Arc<Budgets>,
+    clock: Arc<Clock>,
 }
 
 impl Watcher {
-    /// Reads every layer: the fleet's only if one of `keys` signed it.
+    /// Reads every layer, the fleet's only if one of `keys` signed it, and the facts. Blocking.
     pub(crate) fn new(
-        configuration: &std::path::Path,
-        cache: PathBuf,
+        configuration: &Path,
+        look: Look,
         budgets: Arc<Budgets>,
+        clock: Arc<Clock>,
         state: StateDir,
         keys: &[PublicKey],
     ) -> Self {
@@ -109,14 +114,20 @@ impl Watcher {
             files: PolicyFiles::new(configuration),
             admin: AdminFile::open(state.clone()),
             fleet: FleetFile::open(state, keys),
-            cache,
             view: PolicyView::default(),
-            polls: 0,
+            decision: None,
             budgets,
+            clock,
         };
         watcher.resettle();
-        watcher.poll();
+        watcher.begin(look);
         watcher
+    }
+
+    /// Reads files and facts as if for the first time: there is no change yet. Blocking.
+    pub(crate) fn begin(&mut self, look: Look) {
+        self.poll(Some(look));
+        self.view.network = 0;
     }
 
     /// Works out anew what holds, from the layers that this owns.
@@ -155,16 +166,14 @@ impl Watcher {
         Arc::new(self.view.clone())
     }
 
-    /// Looks for changes; returns whether there are any.
-    fn poll(&mut self) -> bool {
-        let mut changed = false;
-        if self.polls.is_multiple_of(FACTS_EVERY) {
-            let internet_uploaded = self.view.facts.internet_uploaded;
-            let facts = Facts { internet_uploaded, ..peerage_host::observe(&self.cache).facts };
-            changed |= facts != self.view.facts;
-            self.view.facts = facts;
+    /// Looks for changes; returns whether there are any. Blocking.
+    fn poll(&mut self, look: Option<Look>) -> bool {
+        let mut changed = look.is_some_and(|look| self.observe(look));
+        let ahead = self.clock.own_ahead();
+        if self.view.facts.clock_ahead.abs_diff(ahead) > CLOCKS_AGREE {
+            self.view.facts.clock_ahead = ahead;
+            changed = true;
         }
-        self.polls = self.polls.wrapping_add(1);
         // The count itself changes all the time; policy only asks on which side of the cap it is.
         let (sent, cap) = (self.budgets.internet_sent(), self.view.settings.monthly_upload_data_cap);
         if (sent >= cap) != (self.view.facts.internet_uploaded >= cap) {
@@ -185,23 +194,60 @@ impl Watcher {
                 changed = true;
             }
         }
+        let decision = decide_device(&self.view.settings, &self.view.facts, self.clock.unix());
+        changed |= self.decision.as_ref() != Some(&decision);
+        self.decision = Some(decision);
         changed
     }
 
+    /// Takes in what is to be seen of the device; returns whether it is news.
+    fn observe(&mut self, look: Look) -> bool {
+        let peerage_host::Observed { mut facts, unknown } = look.take();
+        for error in unknown {
+            tracing::debug!(error = %crate::file_status::chain(&error), "a fact of the device is not known");
+        }
+        let held = &self.view.facts;
+        (facts.internet_uploaded, facts.clock_ahead) = (held.internet_uploaded, held.clock_ahead);
+        // Space comes and goes all the time, and is asked of the disk itself by whoever needs some.
+        let steady =
+            |facts: &Facts| Facts { cache_volume: facts.cache_volume.map(without_free), ..facts.clone() };
+        let news = steady(&facts) != steady(held);
+        if lost_way(held, &facts) {
+            self.view.network += 1;
+        }
+        // The first look changes nothing.
+        if news && self.decision.is_some() {
+            tracing::info!(
+                interfaces = ?facts.interfaces.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(),
+                metered = ?facts.metered,
+                power = ?facts.power,
+                "the device's conditions have changed"
+            );
+        }
+        self.view.facts = facts;
+        news
+    }
+
     /// Watches until nobody listens.
-    pub(crate) async fn run(mut self, views: watch::Sender<Arc<PolicyView>>, mut changes: Changes) {
+    pub(crate) async fn run(
+        mut self,
+        mut monitor: Monitor,
+        views: watch::Sender<Arc<PolicyView>>,
+        mut changes: Changes,
+    ) {
         let mut every = tokio::time::interval(POLL);
         loop {
-            let asked = tokio::select! {
-                _ = every.tick() => None,
+            let (look, asked) = tokio::select! {
+                _ = every.tick() => (None, None),
+                () = monitor.changed() => (Some(monitor.look()), None),
                 asked = changes.recv() => match asked {
                     None => return,
-                    asked => asked,
+                    asked => (None, asked),
                 },
             };
             let worked = tokio::task::spawn_blocking(move || match asked {
                 None => {
-                    let changed = self.poll();
+                    let changed = self.poll(look);
                     (self, changed, None)
                 }
                 Some((change, reply)) => {
@@ -218,6 +264,55 @@ impl Watcher {
             if let Some((reply, answer)) = answer {
                 let _ = reply.send(answer);
             }
+        }
+    }
+}
+
+const fn without_free(volume: Volume) -> Volume {
+    Volume { free: 0, ..volume }
+}
+
+/// Whether connections that there were may lead nowhere now: an address is gone, or default routes lead elsewhere.
+fn lost_way(before: &Facts, now: &Facts) -> bool {
+    let routes = |facts: &Facts| {
+        let through = facts.interfaces.iter().filter(|interface| interface.default_route);
+        through.map(|interface| interface.name.clone()).collect::<Vec<_>>()
+    };
+    let holds = |facts: &Facts, ip| {
+        facts.interfaces.iter().flat_map(|interface| &interface.addresses).any(|address| address.ip == ip)
+    };
+    let mut own = before.interfaces.iter().flat_map(|interface| &interface.addresses);
+    routes(before) != routes(now) || own.any(|address| !holds(now, address.ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use peerage_policy::{Interface, InterfaceAddress};
+
+    use super::*;
+
+    fn facts(links: &[(&str, &str, bool)]) -> Facts {
+        let interfaces = links.iter().map(|(name, ip, default_route)| Interface {
+            name: (*name).to_owned(),
+            default_route: *default_route,
+            addresses: vec![InterfaceAddress { ip: ip.parse().unwrap(), prefix: 24 }],
+            ..Interface::default()
+        });
+        Facts { interfaces: interfaces.collect(), ..Facts::default() }
+    }
+
+    #[test]
+    fn ways_are_lost_with_an_address_or_another_default_route() {
+        let home = facts(&[("eth0", "10.0.0.2", true)]);
+        for (now, lost) in [
+            (facts(&[("eth0", "10.0.0.2", true)]), false),
+            (facts(&[("eth0", "10.0.0.2", true), ("docker0", "172.17.0.1", false)]), false),
+            (facts(&[("eth0", "10.0.0.3", true)]), true),
+            (facts(&[("eth0", "10.0.0.2", false)]), true),
+            (facts(&[("eth0", "10.0.0.2", true), ("tun0", "10.8.0.2", true)]), true),
+            (facts(&[]), true),
+        ] {
+            assert_eq!(lost_way(&home, &now), lost, "{now:?}");
         }
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Resolver {
     not_before: Option<Instant>,
     /// Why there is no record and will be none.
     hopeless: Option<String>,
+    /// It is policy alone that makes asking pointless.
+    forbidden: bool,
     /// Why there is no record yet.
     pending: Option<String>,
 }
@@ -73,6 +75,7 @@ impl Resolver {
             asked: false,
             not_before: None,
             hopeless: None,
+            forbidden: false,
             pending: None,
             shared,
         };
@@ -84,11 +87,20 @@ impl Resolver {
     fn judge(&mut self) {
         if !self.shared.decide_device().allowed.coordinator {
             self.give_up("the download mode does not use a coordinator");
+            self.forbidden = true;
         } else if !self.shared.coordinator.is_enrolled() {
             self.give_up("this device is not enrolled with a coordinator");
         } else if let Some(secret) = self.url.as_ref().and_then(SourceUrl::secret) {
             // Architecture §3: never ingested, never shared; the coordinator does not even learn of it.
             self.give_up(&format!("the URL {secret}, so it is never shared"));
+        }
+    }
+
+    /// Policy may have changed: what was not to be asked may be.
+    pub(crate) fn reconsider(&mut self) {
+        if self.forbidden && self.shared.decide_device().allowed.coordinator {
+            (self.forbidden, self.hopeless) = (false, None);
+            self.judge();
         }
     }
 
@@ -169,7 +181,7 @@ impl Resolver {
     /// the origin still serves it.
     async fn remembered(&mut self) -> Option<Resolution> {
         let url = self.url.as_ref()?;
-        let (keys, now) = (self.shared.coordinator.catalog_keys(), self.shared.clock.unix());
+        let (keys, now) = (self.shared.record_keys(), self.shared.clock.unix());
         let record = self.shared.catalog.get(url.as_str(), &keys, now)?;
         if self.stale == Some(record.get().serial) {
             return None;
@@ -202,7 +214,7 @@ impl Resolver {
         };
         match self.shared.coordinator.resolve(&request).await? {
             ResolveResponse::Known { record, map, announce } => {
-                let keys = self.shared.coordinator.catalog_keys();
+                let keys = self.shared.record_keys();
                 let record = record.check::<ContentRecord>(&keys).map_err(|error| {
                     ApiError::new(Code::Integrity, format!("the coordinator's record is not usable: {error}"))
                 })?;

@@ -4,6 +4,7 @@
 //! cache, the enrolment or a setting. The caller is known from the socket (SO_PEERCRED), not from anything it says.
 
 pub(crate) mod downloads;
+pub(crate) mod facts;
 pub(crate) mod files;
 pub(crate) mod handout;
 pub(crate) mod settings;

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peerage_content::{ContentId, PeerId, Scope};
+use peerage_content::{ContentId, PeerId, PublicKey, Scope};
 use peerage_origin::OriginClient;
 use peerage_policy::{Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device};
 use peerage_store::Store;
-use peerage_swarm::{Bans, Offence, SourceKind};
+use peerage_swarm::{Bans, Offence, Slots, SourceKind};
 use peerage_transport::{Encryption, Identity, Options};
 use tokio::sync::watch;
 
@@ -34,6 +35,8 @@ use crate::why::Past;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Where the cache is.
+    pub(crate) cache_dir: PathBuf,
     pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     /// Wakes the housekeeper: the disk is full.
     pub(crate) make_room: tokio::sync::Notify,
     bans: Mutex<Bans>,
+    slots: Mutex<Slots>,
     /// Best rate seen of each origin host, in bytes a second.
     origin_rates: Mutex<HashMap<String, u64>>,
     counter: AtomicU64,
@@ -65,6 +69,7 @@ pub(crate) struct Shared {
 /// Members of [`Shared`] that are built before it.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) cache_dir: PathBuf,
     pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
@@ -85,6 +90,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             config,
+            cache_dir,
             clock,
             identity,
             store,
@@ -101,6 +107,7 @@ impl Shared {
         } = parts;
         Self {
             config,
+            cache_dir,
             clock,
             identity,
             store,
@@ -121,6 +128,7 @@ impl Shared {
             listening: watch::Sender::new(None),
             make_room: tokio::sync::Notify::new(),
             bans: Mutex::new(Bans::default()),
+            slots: Mutex::new(Slots::default()),
             origin_rates: Mutex::new(HashMap::new()),
             counter: AtomicU64::new(1),
         }
@@ -149,6 +157,13 @@ impl Shared {
         decide_device(&policy.settings, &policy.facts, self.clock.unix())
     }
 
+    /// Whether policy lets a device at `ip` be a peer of any content.
+    pub(crate) fn admits(&self, ip: IpAddr) -> bool {
+        let policy = self.policy();
+        let decision = decide_device(&policy.settings, &policy.facts, self.clock.unix());
+        decision.allowed.address(ip, &policy.facts)
+    }
+
     /// Peers that may be connected at once.
     pub(crate) fn max_connections(&self) -> usize {
         self.policy().settings.max_peer_connections as usize
@@ -164,6 +179,25 @@ impl Shared {
         let bind = self.config.listen.ip();
         let bind = (!bind.is_unspecified()).then_some(bind);
         Options { bind, encryption, connect_timeout: Duration::from_secs(3), ..Options::default() }
+    }
+
+    /// Keys whose content records are trusted: the catalog's, and those of publishers that policy names. Tickets are
+    /// the coordinator's alone.
+    pub(crate) fn record_keys(&self) -> Vec<PublicKey> {
+        let mut keys = self.coordinator.catalog_keys();
+        keys.extend(&self.policy().settings.trusted_publishers);
+        keys
+    }
+
+    /// Whether a content may be served now, as one of so many as policy allows at once. To be asked again and again while
+    /// somebody wants it.
+    pub(crate) fn upload_slot(&self, id: ContentId, most: Option<u64>) -> bool {
+        self.slots.lock().ask(id, most, self.clock.now())
+    }
+
+    /// Nobody wants the content any more.
+    pub(crate) fn leave_slot(&self, id: ContentId) {
+        self.slots.lock().leave(id);
     }
 
     // === Peers ===
@@ -225,7 +259,7 @@ impl Shared {
 
     /// Whether policy and record let peers have this content.
     pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> bool {
-        let record = crate::notes::record(&content.notes(), &self.coordinator.catalog_keys());
+        let record = crate::notes::record(&content.notes(), &self.record_keys());
         let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let decision = self.decide(Class::Background, state, Some(content.layout().size()));
         !decision.allowed.serve.is_empty()

@@ -7,7 +7,7 @@
 //! | `GET /v1/why?file=` | [`Why`](crate::why::Why): by content id or its beginning, or by URL |
 //! | `GET /v1/files` | list of [`CachedFile`] |
 //! | `POST /v1/files/{id}/{pin,unpin,verify}`, `POST /v1/files/{id}/expire` ([`ExpireRequest`]), `DELETE /v1/files/{id}?force=` | the local cache |
-//! | `GET /v1/config` | `Settings`: each with its layers (`peerage_policy::Row` as JSON), `DoConfig`: DO's names, `Fleet` ([`FleetState`]), errors |
+//! | `GET /v1/config` | `Facts` of the device, `Settings`: each with its layers (`peerage_policy::Row` as JSON), `DoConfig`: DO's names, `Fleet` ([`FleetState`]), errors |
 //! | `PUT /v1/settings/{name}` ([`SetRequest`]), `DELETE /v1/settings/{name}` | the administrator's layer → the setting as in `Settings` |
 //! | `POST /v1/policy/diff` | [`DiffRequest`] → list of `peerage_policy::Difference` as JSON |
 //! | `POST /v1/enroll` | [`EnrollRequest`] |

@@ -54,7 +54,12 @@ mod tests {
 
     fn interface(name: &str, addresses: &[&str]) -> Interface {
         let addresses = addresses.iter().map(|ip| InterfaceAddress { ip: ip.parse().unwrap(), prefix: 24 });
-        Interface { name: name.into(), loopback: name == "lo", addresses: addresses.collect() }
+        Interface {
+            name: name.into(),
+            loopback: name == "lo",
+            addresses: addresses.collect(),
+            ..Interface::default()
+        }
     }
 
     fn told(listen: &str, interfaces: &[Interface]) -> Vec<String> {

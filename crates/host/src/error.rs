@@ -36,10 +36,9 @@ pub enum HostError {
         source: Errno,
     },
     /// The network interfaces cannot be listed.
-    #[error("cannot list the network interfaces")]
+    #[error("cannot list the network interfaces: {reason}")]
     Interfaces {
         /// Why.
-        #[source]
-        source: Errno,
+        reason: String,
     },
 }

@@ -1,27 +1,30 @@
 //! Host: what this Linux device is, read from the device itself.
 //!
-//! - [`observe`]: all facts that policy asks for, in one go; what cannot be read is left unknown and told.
+//! - [`Monitor`]: all facts that policy asks for, and when they change; what cannot be read is left unknown and told.
 //! - [`installed_ram`], [`volume_of`], [`interfaces`], [`boot_id`], [`host_name`]: the single facts.
 //! - [`announce_addresses`]: which of the addresses peers are told.
 //! - [`PolicyFiles`]: the policy files of the device, and when they change.
 //!
-//! Facts are read anew at each call and never kept. Nothing here knows downloads.
+//! Nothing here knows downloads. Where a fact is read from: `docs/device-facts.md`.
 
 mod addresses;
+mod bus;
 mod error;
-mod facts;
 mod identity;
-mod interfaces;
+mod links;
 mod memory;
+mod monitor;
 mod policy_files;
+mod power;
 mod small_file;
 mod volume;
+mod zone;
 
 pub use addresses::{MAX_ANNOUNCED, announce_addresses};
 pub use error::HostError;
-pub use facts::{Observed, observe};
 pub use identity::{boot_id, host_name};
-pub use interfaces::interfaces;
+pub use links::interfaces;
 pub use memory::installed_ram;
+pub use monitor::{Look, Monitor, Observed};
 pub use policy_files::{MAX_POLICY_FILES, PolicyFileError, PolicyFiles, PolicyFilesError};
 pub use volume::volume_of;

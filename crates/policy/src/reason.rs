@@ -76,6 +76,46 @@ pub enum Code {
         /// Percent.
         percent: u64,
     },
+    /// Downloads of the class are held to a part of the downlink, by the hour.
+    HoursShared {
+        /// The class.
+        class: Class,
+        /// Percent.
+        percent: u64,
+        /// Whether it is inside the hours.
+        inside: bool,
+    },
+    /// On a VPN, where no peers are used but those found by DNS-SD.
+    OnVpn {
+        /// By what the VPN is known, in words.
+        sign: String,
+    },
+    /// On a VPN, where connected caches are left alone.
+    CachesOnVpn {
+        /// By what the VPN is known, in words.
+        sign: String,
+    },
+    /// On a metered connection, where no peers are used.
+    PeersMetered,
+    /// On a metered connection, where downloads of the class may not run.
+    DownloadMetered {
+        /// The class.
+        class: Class,
+    },
+    /// On battery, where nothing is uploaded.
+    OnBattery {
+        /// The charge in percent, if it is known.
+        charge: Option<u8>,
+        /// Percent asked for; 0: no charge would do.
+        least: u64,
+    },
+    /// Only peers of the device's own subnets are used.
+    SubnetOnly,
+    /// As many files as may be are served already, so this one waits.
+    NoUploadSlot {
+        /// Files that may be served at once.
+        most: u64,
+    },
     /// Uploads are held to a rate, in bytes per second.
     UploadLimited(u64),
     /// As much as a month allows has been uploaded to Internet peers.
@@ -111,6 +151,14 @@ impl Code {
             Self::OriginHeldBack { .. } => "origin_held_back",
             Self::DownloadLimited { .. } => "download_limited",
             Self::DownlinkShared { .. } => "downlink_shared",
+            Self::HoursShared { .. } => "hours_shared",
+            Self::OnVpn { .. } => "on_vpn",
+            Self::CachesOnVpn { .. } => "caches_on_vpn",
+            Self::PeersMetered => "peers_metered",
+            Self::DownloadMetered { .. } => "download_metered",
+            Self::OnBattery { .. } => "on_battery",
+            Self::SubnetOnly => "subnet_only",
+            Self::NoUploadSlot { .. } => "no_upload_slot",
             Self::UploadLimited(_) => "upload_limited",
             Self::MonthSpent { .. } => "month_spent",
             Self::ClearText => "clear_text",
@@ -125,6 +173,7 @@ impl Code {
             | Self::BypassRefused
             | Self::RamBelowMinimum { .. }
             | Self::DiskBelowMinimum { .. }
+            | Self::PeersMetered
             | Self::RecordMissing
             | Self::RecordUntrusted
             | Self::RecordStale
@@ -138,6 +187,13 @@ impl Code {
             | Self::OriginHeldBack { .. }
             | Self::DownloadLimited { .. }
             | Self::DownlinkShared { .. }
+            | Self::HoursShared { .. }
+            | Self::OnVpn { .. }
+            | Self::CachesOnVpn { .. }
+            | Self::DownloadMetered { .. }
+            | Self::OnBattery { .. }
+            | Self::SubnetOnly
+            | Self::NoUploadSlot { .. }
             | Self::UploadLimited(_)
             | Self::MonthSpent { .. }
             | Self::ClearText => false,
@@ -160,6 +216,12 @@ impl Reason {
     /// A reason that lies in a setting.
     pub(crate) fn of_setting(code: Code, key: Key, settings: &Settings) -> Self {
         Self { code, setting: Some(key), provider: Some(settings.provider(key)) }
+    }
+
+    /// The reason why peers wait for a file while as many as `upload_slots` allows are served.
+    pub fn no_upload_slot(settings: &Settings) -> Self {
+        let code = Code::NoUploadSlot { most: settings.upload_slots };
+        Self::of_setting(code, Key::UploadSlots, settings)
     }
 
     /// A reason that lies in the content.
@@ -209,6 +271,37 @@ impl Reason {
                     class.name()
                 )
             }
+            Code::HoursShared { class, percent, inside } => {
+                let side = if *inside { "inside" } else { "outside" };
+                format!(
+                    "all {} downloads together are held to {percent} % of the downlink, being {side} the hours, peers of \
+                     the LAN exempt",
+                    class.name()
+                )
+            }
+            Code::OnVpn { sign } => format!("this device is on a VPN, where peers are not used: {sign}"),
+            Code::CachesOnVpn { sign } => {
+                format!("this device is on a VPN, where connected caches are not used: {sign}")
+            }
+            Code::PeersMetered => {
+                "the connection is metered, and peers are not used on such a one".to_owned()
+            }
+            Code::DownloadMetered { class } => {
+                format!("the connection is metered, so {} downloads wait until it is not", class.name())
+            }
+            Code::OnBattery { charge, least } => {
+                let charge = charge.map_or_else(String::new, |charge| format!(" ({charge} % charged)"));
+                match least {
+                    0 => format!("this device is on battery{charge}, where nothing is uploaded"),
+                    least => {
+                        format!("this device is on battery{charge}, and uploads need a charge of {least} %")
+                    }
+                }
+            }
+            Code::SubnetOnly => "only peers of this device's own subnets are used".to_owned(),
+            Code::NoUploadSlot { most } => {
+                format!("{most} other files are served already, so this one waits for its turn")
+            }
             Code::MonthSpent { found, most } => format!(
                 "{} of the {} that a month allows have been uploaded to Internet peers",
                 about_size(*found),
@@ -241,9 +334,20 @@ impl Reason {
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")
             }
+            Code::OnVpn { .. } | Code::PeersMetered => set("give true for"),
+            Code::CachesOnVpn { .. } => set("give false for"),
+            Code::DownloadMetered { class: Class::Foreground } => set("give foreground or always for"),
+            Code::DownloadMetered { class: Class::Background } => {
+                set("ask for the file with --foreground, or give always for")
+            }
+            Code::OnBattery { least: 0, .. } => set("connect the mains, or give a percentage for"),
+            Code::OnBattery { .. } => set("connect the mains, or lower"),
+            Code::SubnetOnly => set("give none for"),
+            Code::NoUploadSlot { .. } => set("raise"),
             Code::OriginHeldBack { .. } => set("lower"),
             Code::DownloadLimited { .. }
             | Code::DownlinkShared { .. }
+            | Code::HoursShared { .. }
             | Code::UploadLimited(_)
             | Code::MonthSpent { .. } => set("raise"),
             Code::RecordMissing => {

@@ -147,7 +147,7 @@ settings! {
 
     /// Which of the peers in scope may be used: all, those of the same subnet, or those found by DNS-SD.
     RestrictPeerSelectionBy restrict_peer_selection_by: PeerRestriction = PeerRestriction::None
-        => Spec::choice(PeerRestriction::CHOICES).pending();
+        => Spec::choice(PeerRestriction::CHOICES);
 
     /// The least installed RAM with which a device uses peers and is one, in bytes, inclusive.
     MinRAMAllowedToPeer min_ram_allowed_to_peer: u64 = 4 * GB
@@ -177,7 +177,7 @@ settings! {
 
     /// The directory of the cache. Moving it keeps what is there.
     ModifyCacheDrive modify_cache_drive: PathBuf = PathBuf::from("/var/cache/peerage")
-        => Spec::of(Rule::Directory).reported_as("WorkingDirectory").pending();
+        => Spec::of(Rule::Directory).reported_as("WorkingDirectory");
 
     /// The most that is uploaded to Internet peers in a calendar month, in bytes.
     MonthlyUploadDataCap monthly_upload_data_cap: u64 = 20 * GB
@@ -213,12 +213,12 @@ settings! {
     /// Percentages of the measured downlink for foreground downloads inside and outside some hours. While set, it replaces
     /// `percentage_max_foreground_bandwidth`.
     SetHoursToLimitForegroundDownloadBandwidth set_hours_to_limit_foreground_download_bandwidth: Option<Hours> = None
-        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadForeground").pending();
+        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadForeground");
 
     /// Percentages of the measured downlink for background downloads inside and outside some hours. While set, it replaces
     /// `percentage_max_background_bandwidth`.
     SetHoursToLimitBackgroundDownloadBandwidth set_hours_to_limit_background_download_bandwidth: Option<Hours> = None
-        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadBackground").pending();
+        => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadBackground");
 
     /// How long the origin is held back from a foreground download that may use peers, in seconds. Ended early when no peer
     /// and no cache is known after one announce.
@@ -252,25 +252,25 @@ settings! {
 
     /// Whether peers are used while on a VPN. Peers found by DNS-SD always are.
     AllowVPNPeerCaching allow_vpn_peer_caching: bool = false
-        => Spec::of(Rule::Switch).reported_as("VpnPeerCachingAllowed").pending();
+        => Spec::of(Rule::Switch).reported_as("VpnPeerCachingAllowed");
 
     /// Words by which a VPN is known, besides its type: parts of the interface's name or description, or of the
     /// connection's name.
     VpnKeywords vpn_keywords: Vec<String> = ["vpn", "secure", "virtual private network"].map(String::from).to_vec()
-        => Spec::of(Rule::Words).pending();
+        => Spec::of(Rule::Words);
 
     /// The least charge with which a device on battery uploads, in percent. Downloading from peers on battery is always
     /// allowed.
     MinBatteryPercentageAllowedToUpload min_battery_percentage_allowed_to_upload: u64 = 0
-        => Spec::number(Percent, 0, 100).reported_as("BatteryPctToSeed").zero_is("never on battery").pending();
+        => Spec::number(Percent, 0, 100).reported_as("BatteryPctToSeed").zero_is("never on battery");
 
     /// Whether peers are used on a metered connection.
     AllowMeteredPeerCaching allow_metered_peer_caching: bool = false
-        => Spec::of(Rule::Switch).ours().pending();
+        => Spec::of(Rule::Switch).ours();
 
     /// Which downloads may run on a metered connection.
     AllowMeteredDownloads allow_metered_downloads: MeteredDownloads = MeteredDownloads::Foreground
-        => Spec::choice(MeteredDownloads::CHOICES).ours().pending();
+        => Spec::choice(MeteredDownloads::CHOICES).ours();
 
     /// Whether peers are announced and looked for by DNS-SD.
     LocalDiscovery local_discovery: bool = true
@@ -286,11 +286,11 @@ settings! {
 
     /// Keys whose content records are trusted besides the catalog's.
     TrustedPublishers trusted_publishers: Vec<PublicKey> = Vec::new()
-        => Spec::of(Rule::Keys).ours().pending();
+        => Spec::of(Rule::Keys).ours();
 
     /// How many files are served at once.
     UploadSlots upload_slots: u64 = 0
-        => Spec::number(Count, 0, 10_000).zero_is("all").ours().pending();
+        => Spec::number(Count, 0, 10_000).zero_is("all").ours();
 
     /// The most peers that are connected at once.
     MaxPeerConnections max_peer_connections: u64 = 50

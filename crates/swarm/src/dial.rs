@@ -105,6 +105,13 @@ impl Dialer {
         known.not_before = now + wait.mul_f64(0.75 + f64::from(rng.below(500)) / 1000.0);
     }
 
+    /// Past failures count no longer.
+    pub(crate) fn forgive(&mut self) {
+        for known in self.known.values_mut() {
+            (known.failures, known.not_before) = (0, Time::ZERO);
+        }
+    }
+
     pub(crate) fn banned(&mut self, peer: PeerId) {
         if let Some(known) = self.known.get_mut(&peer) {
             known.state = State::Banned;
@@ -138,6 +145,10 @@ mod tests {
         dialer.banned(peer(2));
         dialer.gone(peer(2), &mut rng, now);
         assert_eq!(dialer.next(0, 9, now + Duration::from_secs(100)), None);
+        dialer.gone(peer(1), &mut rng, now);
+        assert_eq!(dialer.next(0, 9, now), None);
+        dialer.forgive();
+        assert_eq!(dialer.next(0, 9, now), Some(peer(1)));
     }
 
     #[test]

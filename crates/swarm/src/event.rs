@@ -147,6 +147,8 @@ pub enum Event {
         /// Its key.
         peer: PeerId,
     },
+    /// The network is another one: whoever could not be reached may be reached now, and is tried at once.
+    NetworkChanged,
     /// The policy changed.
     Limits(crate::Limits),
     /// Stop asking (disk full, caller gone) or go on. Uploads are not touched.

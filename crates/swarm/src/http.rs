@@ -73,6 +73,8 @@ pub(crate) struct Http {
     best: Option<u64>,
     failures: u32,
     not_before: Time,
+    /// It asked for that wait itself.
+    wished: bool,
     /// It cannot serve this content.
     pub(crate) unusable: bool,
     /// It ignores ranges: whatever it is asked for, it sends the content from the first byte on. So it is asked once, for
@@ -93,6 +95,7 @@ impl Http {
             best: known_rate,
             failures: 0,
             not_before: Time::ZERO,
+            wished: false,
             unusable: false,
             whole: false,
             wrong: 0,
@@ -216,6 +219,15 @@ impl Http {
         let own = (FIRST_BACK_OFF * 2u32.pow(self.failures.min(6))).min(MAX_BACK_OFF);
         self.failures += 1;
         self.not_before = now + wish.unwrap_or(own).min(MAX_WISH);
+        self.wished = wish.is_some();
+    }
+
+    /// Past failures count no longer; what it asked for itself does.
+    pub(crate) fn forgive(&mut self) {
+        self.failures = 0;
+        if !self.wished {
+            self.not_before = Time::ZERO;
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod plan;
 mod rate;
 mod rng;
 mod serving;
+mod slots;
 mod source;
 mod time;
 mod transfer;
@@ -42,6 +43,7 @@ pub use event::{Action, Candidate, Event, FetchError, FetchId, Offence, Outcome}
 pub use limits::Limits;
 pub use rate::RateMeter;
 pub use rng::Rng;
+pub use slots::Slots;
 pub use source::{ByKind, SourceId, SourceKind};
 pub use time::Time;
 pub use transfer::{PeerStats, Start, Stats, Transfer};

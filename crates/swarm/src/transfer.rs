@@ -238,6 +238,11 @@ impl Transfer {
                 let sources: Vec<_> = sources.map(|(source, _)| *source).collect();
                 sources.into_iter().for_each(|source| self.disconnect(source, ByeReason::Banned));
             }
+            Event::NetworkChanged => {
+                self.dialer.forgive();
+                self.https.values_mut().for_each(Http::forgive);
+                (self.http_due, self.dial_due) = (true, true);
+            }
             Event::Limits(limits) => self.set_limits(limits, now),
             Event::Pause(paused) => self.pause(paused),
         }
@@ -279,6 +284,11 @@ impl Transfer {
     /// The pieces that are verified.
     pub const fn have(&self) -> &Bitmap {
         self.pieces.have()
+    }
+
+    /// Whether a peer lacks something that is here.
+    pub fn is_wanted(&self) -> bool {
+        self.peers.values().any(|peer| !peer.leaving && self.have().has_beyond(&peer.have))
     }
 
     /// The figures.

@@ -15,8 +15,8 @@ use crate::{Daemon, Host, Process, Usage, peerage_bin};
 /// A command may take this long; a healthy one takes far less.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 /// Lets peers share whatever machine the test runs on, and whatever size the test's files have.
-pub const OPEN_POLICY: &str =
-    "min_ram_allowed_to_peer = 1\nmin_disk_size_allowed_to_peer = 1\nmin_file_size_to_cache = 1\n";
+pub const OPEN_POLICY: &str = "min_ram_allowed_to_peer = 1\nmin_disk_size_allowed_to_peer = 1\nmin_file_size_to_cache = 1\n\
+     min_battery_percentage_allowed_to_upload = 1\nallow_vpn_peer_caching = true\n";
 
 /// A running coordinator and what is needed to join and to publish.
 #[derive(Debug)]
@@ -44,10 +44,14 @@ pub struct Agent {
     host: Option<Host>,
     listen: SocketAddr,
     args: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 fn command(bin: &Path, host: Option<&Host>) -> Command {
-    host.map_or_else(|| Command::new(bin), |host| host.command(bin))
+    let mut command = host.map_or_else(|| Command::new(bin), |host| host.command(bin));
+    // What this machine's services say is no part of a test.
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+    command
 }
 
 impl Fleet {
@@ -164,7 +168,7 @@ impl Fleet {
     pub fn agent(&self, name: &str, listen: SocketAddr, host: Option<&Host>, policy: &str) -> Result<Agent> {
         let token = self.enroll_token()?;
         let args = ["--coordinator", &self.url, "--token", &token].map(str::to_owned).to_vec();
-        Agent::start_bin(&self.bin, &self.dir.join(name), name, listen, host, policy, args)
+        Agent::start_bin(&self.bin, &self.dir.join(name), name, listen, host, policy, args, Vec::new())
     }
 }
 
@@ -181,9 +185,25 @@ impl Agent {
         policy: &str,
         args: Vec<String>,
     ) -> Result<Self> {
-        Self::start_bin(&peerage_bin()?, dir, name, listen, host, policy, args)
+        Self::start_bin(&peerage_bin()?, dir, name, listen, host, policy, args, Vec::new())
     }
 
+    /// The same with further environment variables.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_in(
+        dir: &Path,
+        name: &str,
+        listen: SocketAddr,
+        policy: &str,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+    ) -> Result<Self> {
+        Self::start_bin(&peerage_bin()?, dir, name, listen, None, policy, args, env)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what two constructors have in common")]
     fn start_bin(
         bin: &Path,
         dir: &Path,
@@ -192,12 +212,13 @@ impl Agent {
         host: Option<&Host>,
         policy: &str,
         args: Vec<String>,
+        env: Vec<(String, String)>,
     ) -> Result<Self> {
         let (dir, bin, host) = (dir.to_owned(), bin.to_owned(), host.cloned());
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("policy.toml"), policy)?;
-        let daemon = Self::run(&bin, host.as_ref(), &dir, name, listen, &args)?;
-        Ok(Self { name: name.to_owned(), dir, daemon, bin, host, listen, args })
+        let daemon = Self::run(&bin, host.as_ref(), &dir, name, listen, &args, &env)?;
+        Ok(Self { name: name.to_owned(), dir, daemon, bin, host, listen, args, env })
     }
 
     fn run(
@@ -207,11 +228,13 @@ impl Agent {
         name: &str,
         listen: SocketAddr,
         args: &[String],
+        env: &[(String, String)],
     ) -> Result<Daemon> {
         let mut command = command(bin, host);
         command.arg("agent").arg("--data-dir").arg(dir.join("data")).arg("--policy-dir").arg(dir);
         command.args(["--listen", &listen.to_string()]).args(args);
         command.env("PEERAGE_LOG", std::env::var("PEERAGE_TEST_LOG").unwrap_or_else(|_| "info".into()));
+        command.envs(env.iter().map(|(key, value)| (key, value)));
         Daemon::spawn(name, command, dir)
     }
 
@@ -221,8 +244,15 @@ impl Agent {
     /// It does not become ready.
     pub fn restart(&mut self) -> Result<()> {
         let _ = self.daemon.kill();
-        self.daemon =
-            Self::run(&self.bin, self.host.as_ref(), &self.dir, &self.name, self.listen, &self.args)?;
+        self.daemon = Self::run(
+            &self.bin,
+            self.host.as_ref(),
+            &self.dir,
+            &self.name,
+            self.listen,
+            &self.args,
+            &self.env,
+        )?;
         Ok(())
     }
 
@@ -279,6 +309,14 @@ impl Agent {
         let status =
             Job::start("status", self.command(&["status", "--peers", "--json"]), &self.dir)?.json()?;
         Ok(status.as_array().cloned().unwrap_or_default())
+    }
+
+    /// `peerage config --json`.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn config(&self) -> Result<Value> {
+        Job::start("config", self.command(&["config", "--json"]), &self.dir)?.json()
     }
 
     /// The status row of the file with `id`.

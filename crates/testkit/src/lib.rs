@@ -5,6 +5,7 @@
 //! - [`Process`], [`Daemon`]: a real program, its readiness, its log, what it costs; stopped on drop.
 //! - [`Site`], [`Bottleneck`]: whole scenes of namespaces and programs.
 //! - [`Nginx`], [`TestCa`]: a real HTTP origin that counts what it served.
+//! - [`SystemBus`]: a D-Bus with stand-ins for UPower and NetworkManager.
 //! - [`Office`]: origin, coordinator and agents on the loopback interface, for what needs no network of its own.
 //! - [`wait_until`], [`random_file`], [`peerage_bin`]: the small things that every such test needs.
 //!
@@ -27,6 +28,7 @@
 
 mod bin;
 mod bottleneck;
+mod bus;
 mod ca;
 mod daemon;
 mod files;
@@ -42,6 +44,7 @@ mod wait;
 
 pub use bin::peerage_bin;
 pub use bottleneck::Bottleneck;
+pub use bus::SystemBus;
 pub use ca::{Identity, TestCa};
 pub use daemon::Daemon;
 pub use files::{random_bytes, random_file, same_file, sparse_file};

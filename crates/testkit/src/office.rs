@@ -125,7 +125,7 @@ impl Office {
     /// # Errors
     /// It does not become ready.
     pub fn agent_with(&self, name: &str, policy: &str, args: &[&str]) -> Result<Agent> {
-        self.agent_as(name, &self.fleet.enroll_token()?, policy, args)
+        self.agent_in(name, policy, args, &[])
     }
 
     /// The same for an agent that enrols with a token of its own.
@@ -133,18 +133,32 @@ impl Office {
     /// # Errors
     /// It does not become ready.
     pub fn agent_as(&self, name: &str, token: &str, policy: &str, args: &[&str]) -> Result<Agent> {
+        self.start_agent(name, token, policy, args, &[])
+    }
+
+    /// Starts an agent with a policy, further arguments and environment variables. Its state is in `agents/NAME/data`.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn agent_in(&self, name: &str, policy: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Agent> {
+        self.start_agent(name, &self.fleet.enroll_token()?, policy, args, env)
+    }
+
+    fn start_agent(
+        &self,
+        name: &str,
+        token: &str,
+        policy: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Agent> {
         self.last.set(self.last.get() + 1);
         let mut all = vec!["--coordinator", &self.fleet.url, "--token", token];
         all.extend(args);
         let all = all.into_iter().map(str::to_owned).collect();
-        Agent::start(
-            &self.path("agents").join(name),
-            name,
-            address(self.net, self.last.get()),
-            None,
-            policy,
-            all,
-        )
+        let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let listen = address(self.net, self.last.get());
+        Agent::start_in(&self.path("agents").join(name), name, listen, policy, all, env)
     }
 
     /// Body bytes that the origin has sent.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Class, RecordState};
+use peerage_policy::{Allowed, Class, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
     Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
@@ -55,6 +55,16 @@ struct Running {
     task: tokio::task::AbortHandle,
 }
 
+/// A content's place among the files that may be served at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Served,
+    /// Somebody wants it, and others are served.
+    Waits,
+    /// Nobody wants it.
+    Unwanted,
+}
+
 struct Actor {
     shared: Arc<Shared>,
     content: Content,
@@ -74,6 +84,16 @@ struct Actor {
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
     share: bool,
+    /// What policy lets this content do.
+    allowed: Allowed,
+    /// Files that may be served at once.
+    slots: Option<u64>,
+    /// Whether this one is among them.
+    place: Place,
+    /// Policy holds the download back for now.
+    held: bool,
+    /// The network of [`crate::policy::PolicyView::network`] that was seen last.
+    network: u64,
     limits: Limits,
     lane: Arc<Lane>,
     reasons: Vec<String>,
@@ -117,7 +137,8 @@ pub(crate) fn spawn(
         commands: commands.clone(),
         status: status_out,
     };
-    let record = crate::notes::record(&notes, &shared.coordinator.catalog_keys());
+    let record = crate::notes::record(&notes, &shared.record_keys());
+    let (allowed, network) = (shared.decide_device().allowed, shared.policy().network);
     let mut actor = Actor {
         before: crate::notes::counters(&notes),
         shared,
@@ -137,6 +158,11 @@ pub(crate) fn spawn(
         retry_at: None,
         idle_since: Some(Instant::now()),
         share: false,
+        allowed,
+        slots: None,
+        place: Place::Served,
+        held: false,
+        network,
         limits,
         lane,
         reasons: Vec::new(),
@@ -159,6 +185,9 @@ impl Actor {
             self.perform();
             let now = Instant::now();
             if now >= next_status {
+                if self.slots.is_some() && self.ask_place() != self.place {
+                    self.apply_policy();
+                }
                 self.show();
                 next_status = now + STATUS_EVERY;
             }
@@ -232,6 +261,7 @@ impl Actor {
         for link in self.links.values() {
             let _ = link.control.send(Control::Close(reason));
         }
+        self.shared.leave_slot(self.id());
         self.save_counters();
         self.show();
         if !self.transfer.is_complete() {
@@ -251,7 +281,7 @@ impl Actor {
         self.transfer.handle_timeout(now);
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
-            self.feed(Event::Pause(false));
+            self.feed(Event::Pause(self.held));
         }
         if self.saved_at.elapsed() >= SAVE_EVERY {
             self.save_counters();
@@ -453,10 +483,15 @@ impl Actor {
     fn apply_policy(&mut self) {
         let foreground = self.wants.values().any(|want| want.foreground);
         let class = if foreground { Class::Foreground } else { Class::Background };
-        let state =
-            self.record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
+        let state = match &self.record {
+            None => RecordState::Missing,
+            Some(record) if self.shared.record_keys().contains(&record.signer()) => {
+                RecordState::Held(record.get())
+            }
+            Some(_) => RecordState::Untrusted,
+        };
         let decision = self.shared.decide(class, state, Some(self.content.layout().size()));
-        self.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
+        self.reasons = decision.reasons.iter().map(Reason::sentence).collect();
         // What is decided later is about sharing, not about where the bytes came from.
         if !self.wants.is_empty() && !self.transfer.is_complete() {
             let (layers, received) = (&self.shared.policy().layers, self.counters().0);
@@ -464,18 +499,60 @@ impl Actor {
             Arc::make_mut(&mut self.account).decided(decided);
         }
         self.share = !decision.allowed.serve.is_empty();
+        self.slots = decision.limits.upload_slots;
+        self.place = self.ask_place();
+        if self.place == Place::Waits {
+            self.reasons.push(Reason::no_upload_slot(&self.shared.policy().settings).sentence());
+        }
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,
             download_from_peers: !decision.allowed.fetch.is_empty(),
-            upload_to_peers: self.share,
+            upload_to_peers: self.share && self.place == Place::Served,
             origin_delay: Duration::from_secs(decision.limits.origin_delay),
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
         };
         self.lane.set_class(class);
+        let widened = self.allowed != decision.allowed;
+        self.allowed = decision.allowed;
         if limits != self.limits || self.idle_since.is_some() {
             self.limits = limits;
             self.feed(Event::Limits(limits));
+        }
+        self.part_from_strangers();
+        let held = !self.allowed.download;
+        if held != self.held {
+            self.held = held;
+            self.feed(Event::Pause(held || self.retry_at.is_some()));
+        }
+        let network = self.shared.policy().network;
+        if std::mem::replace(&mut self.network, network) != network {
+            self.begin_anew();
+        } else if widened && !self.transfer.is_complete() {
+            // Peers that were not allowed are to be tried without waiting for what earlier failures have earned them.
+            self.feed(Event::NetworkChanged);
+            self.shared.announcer.poke(self.id());
+        }
+    }
+
+    /// Whether this content may be served now, as far as others leave room.
+    fn ask_place(&self) -> Place {
+        if self.slots.is_some() && !(self.share && self.transfer.is_wanted()) {
+            self.shared.leave_slot(self.id());
+            return Place::Unwanted;
+        }
+        if self.shared.upload_slot(self.id(), self.slots) { Place::Served } else { Place::Waits }
+    }
+
+    /// The network is another one: connections of before may lead nowhere.
+    fn begin_anew(&mut self) {
+        for (fetch, running) in std::mem::take(&mut self.fetches) {
+            running.task.abort();
+            self.feed(Event::FetchFailed { fetch, error: FetchError::Retry(None) });
+        }
+        self.feed(Event::NetworkChanged);
+        if !self.transfer.is_complete() {
+            self.shared.announcer.poke(self.id());
         }
     }
 }

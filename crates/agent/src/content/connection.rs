@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peerage_content::{BLOCK_SIZE, PeerId, PieceMap};
 use peerage_store::{Content, StoreError};
-use peerage_swarm::{Event, SourceId};
+use peerage_swarm::{Event, SourceId, SourceKind};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
 use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
 use tokio::sync::mpsc;
@@ -39,6 +39,11 @@ pub(crate) struct Link {
     /// Whether this device opened it.
     pub(crate) dialled: bool,
     pub(crate) address: std::net::SocketAddr,
+    /// Our end of it.
+    pub(crate) local: std::net::SocketAddr,
+    /// It was an address of this device when the connection was made, as far as could be seen.
+    pub(crate) reached: bool,
+    pub(crate) kind: SourceKind,
     pub(crate) control: mpsc::UnboundedSender<Control>,
     pub(crate) uploads: mpsc::UnboundedSender<DataHead>,
     pub(crate) expected: Arc<Mutex<Expected>>,
@@ -56,6 +61,10 @@ impl Drop for Link {
 pub(crate) struct Parts {
     pub(crate) source: SourceId,
     pub(crate) peer: PeerId,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) reached: bool,
+    pub(crate) kind: SourceKind,
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -65,21 +74,16 @@ pub(crate) struct Parts {
 }
 
 /// Starts both tasks.
-pub(crate) fn start(
-    parts: Parts,
-    reader: FrameReader,
-    writer: FrameWriter,
-    address: std::net::SocketAddr,
-    dialled: bool,
-) -> Link {
+pub(crate) fn start(parts: Parts, reader: FrameReader, writer: FrameWriter, dialled: bool) -> Link {
     let (control, control_in) = mpsc::unbounded_channel();
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
+    let (address, local, reached, kind) = (parts.address, parts.local, parts.reached, parts.kind);
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, control_in, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
-    Link { peer, dialled, address, control, uploads, expected, tasks }
+    Link { peer, dialled, address, local, reached, kind, control, uploads, expected, tasks }
 }
 
 async fn read_task(parts: Parts, mut reader: FrameReader, answers: mpsc::UnboundedSender<Control>) {

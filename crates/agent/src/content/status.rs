@@ -62,6 +62,8 @@ pub(crate) struct ContentStatus {
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) share: bool,
+    /// Policy holds the download back for now.
+    pub(crate) held: bool,
     pub(crate) reasons: Vec<String>,
     /// Which decisions held while its bytes came.
     pub(crate) account: Arc<Account>,

@@ -33,12 +33,23 @@ impl Download {
         let begun = staging.len();
         let run = simple.run();
         tokio::pin!(run);
+        let mut policy = self.shared.policy.clone();
+        let (mut held, mut network) = (false, policy.borrow().network);
         loop {
+            let (now_held, now_network) =
+                (self.is_held(state.borrow().size), policy.borrow_and_update().network);
+            if (now_held && !held) || now_network != network {
+                // Ends the present request; the next one begins where it has come to, over a connection of its own.
+                run.set(simple.run());
+            }
+            (held, network) = (now_held, now_network);
+            resolver.reconsider();
             // A few times a second, not with every write: nothing here may hold up the download itself.
-            let now = state.borrow().clone();
+            let mut now = state.borrow().clone();
+            now.paused |= held;
             self.show_simple(&simple, &now, resolver);
             tokio::select! {
-                done = &mut run => {
+                done = &mut run, if !held => {
                     match done {
                         Ok(()) => {}
                         Err(SimpleEnd::Lost) => return Ok(Phase::Lost),
@@ -63,9 +74,15 @@ impl Download {
                         run.set(simple.run());
                     }
                 }
+                _ = policy.changed() => {}
                 () = sleep(TELL_EVERY) => {}
             }
         }
+    }
+
+    /// Whether policy holds the download back for now.
+    fn is_held(&self, size: Option<u64>) -> bool {
+        !self.shared.decide(self.class(), RecordState::Missing, size).allowed.download
     }
 
     /// Turns what simple mode has into verified pieces.

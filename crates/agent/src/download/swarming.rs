@@ -134,7 +134,8 @@ impl Download {
             if let Some(why) = now.trouble.as_ref().and_then(Trouble::proves_stale) {
                 return Ok(Phase::Stale { serial: record.get().serial, why });
             }
-            if now.verified_bytes != progress.0 || now.complete {
+            // Whoever may not run does not fail for want of progress.
+            if now.verified_bytes != progress.0 || now.complete || now.held {
                 progress = (now.verified_bytes, Instant::now());
             }
             if progress.1.elapsed() >= self.no_progress() {

@@ -8,14 +8,16 @@ use peerage_api::Code;
 use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
 use peerage_policy::{Difference, Provider, Row, parse_layer};
 
+use super::facts::DeviceFacts;
 use super::{Administrator, Failure};
 use crate::policy::Change;
 use crate::shared::Shared;
 
-/// Every setting with its layers, and why the newest policy files are not in force if they are not.
+/// The facts of the device, every setting with its layers, and why the newest policy files are not in force if they are not.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Config {
+    facts: DeviceFacts,
     settings: Vec<Row>,
     do_config: serde_json::Map<String, serde_json::Value>,
     fleet: FleetState,
@@ -27,6 +29,7 @@ pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
     let policy = shared.policy();
     let fleet = &policy.fleet;
     Json(Config {
+        facts: DeviceFacts::of(&shared, &policy),
         settings: policy.layers.rows(),
         do_config: policy.layers.to_do_json(),
         fleet: FleetState { serial: fleet.serial, parts: fleet.parts.clone(), error: fleet.error.clone() },

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::units::{GB, KB, MB};
-use crate::{Layers, Provider, Volume, parse_layer};
+use crate::{
+    Connection, Hours, Interface, InterfaceAddress, Layers, LinkKind, Provider, Volume, parse_layer,
+};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -237,7 +239,13 @@ fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static st
         (within(a.serve, b.serve), "serve"),
         (cap(la.foreground_download, lb.foreground_download), "foreground"),
         (cap(la.background_download, lb.background_download), "background"),
+        (cap(la.foreground_percent, lb.foreground_percent), "foreground percentage"),
+        (cap(la.background_percent, lb.background_percent), "background percentage"),
         (cap(la.upload, lb.upload), "upload"),
+        (cap(la.upload_slots, lb.upload_slots), "upload slots"),
+        (a.beyond_subnet <= b.beyond_subnet, "subnet"),
+        (a.cache_server <= b.cache_server, "cache server"),
+        (a.download <= b.download, "download"),
         (cap(la.cache_age, lb.cache_age), "cache age"),
         (cap(la.cache_size.bytes(80 * GB, 7 * GB), lb.cache_size.bytes(80 * GB, 7 * GB)), "cache size"),
         (la.peer_connections <= lb.peer_connections, "connections"),
@@ -259,10 +267,28 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         (mode, any::<bool>(), size(), size(), size()),
         (rate(), rate(), rate(), 0u64..3, 0u64..3),
         (rate(), 1u64..=100, prop::option::of(prop_oneof![Just(0), size()]), any::<bool>(), 1u64..100),
+        (any::<[bool; 4]>(), 0u64..=100, 0usize..3, 0u64..5, rate()),
+        ([0u64..=100, 0u64..=100], prop::option::of(any_hours()), prop::option::of(any_hours())),
     )
-        .prop_map(|((mode, group, file, ram, disk), (fore, back, up, fore_delay, back_delay), rest)| {
+        .prop_map(|(one, two, rest, conditions, shares)| {
+            let (mode, group, file, ram, disk) = one;
+            let (fore, back, up, fore_delay, back_delay) = two;
             let (age, percent, absolute, clear, connections) = rest;
+            let ([vpn, no_caches, metered, subnet], battery, metered_downloads, slots, month) = conditions;
             let mut settings = Settings::default();
+            settings.allow_vpn_peer_caching = vpn;
+            settings.disallow_cache_server_downloads_on_vpn = no_caches;
+            settings.allow_metered_peer_caching = metered;
+            settings.allow_metered_downloads = MeteredDownloads::ALL[metered_downloads];
+            settings.restrict_peer_selection_by =
+                if subnet { PeerRestriction::Subnet } else { PeerRestriction::None };
+            settings.min_battery_percentage_allowed_to_upload = battery;
+            settings.upload_slots = slots;
+            settings.monthly_upload_data_cap = month;
+            [settings.percentage_max_foreground_bandwidth, settings.percentage_max_background_bandwidth] =
+                shares.0;
+            settings.set_hours_to_limit_foreground_download_bandwidth = shares.1;
+            settings.set_hours_to_limit_background_download_bandwidth = shares.2;
             settings.download_mode = mode;
             settings.group_id = group.then(|| GroupId::from_source("a group")).flatten();
             settings.min_file_size_to_cache = file;
@@ -313,9 +339,242 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
         11 => settings.peer_encryption = PeerEncryption::Required,
         12 => settings.max_peer_connections = settings.max_peer_connections.saturating_sub(by).max(1),
         13 => settings.delay_foreground_download_from_http += by,
-        _ => settings.delay_background_download_from_http += by,
+        14 => settings.delay_background_download_from_http += by,
+        15 => settings.allow_vpn_peer_caching = false,
+        16 => settings.disallow_cache_server_downloads_on_vpn = true,
+        17 => settings.vpn_keywords.push(WORDS[by as usize % WORDS.len()].to_owned()),
+        18 => settings.allow_metered_peer_caching = false,
+        19 => {
+            let stricter = settings.allow_metered_downloads as usize;
+            settings.allow_metered_downloads = MeteredDownloads::ALL[stricter.saturating_sub(by as usize)];
+        }
+        20 => settings.restrict_peer_selection_by = PeerRestriction::Subnet,
+        21 => {
+            // 0 is "never on battery": nothing is stricter.
+            let least = &mut settings.min_battery_percentage_allowed_to_upload;
+            *least = if *least == 0 || *least + by > 100 { 0 } else { *least + by };
+        }
+        22 => tighten(&mut settings.upload_slots),
+        23 => tighten(&mut settings.monthly_upload_data_cap),
+        24 => tighten(&mut settings.percentage_max_foreground_bandwidth),
+        25 => tighten(&mut settings.percentage_max_background_bandwidth),
+        which => {
+            let hours = match which {
+                26 => &mut settings.set_hours_to_limit_foreground_download_bandwidth,
+                _ => &mut settings.set_hours_to_limit_background_download_bandwidth,
+            };
+            for percent in hours.iter_mut().flat_map(|hours| [&mut hours.inside, &mut hours.outside]) {
+                let by = u8::try_from(by.min(100)).unwrap();
+                *percent = if *percent == 0 { by } else { percent.saturating_sub(by).max(1) };
+            }
+        }
+    }
+    // A percentage is at most 100, and 100 of the downlink is stricter than no limit.
+    for percent in
+        [&mut settings.percentage_max_foreground_bandwidth, &mut settings.percentage_max_background_bandwidth]
+    {
+        *percent = (*percent).min(100);
     }
     settings
+}
+
+/// How many settings [`stricter`] knows.
+const STRICTER: usize = 28;
+/// Keywords that some name of [`any_facts`] has or has not.
+const WORDS: [&str; 3] = ["eth", "office", "nowhere"];
+
+fn any_hours() -> impl Strategy<Value = Hours> {
+    (0u8..24, 0u8..24, 0u8..=100, 0u8..=100, any::<bool>()).prop_map(
+        |(from, to, inside, outside, weekdays)| {
+            let days = if weekdays { "days = ['mon', 'tue', 'wed', 'thu', 'fri']\n" } else { "" };
+            let text = format!("from = {from}\nto = {to}\nin = {inside}\nout = {outside}\n{days}");
+            Hours::read(&text.parse().unwrap()).unwrap()
+        },
+    )
+}
+
+fn interface(name: &str, kind: LinkKind) -> Interface {
+    let addresses = vec![InterfaceAddress { ip: "10.1.2.3".parse().unwrap(), prefix: 24 }];
+    Interface { name: name.to_owned(), kind, addresses, ..Interface::default() }
+}
+
+fn any_facts() -> impl Strategy<Value = Facts> {
+    let kind =
+        prop::sample::select(&[LinkKind::Plain, LinkKind::Tun, LinkKind::Wireguard, LinkKind::Ppp][..]);
+    let power = prop_oneof![
+        Just(None),
+        Just(Some(Power::Mains)),
+        prop::option::of(0u8..=100).prop_map(|charge| Some(Power::Battery { charge })),
+    ];
+    let size = || prop::option::of(1..200 * GB);
+    (
+        (size(), size(), 0..10 * KB, any::<Option<bool>>(), power),
+        (kind, any::<bool>(), any::<bool>(), -50_000i64..50_000),
+    )
+        .prop_map(|((ram, disk, sent, metered, power), (kind, second, vpn, ahead))| {
+            let mut facts = Facts {
+                installed_ram: ram,
+                cache_volume: disk.map(|capacity| Volume { capacity, free: capacity / 2 }),
+                internet_uploaded: sent,
+                interfaces: vec![interface("eth0", LinkKind::Plain)],
+                connections: vec![Connection { id: "Office".to_owned(), vpn }],
+                metered,
+                power,
+                zone: None,
+                clock_ahead: ahead,
+            };
+            facts.interfaces.extend(second.then(|| interface("x0", kind)));
+            facts
+        })
+}
+
+/// Makes the device one on which less is allowed: weaker, on battery, metered, on a VPN, with more sent already.
+fn worse(mut facts: Facts, which: usize, by: u64) -> Facts {
+    match which {
+        0 => facts.installed_ram = Some(facts.installed_ram.unwrap_or(u64::MAX).saturating_sub(by)),
+        1 => {
+            let capacity = facts.cache_volume.map_or(u64::MAX, |volume| volume.capacity).saturating_sub(by);
+            facts.cache_volume = Some(Volume { capacity, free: capacity });
+        }
+        2 => facts.internet_uploaded += by,
+        3 => facts.metered = Some(true),
+        4 => {
+            let charge = match facts.power {
+                Some(Power::Battery { charge: Some(charge) }) => charge,
+                _ => 100,
+            };
+            let charge = charge.saturating_sub(u8::try_from(by.min(100)).unwrap());
+            facts.power = Some(Power::Battery { charge: Some(charge) });
+        }
+        5 => facts.interfaces.push(interface("wg0", LinkKind::Wireguard)),
+        _ => facts.connections.push(Connection { id: "head office".to_owned(), vpn: true }),
+    }
+    facts
+}
+
+/// How many facts [`worse`] knows.
+const WORSE: usize = 7;
+
+#[test]
+fn vpns_part_from_peers_and_perhaps_from_caches() {
+    let vpn = Facts {
+        interfaces: vec![interface("eth0", LinkKind::Plain), interface("tun0", LinkKind::Tun)],
+        ..good_facts()
+    };
+    let named = Facts { interfaces: vec![interface("corpvpn0", LinkKind::Plain)], ..good_facts() };
+    for (facts, toml, peers, caches, told) in [
+        (&vpn, "", false, true, &["on_vpn"][..]),
+        (&named, "", false, true, &["on_vpn"]),
+        (&named, "vpn_keywords = ['tunnel']", true, true, &[]),
+        (&vpn, "vpn_keywords = ''", false, true, &["on_vpn"]),
+        (&vpn, "allow_vpn_peer_caching = true", true, true, &[]),
+        (
+            &vpn,
+            "allow_vpn_peer_caching = true\ndisallow_cache_server_downloads_on_vpn = true",
+            true,
+            false,
+            &["caches_on_vpn"],
+        ),
+        (&good_facts(), "disallow_cache_server_downloads_on_vpn = true", true, true, &[]),
+        (&vpn, "download_mode = 0", false, true, &[]),
+    ] {
+        let decision = decide_device(&settings(toml), facts, NOW);
+        assert_eq!((decision.peers(), decision.allowed.cache_server), (peers, caches), "{toml}");
+        assert_eq!(codes(&decision)[1..], *told, "{toml}");
+    }
+    let decision = decide_device(&Settings::default(), &vpn, NOW);
+    let reason = &decision.reasons[1];
+    assert!(reason.sentence().contains("tun0") && reason.sentence().contains("allow_vpn_peer_caching"));
+    assert_eq!(reason.remedy().unwrap(), "give true for allow_vpn_peer_caching with `peerage set`");
+}
+
+#[test]
+fn metered_connections_hold_back_peers_and_downloads() {
+    let record = record_of(GB, ScopeSet::ALL);
+    let on = Facts { metered: Some(true), ..good_facts() };
+    for (toml, class, fetch, serve, download) in [
+        ("", Class::Foreground, false, false, true),
+        ("", Class::Background, false, false, false),
+        ("allow_metered_downloads = 'never'", Class::Foreground, false, false, false),
+        ("allow_metered_downloads = 'always'", Class::Background, false, false, true),
+        ("allow_metered_peer_caching = true", Class::Foreground, true, true, true),
+        ("allow_metered_peer_caching = true", Class::Background, false, true, false),
+    ] {
+        let content = ContentFacts { class, record: RecordState::Held(&record), size: None };
+        let decision = decide(&settings(toml), &on, &content, NOW);
+        let allowed = decision.allowed;
+        assert_eq!(
+            (!allowed.fetch.is_empty(), !allowed.serve.is_empty()),
+            (fetch, serve),
+            "{toml} {class:?}"
+        );
+        assert_eq!(allowed.download, download, "{toml} {class:?}");
+        assert_eq!(codes(&decision).contains(&"download_metered"), !download);
+        for free in [Some(false), None] {
+            let facts = Facts { metered: free, ..good_facts() };
+            let decision = decide(&settings(toml), &facts, &content, NOW);
+            assert!(decision.allowed.download && decision.peers() && codes(&decision) == ["mode_admits"]);
+        }
+    }
+    assert!(decide_device(&Settings::default(), &on, NOW).allowed.download, "a foreground one may");
+}
+
+#[test]
+fn a_device_on_battery_fetches_and_serves_only_when_charged() {
+    let battery = |charge| Some(Power::Battery { charge });
+    for (power, least, serves) in [
+        (battery(Some(100)), 0, false),
+        (battery(None), 0, false),
+        (battery(Some(60)), 60, true),
+        (battery(Some(59)), 60, false),
+        (battery(None), 60, true),
+        (Some(Power::Mains), 0, true),
+        (None, 100, true),
+    ] {
+        let toml = format!("min_battery_percentage_allowed_to_upload = {least}");
+        let facts = Facts { power, ..good_facts() };
+        let decision = decide_device(&settings(&toml), &facts, NOW);
+        assert_eq!(!decision.allowed.serve.is_empty(), serves, "{power:?} {least}");
+        assert!(!decision.allowed.fetch.is_empty(), "fetching on battery is always allowed");
+        assert_eq!(codes(&decision).contains(&"on_battery"), !serves);
+    }
+}
+
+#[test]
+fn a_subnet_restriction_looks_at_addresses() {
+    let facts = Facts { interfaces: vec![interface("eth0", LinkKind::Plain)], ..good_facts() };
+    let free = decide_device(&Settings::default(), &facts, NOW);
+    let bound = decide_device(&settings("restrict_peer_selection_by = 1"), &facts, NOW);
+    let (near, far) = ("10.1.2.77".parse().unwrap(), "10.1.3.77".parse().unwrap());
+    assert!(free.allowed.address(near, &facts) && free.allowed.address(far, &facts));
+    assert!(bound.allowed.address(near, &facts) && !bound.allowed.address(far, &facts));
+    assert!(bound.peers() && codes(&bound) == ["mode_admits", "subnet_only"]);
+}
+
+#[test]
+fn hours_replace_the_percentage_of_their_class() {
+    // 1_800_000_000 is Friday, 2027-01-15 08:00 UTC.
+    let hours = "{ from = 8, to = 18, in = 30, out = 80 }";
+    let toml = format!(
+        "percentage_max_background_bandwidth = 55\npercentage_max_foreground_bandwidth = 66\n\
+         set_hours_to_limit_background_download_bandwidth = {hours}\n"
+    );
+    let settings = settings(&toml);
+    for (now, ahead, percent, told) in [
+        (NOW, 0, 30, "inside"),
+        (NOW - 1, 0, 80, "outside"),
+        (NOW - 1, 1, 30, "inside"),
+        (NOW, -1, 80, "outside"),
+    ] {
+        let facts = Facts { clock_ahead: ahead, ..good_facts() };
+        let decision = decide_device(&settings, &facts, now);
+        let limits = decision.limits;
+        assert_eq!((limits.background_percent, limits.foreground_percent), (Some(percent), Some(66)));
+        assert_eq!(codes(&decision), ["mode_admits", "downlink_shared", "hours_shared"]);
+        assert!(decision.reasons[2].sentence().contains(told), "{}", decision.reasons[2].sentence());
+    }
+    let unlimited = self::settings(&toml.replace("in = 30", "in = 0"));
+    assert_eq!(decide_device(&unlimited, &good_facts(), NOW).limits.background_percent, None);
 }
 
 #[test]
@@ -356,8 +615,8 @@ proptest! {
     #[test]
     fn a_stricter_setting_never_allows_more(
         loose in any_settings(),
-        (which, by) in (0usize..15, prop_oneof![1u64..10, 1..100 * GB]),
-        (ram, disk, size) in (1..200 * GB, 1..200 * GB, 1..200 * GB),
+        (which, by) in (0..STRICTER, prop_oneof![1u64..10, 1..100 * GB]),
+        (facts, condition, size) in (any_facts(), 0..WORSE, 1..200 * GB),
         (kind, scope_bits, foreground) in (0u8..5, 0u8..8, any::<bool>()),
     ) {
         let record = record_of(size, ScopeSet::from_bits(scope_bits));
@@ -369,14 +628,16 @@ proptest! {
         };
         let class = if foreground { Class::Foreground } else { Class::Background };
         let content = ContentFacts { class, record: state, size: Some(size) };
-        let volume = Volume { capacity: disk, free: disk / 2 };
-        let facts = Facts { installed_ram: Some(ram), cache_volume: Some(volume), ..Facts::default() };
+        let poor = worse(facts.clone(), condition, by);
         let strict = stricter(loose.clone(), which, by);
         for now in [NOW, NOW + 5000] {
             let (a, b) = (decide(&strict, &facts, &content, now), decide(&loose, &facts, &content, now));
             prop_assert_eq!(allows_no_more(&a, &b), Ok(()), "setting {}", which);
             let (whole_a, whole_b) = (decide_device(&strict, &facts, now), decide_device(&loose, &facts, now));
             prop_assert_eq!(allows_no_more(&whole_a, &whole_b), Ok(()), "setting {}", which);
+            let (poor_a, poor_b) = (decide(&loose, &poor, &content, now), decide_device(&loose, &poor, now));
+            prop_assert_eq!(allows_no_more(&poor_a, &b), Ok(()), "fact {}", condition);
+            prop_assert_eq!(allows_no_more(&poor_b, &whole_b), Ok(()), "fact {}", condition);
             // No content may do what the device may not.
             let content_within = Decision { limits: whole_b.limits, ..b.clone() };
             prop_assert_eq!(allows_no_more(&content_within, &whole_b), Ok(()));

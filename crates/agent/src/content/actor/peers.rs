@@ -1,6 +1,6 @@
 //! The actor's peers: whom discovery names, who is connected, which of two connections to one peer is kept.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -38,6 +38,9 @@ impl Actor {
             let mut addresses = info.addresses;
             addresses.truncate(8);
             let before = self.known.insert(info.peer, (addresses.clone(), kind));
+            if !addresses.iter().any(|address| self.admits(address.ip(), kind)) {
+                continue;
+            }
             let moved = before.is_some_and(|(before, _)| before != addresses);
             candidates.push(Candidate { peer: info.peer, kind, seed: info.seed, moved });
         }
@@ -57,10 +60,11 @@ impl Actor {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
-        let Some((addresses, kind)) = self.known.get(&peer).cloned() else {
+        let Some((mut addresses, kind)) = self.known.get(&peer).cloned() else {
             self.feed(Event::DialFailed { peer });
             return;
         };
+        addresses.retain(|address| self.admits(address.ip(), kind));
         let (shared, commands, content) =
             (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
         tokio::spawn(async move {
@@ -76,15 +80,22 @@ impl Actor {
     }
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, kind, dialled, have, told, reader, writer } = admitted;
+        let Admitted { peer, address, local, kind, dialled, have, told, reader, writer } = admitted;
         if self.shared.is_banned(&peer) {
             self.feed(Event::DialFailed { peer });
             return;
         }
+        if !self.admits(address.ip(), kind) {
+            // Policy has changed since it was dialled or let in.
+            tokio::spawn(say_bye(writer, ByeReason::Stopped));
+            self.feed(Event::DialFailed { peer });
+            return;
+        }
         if let Some((source, old)) = self.links.iter().find(|(_, link)| link.peer == peer) {
-            // Both sides keep the connection that the lower key opened.
+            // Of two that cross, both sides keep the one that the lower key opened. Who opens another one has given the
+            // first one up: its address may be gone, of which the other side hears nothing.
             let own_is_lower = self.shared.identity.peer() < peer;
-            let keep_new = dialled == own_is_lower && old.dialled != own_is_lower;
+            let keep_new = dialled == old.dialled || dialled == own_is_lower;
             if !keep_new {
                 tokio::spawn(say_bye(writer, ByeReason::AlreadyConnected));
                 return;
@@ -99,6 +110,10 @@ impl Actor {
         let parts = Parts {
             source,
             peer,
+            address,
+            local,
+            reached: self.shared.policy().facts.same_subnet(local.ip()),
+            kind,
             content: self.content.clone(),
             map: self.map.clone(),
             commands: self.commands.clone(),
@@ -107,7 +122,7 @@ impl Actor {
             up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
-        let link = connection::start(parts, reader, writer, address, dialled);
+        let link = connection::start(parts, reader, writer, dialled);
         // What was verified between our hello and now.
         let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
         if !news.is_empty() {
@@ -116,6 +131,46 @@ impl Actor {
         self.links.insert(source, link);
         self.count_peers();
         self.feed(Event::PeerJoined { source, peer, kind, have });
+    }
+
+    /// Whether policy lets a device at `ip` that would be such a source be connected to this content.
+    pub(super) fn admits(&self, ip: IpAddr, kind: SourceKind) -> bool {
+        let scope = match kind {
+            SourceKind::Group => Scope::Group,
+            SourceKind::Internet => Scope::Internet,
+            _ => Scope::Lan,
+        };
+        let either = self.allowed.fetch.contains(scope) || self.allowed.serve.contains(scope);
+        either && self.allowed.address(ip, &self.shared.policy().facts)
+    }
+
+    /// Parts from the peers that may no longer be connected, and from those whom this device reached from an address that
+    /// it no longer has.
+    pub(super) fn part_from_strangers(&mut self) {
+        let facts = &self.shared.policy().facts;
+        let gone: Vec<SourceId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| {
+                let lost = link.reached && !facts.same_subnet(link.local.ip());
+                lost || !self.admits(link.address.ip(), link.kind)
+            })
+            .map(|(source, _)| *source)
+            .collect();
+        for source in gone {
+            self.part(source, ByeReason::Stopped);
+        }
+    }
+
+    /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
+    fn part(&mut self, source: SourceId, reason: ByeReason) {
+        let Some(link) = self.links.remove(&source) else { return };
+        tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
+        let _ = link.control.send(Control::Close(reason));
+        self.feed(Event::PeerLeft { source });
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(CLOSE_TIME, link.control.closed()).await;
+        });
     }
 
     pub(super) fn peer_left(&mut self, source: SourceId) {

@@ -43,6 +43,7 @@ impl Actor {
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
             share: self.share,
+            held: self.held,
             reasons: self.reasons(),
             account: Arc::clone(&self.account),
         };

@@ -1,0 +1,102 @@
+//! The `Facts` of `GET /v1/config`: what the agent has seen of the device, as decisions see it.
+
+use std::path::PathBuf;
+
+use peerage_policy::{Facts, LinkKind, Power};
+use serde::Serialize;
+
+use crate::policy::PolicyView;
+use crate::shared::Shared;
+
+/// The device. `null`: not known.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DeviceFacts {
+    /// Bytes.
+    #[serde(rename = "InstalledRAM")]
+    installed_ram: Option<u64>,
+    /// Where the cache is.
+    cache_directory: PathBuf,
+    /// Where the next start of the agent moves it; `null`: it stays.
+    cache_moves_to: Option<PathBuf>,
+    /// Bytes.
+    cache_volume_capacity: Option<u64>,
+    /// Bytes in this calendar month.
+    uploaded_to_internet_peers: u64,
+    interfaces: Vec<InterfaceFacts>,
+    connections: Vec<ConnectionFacts>,
+    /// By what the device is known to be on a VPN; `null`: it is on none.
+    #[serde(rename = "VPN")]
+    vpn: Option<String>,
+    metered: Option<bool>,
+    /// `mains` or `battery`.
+    power: Option<&'static str>,
+    /// Percent.
+    battery_charge: Option<u8>,
+    time_zone: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InterfaceFacts {
+    name: String,
+    description: Option<String>,
+    kind: &'static str,
+    default_route: bool,
+    /// With the lengths of their prefixes: `10.0.0.2/24`.
+    addresses: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConnectionFacts {
+    name: String,
+    #[serde(rename = "VPN")]
+    vpn: bool,
+}
+
+impl DeviceFacts {
+    /// As the policy in force sees the device.
+    pub(crate) fn of(shared: &Shared, policy: &PolicyView) -> Self {
+        let facts = &policy.facts;
+        let (power, battery_charge) = match facts.power {
+            None => (None, None),
+            Some(Power::Mains) => (Some("mains"), None),
+            Some(Power::Battery { charge }) => (Some("battery"), charge),
+        };
+        let zone = facts.zone.as_ref();
+        let place = crate::cache_place::wanted(&shared.config, &policy.settings);
+        Self {
+            installed_ram: facts.installed_ram,
+            cache_directory: shared.cache_dir.clone(),
+            cache_moves_to: Some(place).filter(|place| *place != shared.cache_dir),
+            cache_volume_capacity: facts.cache_volume.map(|volume| volume.capacity),
+            uploaded_to_internet_peers: shared.budgets.internet_sent(),
+            interfaces: interfaces(facts),
+            connections: facts
+                .connections
+                .iter()
+                .map(|connection| ConnectionFacts { name: connection.id.clone(), vpn: connection.vpn })
+                .collect(),
+            vpn: facts.vpn(&policy.settings.vpn_keywords),
+            metered: facts.metered,
+            power,
+            battery_charge,
+            time_zone: zone.map_or("UTC", |zone| zone.iana_name().unwrap_or("local")).to_owned(),
+        }
+    }
+}
+
+fn interfaces(facts: &Facts) -> Vec<InterfaceFacts> {
+    let shown = facts.interfaces.iter().map(|interface| InterfaceFacts {
+        name: interface.name.clone(),
+        description: interface.alias.clone(),
+        kind: match interface.kind {
+            LinkKind::Plain if interface.loopback => "loopback",
+            kind => kind.name(),
+        },
+        default_route: interface.default_route,
+        addresses: interface.addresses.iter().map(|own| format!("{}/{}", own.ip, own.prefix)).collect(),
+    });
+    shown.collect()
+}
