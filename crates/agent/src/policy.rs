@@ -3,6 +3,7 @@
 //! A policy file that is wrong leaves the previous policy in force; the error is kept to be shown. What the administrator
 //! sets and what the coordinator gives comes as a [`Change`] and holds at once; the layers' files outlive the process.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,7 +218,7 @@ impl Watcher {
         }
         // The first look changes nothing.
         if news && self.decision.is_some() {
-            tracing::info!(
+            tracing::debug!(
                 interfaces = ?facts.interfaces.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(),
                 metered = ?facts.metered,
                 power = ?facts.power,
@@ -281,8 +282,14 @@ fn lost_way(before: &Facts, now: &Facts) -> bool {
     let holds = |facts: &Facts, ip| {
         facts.interfaces.iter().flat_map(|interface| &interface.addresses).any(|address| address.ip == ip)
     };
-    let mut own = before.interfaces.iter().flat_map(|interface| &interface.addresses);
-    routes(before) != routes(now) || own.any(|address| !holds(now, address.ip))
+    // Nobody is connected over link-local addresses, and those of containers come and go.
+    let lasts = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    };
+    let own = before.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let mut own = own.map(|address| address.ip).filter(lasts);
+    routes(before) != routes(now) || own.any(|ip| !holds(now, ip))
 }
 
 #[cfg(test)]
@@ -314,5 +321,7 @@ mod tests {
         ] {
             assert_eq!(lost_way(&home, &now), lost, "{now:?}");
         }
+        let container = facts(&[("eth0", "10.0.0.2", true), ("veth1", "fe80::1", false)]);
+        assert!(!lost_way(&container, &home));
     }
 }

@@ -252,6 +252,10 @@ impl Resolver {
     ) -> Result<Option<Resolution>, ApiError> {
         let unusable = |why: String| ApiError::new(Code::Integrity, why);
         let value = record.get();
+        // The record is judged by the coordinator's clock: this device's may be behind.
+        if let Some(answer) = &announce {
+            self.shared.clock.set_by_coordinator(answer.time);
+        }
         if let Err(error) = value.check_time(self.shared.clock.unix()) {
             return Err(unusable(format!("the coordinator's record is not usable: {error}")));
         }
@@ -262,7 +266,6 @@ impl Resolver {
         }
         let mut item = None;
         if let Some(answer) = announce {
-            self.shared.clock.set_by_coordinator(answer.time);
             item = answer.items.into_iter().find(|item| item.content == value.id);
         }
         if let Some(item) = &item {

@@ -35,8 +35,8 @@ pub(crate) struct BusFacts {
 
 type Properties = HashMap<String, OwnedVariant>;
 
-/// Keeps `facts` in step with the bus until nobody listens. The first answer, even of nothing, marks them as changed.
-pub(crate) async fn watch(facts: watch::Sender<BusFacts>) {
+/// Keeps `facts` in step with the bus until nobody listens; `None`: it has not been asked yet.
+pub(crate) async fn watch(facts: watch::Sender<Option<BusFacts>>) {
     let mut told = String::new();
     while !facts.is_closed() {
         if let Err(error) = follow(&facts).await {
@@ -50,13 +50,13 @@ pub(crate) async fn watch(facts: watch::Sender<BusFacts>) {
                 told = error;
             }
         }
-        facts.send_replace(BusFacts::default());
+        tell(&facts, BusFacts::default());
         tokio::time::sleep(RETRY).await;
     }
 }
 
 /// Follows one connection to the bus to its end.
-async fn follow(facts: &watch::Sender<BusFacts>) -> zbus::Result<()> {
+async fn follow(facts: &watch::Sender<Option<BusFacts>>) -> zbus::Result<()> {
     let bus = connection::Builder::system().method_timeout(PATIENCE).build().await?;
     let (changed, mut messages) = (Arc::new(Notify::new()), MessageStream::from(&bus));
     let heard = Arc::clone(&changed);
@@ -76,7 +76,7 @@ async fn follow(facts: &watch::Sender<BusFacts>) -> zbus::Result<()> {
         let power = upower::power(&bus).await;
         let network = network_manager::read(&bus).await.unwrap_or_default();
         let new = BusFacts { power, metered: network.metered, connections: network.connections };
-        facts.send_replace(new);
+        tell(facts, new);
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(GATHER).await,
             _ = &mut listener => return Ok(()),
@@ -86,6 +86,15 @@ async fn follow(facts: &watch::Sender<BusFacts>) -> zbus::Result<()> {
             }
         }
     }
+}
+
+/// What is told again is no news.
+fn tell(facts: &watch::Sender<Option<BusFacts>>, new: BusFacts) {
+    facts.send_if_modified(|held| {
+        let news = held.as_ref() != Some(&new);
+        *held = Some(new);
+        news
+    });
 }
 
 async fn call<B: serde::Serialize + DynamicType>(

@@ -43,7 +43,7 @@ pub struct Observed {
 #[derive(Debug)]
 pub struct Monitor {
     cache: PathBuf,
-    bus: watch::Receiver<BusFacts>,
+    bus: watch::Receiver<Option<BusFacts>>,
     changed: Arc<Notify>,
     next_look: Instant,
     /// The power that `/sys` showed last, where it is asked.
@@ -54,15 +54,24 @@ pub struct Monitor {
 impl Monitor {
     /// Begins to watch. `cache` is the directory whose volume is a fact; it need not be made yet.
     pub async fn start(cache: &Path) -> Self {
-        let (facts, mut bus) = watch::channel(BusFacts::default());
+        let (facts, mut bus) = watch::channel(None);
         let changed = Arc::new(Notify::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(bus::watch(facts));
         tasks.spawn(watch_links(Arc::clone(&changed)));
         let _ = timeout(FIRST, bus.changed()).await;
-        let power = if bus.borrow_and_update().power.is_none() { power::power() } else { None };
+        bus.mark_unchanged();
         let next_look = Instant::now() + LOOK_EVERY;
-        Self { cache: cache.to_owned(), bus, changed, next_look, power, _tasks: tasks }
+        let mut monitor =
+            Self { cache: cache.to_owned(), bus, changed, next_look, power: None, _tasks: tasks };
+        monitor.look_at_power();
+        monitor
+    }
+
+    /// The kernel is asked only where the bus does not know.
+    fn look_at_power(&mut self) {
+        let known = self.bus.borrow().as_ref().is_some_and(|bus| bus.power.is_some());
+        self.power = if known { None } else { power::power() };
     }
 
     /// The directory whose volume is a fact is another one.
@@ -72,14 +81,13 @@ impl Monitor {
 
     /// Waits until facts may have changed. Cancel-safe.
     pub async fn changed(&mut self) {
-        let own_power = self.bus.borrow().power.is_none() && self.power.is_some();
         let mut wait = self.next_look;
         loop {
-            let next = if own_power { wait.min(Instant::now() + POWER_EVERY) } else { wait };
+            let next = if self.power.is_some() { wait.min(Instant::now() + POWER_EVERY) } else { wait };
             tokio::select! {
                 () = self.changed.notified() => return,
                 changed = self.bus.changed() => match changed {
-                    Ok(()) => return,
+                    Ok(()) => return self.look_at_power(),
                     // The task is gone, which only the end of the runtime does to it.
                     Err(_) => std::future::pending().await,
                 },
@@ -103,7 +111,7 @@ impl Monitor {
 
     /// What to read, to be done where waiting is allowed.
     pub fn look(&self) -> Look {
-        Look { cache: self.cache.clone(), bus: self.bus.borrow().clone() }
+        Look { cache: self.cache.clone(), bus: self.bus.borrow().clone().unwrap_or_default() }
     }
 }
 

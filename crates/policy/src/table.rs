@@ -175,7 +175,8 @@ settings! {
     AbsoluteMaxCacheSize absolute_max_cache_size: Option<u64> = None
         => Spec::number(Gigabytes, 0, MAX).zero_is("no limit");
 
-    /// The directory of the cache. Moving it keeps what is there.
+    /// The directory of the cache. Another one holds from the next start of the agent, which moves there all that is in the
+    /// cache.
     ModifyCacheDrive modify_cache_drive: PathBuf = PathBuf::from("/var/cache/peerage")
         => Spec::of(Rule::Directory).reported_as("WorkingDirectory");
 
@@ -210,13 +211,15 @@ settings! {
     PercentageMaxBackgroundBandwidth percentage_max_background_bandwidth: u64 = 0
         => Spec::number(Percent, 0, 100).reported_as("DownBackLimitPct").zero_is("dynamic");
 
-    /// Percentages of the measured downlink for foreground downloads inside and outside some hours. While set, it replaces
-    /// `percentage_max_foreground_bandwidth`.
+    /// Percentages of the measured downlink for foreground downloads inside and outside some hours, by the clock of the
+    /// device's time zone unless it names one; 0: no limit. Hours with `to` at or before `from` end on the next day. While set,
+    /// it replaces `percentage_max_foreground_bandwidth`.
     SetHoursToLimitForegroundDownloadBandwidth set_hours_to_limit_foreground_download_bandwidth: Option<Hours> = None
         => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadForeground");
 
-    /// Percentages of the measured downlink for background downloads inside and outside some hours. While set, it replaces
-    /// `percentage_max_background_bandwidth`.
+    /// Percentages of the measured downlink for background downloads inside and outside some hours, by the clock of the
+    /// device's time zone unless it names one; 0: no limit. Hours with `to` at or before `from` end on the next day. While set,
+    /// it replaces `percentage_max_background_bandwidth`.
     SetHoursToLimitBackgroundDownloadBandwidth set_hours_to_limit_background_download_bandwidth: Option<Hours> = None
         => Spec::of(Rule::Hours).reported_as("SetHoursToLimitDownloadBackground");
 
@@ -255,11 +258,11 @@ settings! {
         => Spec::of(Rule::Switch).reported_as("VpnPeerCachingAllowed");
 
     /// Words by which a VPN is known, besides its type: parts of the interface's name or description, or of the
-    /// connection's name.
+    /// connection's name, in either case.
     VpnKeywords vpn_keywords: Vec<String> = ["vpn", "secure", "virtual private network"].map(String::from).to_vec()
         => Spec::of(Rule::Words);
 
-    /// The least charge with which a device on battery uploads, in percent. Downloading from peers on battery is always
+    /// The least charge with which a device on battery uploads, in percent, inclusive. Downloading from peers on battery is always
     /// allowed.
     MinBatteryPercentageAllowedToUpload min_battery_percentage_allowed_to_upload: u64 = 0
         => Spec::number(Percent, 0, 100).reported_as("BatteryPctToSeed").zero_is("never on battery");
@@ -268,7 +271,7 @@ settings! {
     AllowMeteredPeerCaching allow_metered_peer_caching: bool = false
         => Spec::of(Rule::Switch).ours();
 
-    /// Which downloads may run on a metered connection.
+    /// Which downloads may run on a metered connection: those that may not pause, and go on by themselves.
     AllowMeteredDownloads allow_metered_downloads: MeteredDownloads = MeteredDownloads::Foreground
         => Spec::choice(MeteredDownloads::CHOICES).ours();
 
@@ -288,7 +291,7 @@ settings! {
     TrustedPublishers trusted_publishers: Vec<PublicKey> = Vec::new()
         => Spec::of(Rule::Keys).ours();
 
-    /// How many files are served at once.
+    /// How many files are served at once; others wait for their turn.
     UploadSlots upload_slots: u64 = 0
         => Spec::number(Count, 0, 10_000).zero_is("all").ours();
 

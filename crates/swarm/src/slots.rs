@@ -37,8 +37,9 @@ impl Slots {
         if let Some(since) = self.served.get(&id) {
             let older = self.served.values().filter(|other| *other < since).count();
             let over = self.served.len() > most && older >= most;
-            let turn_over = now.since(*since) >= TURN && self.waiting.keys().any(|other| *other != id);
-            if !over && !(turn_over && self.served.len() >= most) {
+            let others_wait = self.served.len() >= most && self.waiting.keys().any(|other| *other != id);
+            let turn_over = others_wait && now.since(*since) >= TURN;
+            if !over && !turn_over {
                 return true;
             }
             self.served.remove(&id);

@@ -3,6 +3,7 @@
 //! It ends by itself: when nobody here wants an incomplete content any more, and when a complete one has had no peers
 //! for a while (the next peer starts it again). What survives it is in the store.
 
+mod conditions;
 mod peers;
 mod show;
 
@@ -15,12 +16,12 @@ use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{
-    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
-};
+use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+
+use conditions::Place;
 
 use super::connection::{Control, Link};
 use super::fetch::{self, Fetch};
@@ -53,16 +54,6 @@ struct Http {
 struct Running {
     source: SourceId,
     task: tokio::task::AbortHandle,
-}
-
-/// A content's place among the files that may be served at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Served,
-    /// Somebody wants it, and others are served.
-    Waits,
-    /// Nobody wants it.
-    Unwanted,
 }
 
 struct Actor {
@@ -531,27 +522,6 @@ impl Actor {
         } else if widened && !self.transfer.is_complete() {
             // Peers that were not allowed are to be tried without waiting for what earlier failures have earned them.
             self.feed(Event::NetworkChanged);
-            self.shared.announcer.poke(self.id());
-        }
-    }
-
-    /// Whether this content may be served now, as far as others leave room.
-    fn ask_place(&self) -> Place {
-        if self.slots.is_some() && !(self.share && self.transfer.is_wanted()) {
-            self.shared.leave_slot(self.id());
-            return Place::Unwanted;
-        }
-        if self.shared.upload_slot(self.id(), self.slots) { Place::Served } else { Place::Waits }
-    }
-
-    /// The network is another one: connections of before may lead nowhere.
-    fn begin_anew(&mut self) {
-        for (fetch, running) in std::mem::take(&mut self.fetches) {
-            running.task.abort();
-            self.feed(Event::FetchFailed { fetch, error: FetchError::Retry(None) });
-        }
-        self.feed(Event::NetworkChanged);
-        if !self.transfer.is_complete() {
             self.shared.announcer.poke(self.id());
         }
     }

@@ -4,9 +4,10 @@ use peerage_content::{ContentId, Sha256, Validators};
 use proptest::prelude::*;
 
 use super::*;
+use crate::choice::{MeteredDownloads, PeerRestriction};
 use crate::units::{GB, KB, MB};
 use crate::{
-    Connection, Hours, Interface, InterfaceAddress, Layers, LinkKind, Provider, Volume, parse_layer,
+    Connection, Hours, Interface, InterfaceAddress, Layers, LinkKind, Power, Provider, Volume, parse_layer,
 };
 
 const NOW: u64 = 1_800_000_000;
