@@ -11,6 +11,7 @@ mod swarming;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use peerage_api::agent::{DownloadRequest, FileStatus};
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_policy::Class;
-use peerage_store::{Content, Staging};
+use peerage_store::Content;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -46,18 +47,21 @@ const MAX_STALE: u32 = 3;
 pub(crate) enum Finished {
     /// A verified content of the cache.
     Content(Content),
-    /// A file of simple mode, not in the cache.
-    Staged(Staging),
+    /// A file of simple mode, not in the cache. Open already: its staging area may become a seed before the caller comes.
+    Staged(Arc<File>),
 }
 
 impl Finished {
     /// Opens it for delivery. Blocking.
     pub(crate) fn open(&self) -> Result<File, ApiError> {
-        let opened = match self {
-            Self::Content(content) => content.open_file(),
-            Self::Staged(staging) => staging.open_file(),
+        let file = match self {
+            Self::Content(content) => {
+                content.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?
+            }
+            // Anew, not duplicated: each caller reads at a place of its own.
+            Self::Staged(file) => File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+                .map_err(|error| ApiError::new(Code::Disk, error.to_string()))?,
         };
-        let file = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         if let Self::Content(_) = self {
             // The caller may link it, if nobody writes to it by accident any more, not even its owner. Else it is copied.
             let protect = |file: &File| match file.metadata()?.permissions().mode() & 0o777 {

@@ -137,6 +137,8 @@ impl Download {
                 return Err(ApiError::new(Code::Integrity, message));
             }
         }
+        let opened = tokio::task::block_in_place(|| staging.open_file());
+        let file = Arc::new(opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?);
         // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
         let received = ByKind { cdn: self.status.bytes_from_cdn, ..ByKind::default() };
         let told = Why {
@@ -154,7 +156,7 @@ impl Download {
             crate::adopt::discard_later(staging.clone());
         }
         self.status.status = FileState::Complete;
-        Ok(Phase::Done(Finished::Staged(staging)))
+        Ok(Phase::Done(Finished::Staged(file)))
     }
 
     fn show_simple(&mut self, simple: &Simple, state: &SimpleState, resolver: &Resolver) {
