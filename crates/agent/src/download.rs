@@ -184,7 +184,7 @@ impl Download {
             };
         }
         if resolver.may_hope()
-            && let Ok(Some(resolution)) = timeout(RECORD_GRACE, resolver.at_hand()).await
+            && let Ok(Ok(resolution)) = timeout(RECORD_GRACE, resolver.resolve()).await
         {
             return Ok(Phase::Resolved(Box::new(resolution)));
         }

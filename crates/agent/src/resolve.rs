@@ -46,8 +46,6 @@ pub(crate) struct Resolver {
     stale: Option<u64>,
     /// Whether what this device remembers has been looked at.
     looked: bool,
-    /// Whether the coordinator has been asked: the first question is not to be held back.
-    asked: bool,
     not_before: Option<Instant>,
     /// Why there is no record and will be none.
     hopeless: Option<String>,
@@ -72,7 +70,6 @@ impl Resolver {
             sha256: request.sha256,
             stale: None,
             looked: false,
-            asked: false,
             not_before: None,
             hopeless: None,
             forbidden: false,
@@ -142,39 +139,26 @@ impl Resolver {
             if let Some(why) = self.hopeless.clone() {
                 return Err(why);
             }
-            match self.try_once().await {
+            if !self.looked {
+                self.looked = true;
+                if let Some(resolution) = self.remembered().await {
+                    return Ok(resolution);
+                }
+            }
+            match self.ask().await {
                 Ok(Some(resolution)) => return Ok(resolution),
                 Ok(None) => {}
-                Err(error) if error.code == Code::Unreachable && self.url.is_none() => {
-                    return Err(error.message);
+                Err(error) => {
+                    self.pending = Some(format!("Simple mode for now: {error}."));
+                    if error.code != Code::Unreachable {
+                        self.give_up(&error.message);
+                    } else if self.url.is_none() {
+                        return Err(error.message);
+                    }
+                    self.not_before = Some(Instant::now() + RETRY);
                 }
-                Err(_) => {}
             }
         }
-    }
-
-    /// The record, if this device remembers it or the coordinator has it at hand. `None` as soon as it is clear that it
-    /// would have to be waited for.
-    pub(crate) async fn at_hand(&mut self) -> Option<Resolution> {
-        self.try_once().await.ok().flatten()
-    }
-
-    async fn try_once(&mut self) -> Result<Option<Resolution>, ApiError> {
-        if !self.looked {
-            self.looked = true;
-            if let Some(resolution) = self.remembered().await {
-                return Ok(Some(resolution));
-            }
-        }
-        let answer = self.ask().await;
-        if let Err(error) = &answer {
-            self.pending = Some(format!("Simple mode for now: {error}."));
-            if error.code != Code::Unreachable {
-                self.give_up(&error.message);
-            }
-            self.not_before = Some(Instant::now() + RETRY);
-        }
-        answer
     }
 
     /// A record that this device has been given before, and whose map it has. Saves the question, not the check that
@@ -196,8 +180,6 @@ impl Resolver {
     }
 
     async fn ask(&mut self) -> Result<Option<Resolution>, ApiError> {
-        // Bytes are to flow at once if there is no record yet.
-        let at_once = !std::mem::replace(&mut self.asked, true) && self.url.is_some();
         let item = AnnounceItem {
             content: ContentId::from_bytes([0; 32]),
             event: AnnounceEvent::Alive,
@@ -208,7 +190,7 @@ impl Resolver {
             url: self.url.as_ref().map(|url| url.as_str().to_owned()),
             id: self.id.filter(|_| self.url.is_none()),
             sha256: self.sha256.filter(|_| self.url.is_none() && self.id.is_none()),
-            wait_ms: if at_once { 0 } else { WAIT_MS },
+            wait_ms: WAIT_MS,
             stale_serial: self.stale,
             announce: Some(announcer::request(&self.shared, vec![item])),
         };
@@ -228,7 +210,7 @@ impl Resolver {
                 self.pending =
                     Some(format!("Simple mode for now: the coordinator is reading the file ({so_far}{of})."));
                 // A coordinator that does not hold answers back must not be asked without pause.
-                self.not_before = (!at_once).then(|| Instant::now() + Duration::from_millis(200));
+                self.not_before = Some(Instant::now() + Duration::from_millis(200));
                 Ok(None)
             }
             ResolveResponse::Refused { reason, retry_after_s } => {

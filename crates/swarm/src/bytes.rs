@@ -25,6 +25,9 @@ impl Transfer {
             let (kind, believed) = (peer.kind, !peer.is_silent() && !peer.leaving);
             self.from_peers.add(bytes, now);
             self.from_peers_long.add(bytes, now);
+            if !kind.is_near() {
+                self.from_far.add(bytes, now);
+            }
             self.ready.insert(source);
             self.late_due = true;
             if believed {

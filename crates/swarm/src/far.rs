@@ -4,8 +4,9 @@
 //! neighbours hear of a far piece at the same moment. So each piece falls to one of them, by its key.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use peerage_content::{PeerId, PieceIndex};
+use peerage_content::{BLOCK_SIZE, PeerId, PieceIndex};
 use peerage_wire::Message;
 
 use crate::peer::Peer;
@@ -13,6 +14,12 @@ use crate::rng::mix;
 use crate::trust::PATIENCE;
 use crate::{SourceId, SourceKind, Time, Transfer};
 
+/// What far peers bring is measured over this time.
+pub(crate) const FAR_WINDOW: Duration = Duration::from_millis(500);
+/// Far peers together owe what came from them in so much time, with their latency …
+const FAR_DEPTH: Duration = Duration::from_millis(500);
+/// … and so many blocks at least.
+const LEAST_FAR_DEPTH: u32 = 64;
 /// Pieces looked at to find one that nobody gets.
 const LOOKED_AT: usize = 512;
 
@@ -37,11 +44,23 @@ impl Transfer {
         move |piece| any || (!self.pieces.is_near(piece) && (self.crossing.contains(&piece) || free(piece)))
     }
 
+    /// Blocks that may still be asked of far peers now. They all are behind one link, which the whole site shares: were each
+    /// asked for as much as a near one, bytes would queue up there for a minute, and be in the way when a neighbour has
+    /// the piece.
+    pub(crate) fn far_room(&self, now: Time) -> u32 {
+        let owed: u32 = self.peers.values().filter(|peer| !peer.kind.is_near()).map(Peer::outstanding).sum();
+        let rate = self.from_far.rate(now) as f64;
+        let depth = (rate * FAR_DEPTH.as_secs_f64() / f64::from(BLOCK_SIZE)) as u32;
+        depth.max(LEAST_FAR_DEPTH).saturating_sub(owed)
+    }
+
     /// When far peers have had something to give for a while and nobody has asked, those whom it fell to are not getting
     /// it: they may not be connected to whoever has it. Until a neighbour claims something, this device takes it all.
     /// Called once a tick.
     pub(crate) fn review_crossings(&mut self, now: Time) {
-        let spare = self.spare_piece().is_some();
+        // As long as neighbours get something, they get to the rest.
+        let nobody = self.claims.claimants() == 0 && self.crossing.is_empty();
+        let spare = nobody && self.spare_piece().is_some();
         self.spare_since = if spare { self.spare_since.or(Some(now)) } else { None };
         self.crosses_all |= self.spare_since.is_some_and(|since| now.since(since) >= PATIENCE);
     }

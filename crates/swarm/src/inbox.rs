@@ -5,6 +5,8 @@ use peerage_wire::{ByeReason, Message, RejectCode};
 
 use crate::{Offence, SourceId, Time, Transfer};
 
+/// With so few pieces missing, whoever turns out to have one may take it over from a slower peer at once.
+const NEARLY_COMPLETE: u32 = 16;
 /// Pieces that a peer may claim and then refuse: one or two may honestly have been lost.
 const MAX_BROKEN_WORDS: u32 = 3;
 
@@ -55,6 +57,7 @@ impl Transfer {
             if !self.pieces.have().contains(*piece) {
                 peer.dry = false;
                 self.ready.insert(source);
+                self.late_due |= self.pieces.missing() <= NEARLY_COMPLETE;
                 self.heard_at = now;
                 self.http_due |= self.range_with(*piece).is_some();
             }

@@ -22,8 +22,10 @@ const COMMON: u16 = 8;
 const SOON: Duration = Duration::from_millis(100);
 /// … or after this, if so long something waits to be sent.
 const LATEST: Duration = Duration::from_millis(300);
-/// What is no news is gathered for this long.
+/// What is no news is gathered for this long …
 const GATHER: Duration = Duration::from_millis(500);
+/// … of a content of more pieces than this. A smaller one may be all through by then.
+const WORTH_GATHERING: u32 = 64;
 
 /// A piece that was verified and of which not everybody has been told.
 #[derive(Debug, Clone)]
@@ -76,8 +78,8 @@ impl Transfer {
         let waits = |news: &News| now.since(news.verified) < if common(news) { GATHER } else { patience };
         // Whoever is told of anything is told of all.
         let gathered = self.news.iter().any(|news| common(news) && !waits(news));
-        let complete = self.is_complete();
-        let due = |news: &mut News| complete || !waits(news) || (gathered && common(news));
+        let at_once = self.is_complete() || self.pieces.layout().pieces() <= WORTH_GATHERING;
+        let due = |news: &mut News| !waits(news) || ((gathered || at_once) && common(news));
         let due: Vec<News> = self.news.extract_if(.., due).collect();
         if due.is_empty() {
             return;

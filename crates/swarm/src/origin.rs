@@ -142,8 +142,10 @@ impl Transfer {
         let best = self.best_http(now).and_then(|source| self.https.get(&source)).map(|http| http.kind);
         let needless = |kind: SourceKind, range: &Range| {
             let piece = range.pieces().next().filter(|piece| self.pieces.missing_blocks(*piece).count() > 0);
+            // A far peer's copy would have to come through the site's link as well: nothing is saved there, and what is
+            // under way would be lost.
             let had_by_peers =
-                piece.is_some_and(|piece| !self.pieces.is_scarce(piece) && !self.pieces.is_solo(piece));
+                piece.is_some_and(|piece| self.pieces.is_near(piece) && !self.pieces.is_solo(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
             let others = !turn && barely_begun && kind == SourceKind::Cdn;
             let dearer = best.is_some_and(|best| best < kind);

@@ -119,7 +119,7 @@ impl Peer {
         self.redeems = Some(u64::from(REQUEST_BLOCKS * BLOCK_SIZE) << self.silences.min(5));
     }
 
-    fn outstanding(&self) -> u32 {
+    pub(crate) fn outstanding(&self) -> u32 {
         self.requests.iter().map(|request| request.left.count()).sum()
     }
 

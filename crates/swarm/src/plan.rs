@@ -145,7 +145,8 @@ impl Transfer {
     /// Asks of `source` what there is to ask; `attempts` are those that are left to take something over.
     fn plan_peer(&mut self, source: SourceId, attempts: &mut u32, now: Time) {
         while let Some(peer) = self.peers.get(&source) {
-            let (room, near) = (peer.room(now), peer.kind.is_near());
+            let near = peer.kind.is_near();
+            let room = if near { peer.room(now) } else { peer.room(now).min(self.far_room(now)) };
             if room == 0 {
                 return;
             }

@@ -15,6 +15,7 @@ use peerage_wire::{ByeReason, Message};
 
 use crate::claims::Claims;
 use crate::dial::Dialer;
+use crate::far::FAR_WINDOW;
 use crate::http::Http;
 use crate::news::News;
 use crate::peer::Peer;
@@ -117,6 +118,7 @@ pub struct Transfer {
     pub(crate) from_peers: RateMeter,
     /// The same bytes, over the time that `min_background_qos` is an average of.
     pub(crate) from_peers_long: RateMeter,
+    pub(crate) from_far: RateMeter,
     pub(crate) from_all: RateMeter,
     pub(crate) to_all: RateMeter,
     pub(crate) backlog: Option<Backlog>,
@@ -171,6 +173,7 @@ impl Transfer {
             next_fetch: 0,
             from_peers: RateMeter::default(),
             from_peers_long: RateMeter::over(QOS_WINDOW),
+            from_far: RateMeter::over(FAR_WINDOW),
             from_all: RateMeter::default(),
             to_all: RateMeter::default(),
             backlog: None,
