@@ -25,7 +25,7 @@ use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
-use crate::{housekeeping, listener};
+use crate::{housekeeping, listener, neighbours};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -176,6 +176,7 @@ impl Agent {
         let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
+        tasks.spawn(neighbours::run(Arc::clone(&shared)));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));

@@ -123,6 +123,7 @@ fn hello(office: &Office, content: ContentId, ticket: &[u8], have: Bitmap) -> Me
         layout: office.layout,
         ticket: ticket.to_vec(),
         have,
+        site: None,
     })
 }
 

@@ -3,11 +3,13 @@
 //! - [`observe`]: all facts that policy asks for, in one go; what cannot be read is left unknown and told.
 //! - [`installed_ram`], [`volume_of`], [`interfaces`], [`boot_id`], [`host_name`]: the single facts.
 //! - [`announce_addresses`]: which of the addresses peers are told.
+//! - [`DnsSd`]: neighbours on the same link.
 //! - [`PolicyFiles`]: the policy files of the device, and when they change.
 //!
 //! Facts are read anew at each call and never kept. Nothing here knows downloads.
 
 mod addresses;
+mod dns_sd;
 mod error;
 mod facts;
 mod identity;
@@ -18,6 +20,9 @@ mod small_file;
 mod volume;
 
 pub use addresses::{MAX_ANNOUNCED, announce_addresses};
+pub use dns_sd::{
+    DnsSd, DnsSdError, MAX_ADDRESSES, MAX_ADVERT, SERVICE, Sight, is_on_link, read_sight,
+};
 pub use error::HostError;
 pub use facts::{Observed, observe};
 pub use identity::{boot_id, host_name};

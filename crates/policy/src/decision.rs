@@ -5,7 +5,7 @@
 
 use peerage_content::{ContentRecord, Scope, ScopeSet};
 
-use crate::choice::{DownloadMode, PeerEncryption};
+use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
 use crate::{Facts, GroupId};
@@ -60,12 +60,48 @@ pub struct ContentFacts<'a> {
 pub struct Allowed {
     /// Ask the coordinator for records, maps and peers.
     pub coordinator: bool,
-    /// Scopes whose peers may be fetched from. Peers found by DNS-SD are of the LAN's scope.
+    /// Scopes whose peers may be fetched from, of those that the coordinator names.
     pub fetch: ScopeSet,
-    /// Scopes whose peers may be served.
+    /// Scopes whose peers may be served, likewise.
     pub serve: ScopeSet,
+    /// What may be done with peers found by DNS-SD. They are asked when no coordinator names peers, and always where
+    /// `fetch` is empty.
+    pub link_local: LinkLocal,
     /// The group that the group scope means.
     pub group: Option<GroupId>,
+}
+
+/// What may be done with peers found by DNS-SD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkLocal {
+    /// Fetch from them.
+    pub fetch: bool,
+    /// Serve them.
+    pub serve: bool,
+    /// Only those that prove to be of [`Allowed::group`].
+    pub of_group: bool,
+}
+
+impl LinkLocal {
+    /// Nothing.
+    pub const NONE: Self = Self { fetch: false, serve: false, of_group: false };
+
+    /// Whether they are of any use.
+    pub const fn any(self) -> bool {
+        self.fetch || self.serve
+    }
+}
+
+impl Allowed {
+    /// Whether any peer may be fetched from.
+    pub const fn fetch_any(&self) -> bool {
+        !self.fetch.is_empty() || self.link_local.fetch
+    }
+
+    /// Whether any peer may be served.
+    pub const fn serve_any(&self) -> bool {
+        !self.serve.is_empty() || self.link_local.serve
+    }
 }
 
 /// The most that the cache may hold, to be worked out anew as the volume fills.
@@ -150,7 +186,7 @@ pub struct Decision {
 impl Decision {
     /// Whether any peer may be fetched from or served.
     pub const fn peers(&self) -> bool {
-        !self.allowed.fetch.is_empty() || !self.allowed.serve.is_empty()
+        self.allowed.fetch_any() || self.allowed.serve_any()
     }
 
     fn because(&mut self, reason: Reason) {
@@ -159,6 +195,7 @@ impl Decision {
 
     fn forbid_peers(&mut self, reason: Reason) {
         self.keep_scopes(ScopeSet::NONE);
+        self.allowed.link_local = LinkLocal::NONE;
         self.because(reason);
     }
 
@@ -180,7 +217,8 @@ struct Case<'a> {
 type RuleFn = fn(&Case<'_>, &mut Decision);
 
 /// In the order in which their reasons are told. The delay looks at what the others have left, so it stands last.
-const RULES: &[RuleFn] = &[mode, group, ram, disk, record, size, month, rates, encryption, origin_delay];
+const RULES: &[RuleFn] =
+    &[mode, group, discovery, ram, disk, record, size, month, rates, encryption, origin_delay];
 
 /// Decides about one content at `now` (Unix seconds).
 pub fn decide(settings: &Settings, facts: &Facts, content: &ContentFacts<'_>, now: u64) -> Decision {
@@ -196,7 +234,8 @@ pub fn decide_device(settings: &Settings, facts: &Facts, now: u64) -> Decision {
 fn judge(case: &Case<'_>) -> Decision {
     let settings = case.settings;
     let (fetch, serve) = (ScopeSet::ALL, ScopeSet::ALL);
-    let allowed = Allowed { coordinator: true, fetch, serve, group: settings.group_id };
+    let link_local = LinkLocal { fetch: true, serve: true, of_group: false };
+    let allowed = Allowed { coordinator: true, fetch, serve, link_local, group: settings.group_id };
     let limits = Limits {
         foreground_download: unless_zero(settings.max_foreground_download_bandwidth),
         background_download: unless_zero(settings.max_background_download_bandwidth),
@@ -226,6 +265,9 @@ fn mode(case: &Case<'_>, decision: &mut Decision) {
     let mode = case.settings.download_mode;
     decision.allowed.coordinator &= mode.uses_coordinator();
     decision.keep_scopes(mode.scopes());
+    if mode.scopes().is_empty() {
+        decision.allowed.link_local = LinkLocal::NONE;
+    }
     let code = match mode {
         DownloadMode::Lan | DownloadMode::Group | DownloadMode::Internet => Code::ModeAdmits(mode),
         DownloadMode::HttpOnly => Code::HttpOnly,
@@ -241,6 +283,29 @@ fn group(case: &Case<'_>, decision: &mut Decision) {
     }
     decision.keep_scopes(without_group());
     decision.because(Reason::of_setting(Code::NoGroup, Key::GroupId, case.settings));
+}
+
+fn discovery(case: &Case<'_>, decision: &mut Decision) {
+    let settings = case.settings;
+    if !decision.peers() {
+        return;
+    }
+    let only = settings.restrict_peer_selection_by == PeerRestriction::LocalDiscovery;
+    if only {
+        decision.keep_scopes(ScopeSet::NONE);
+        let code = Code::OnlyLocalDiscovery;
+        decision.because(Reason::of_setting(code, Key::RestrictPeerSelectionBy, settings));
+    }
+    if !settings.local_discovery {
+        decision.allowed.link_local = LinkLocal::NONE;
+        decision.because(Reason::of_setting(Code::NoLocalDiscovery, Key::LocalDiscovery, settings));
+    } else if only && settings.download_mode == DownloadMode::Group {
+        // DO reference §1.4: with mode 2, locally discovered peers that also share the group id.
+        match decision.allowed.group {
+            Some(_) => decision.allowed.link_local.of_group = true,
+            None => decision.allowed.link_local = LinkLocal::NONE,
+        }
+    }
 }
 
 fn ram(case: &Case<'_>, decision: &mut Decision) {
@@ -275,6 +340,9 @@ fn record(case: &Case<'_>, decision: &mut Decision) {
             Ok(()) if record.scopes.is_empty() => Code::NotShareable,
             Ok(()) => {
                 decision.keep_scopes(record.scopes);
+                if !record.scopes.contains(Scope::Lan) {
+                    decision.allowed.link_local = LinkLocal::NONE;
+                }
                 if both(mode, record.scopes) != mode {
                     decision.because(Reason::of_content(Code::RecordNarrows(record.scopes)));
                 }
@@ -356,7 +424,7 @@ fn origin_delay(case: &Case<'_>, decision: &mut Decision) {
             (settings.delay_background_download_from_http, Key::DelayBackgroundDownloadFromHttp)
         }
     };
-    if seconds > 0 && !decision.allowed.fetch.is_empty() {
+    if seconds > 0 && decision.allowed.fetch_any() {
         decision.limits.origin_delay = seconds;
         decision.because(Reason::of_setting(Code::OriginHeldBack { seconds }, key, settings));
     }

@@ -29,7 +29,7 @@ pub use choice::{
     CacheHostSource, Choice, DownloadMode, GroupIdSource, MeteredDownloads, PeerEncryption, PeerRestriction,
 };
 pub use decision::{
-    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, RecordState, decide, decide_device,
+    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, LinkLocal, RecordState, decide, decide_device,
 };
 pub use error::{PolicyError, PolicyErrors};
 pub use facts::{Facts, Interface, InterfaceAddress, Volume};

@@ -22,6 +22,10 @@ pub enum Code {
     BypassRefused,
     /// The mode admits group peers, but no group is known.
     NoGroup,
+    /// Only peers found by DNS-SD may be used.
+    OnlyLocalDiscovery,
+    /// Peers are not looked for by DNS-SD.
+    NoLocalDiscovery,
     /// Too little RAM.
     RamBelowMinimum {
         /// Bytes installed.
@@ -98,6 +102,8 @@ impl Code {
             Self::Simple => "simple",
             Self::BypassRefused => "bypass_refused",
             Self::NoGroup => "no_group",
+            Self::OnlyLocalDiscovery => "only_local_discovery",
+            Self::NoLocalDiscovery => "no_local_discovery",
             Self::RamBelowMinimum { .. } => "ram_below_minimum",
             Self::DiskBelowMinimum { .. } => "disk_below_minimum",
             Self::RecordMissing => "record_missing",
@@ -134,6 +140,8 @@ impl Code {
             | Self::SizeUnknown => true,
             Self::ModeAdmits(_)
             | Self::NoGroup
+            | Self::OnlyLocalDiscovery
+            | Self::NoLocalDiscovery
             | Self::RecordNarrows(_)
             | Self::OriginHeldBack { .. }
             | Self::DownloadLimited { .. }
@@ -179,6 +187,10 @@ impl Reason {
             Code::Simple => "only plain HTTP is used, without peers and coordinator".to_owned(),
             Code::BypassRefused => BYPASS.to_owned(),
             Code::NoGroup => "the mode admits peers of the group, but this device is in no group".to_owned(),
+            Code::OnlyLocalDiscovery => {
+                "only peers found by DNS-SD may be used, none that the coordinator names".to_owned()
+            }
+            Code::NoLocalDiscovery => "peers are not looked for by DNS-SD".to_owned(),
             Code::RamBelowMinimum { found, least } => {
                 format!("{} of RAM is installed, peers need {}", about_size(*found), about_size(*least))
             }
@@ -237,6 +249,8 @@ impl Reason {
         match &self.code {
             Code::ModeAdmits(_) | Code::ClearText => None,
             Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
+            Code::OnlyLocalDiscovery => set("choose none for"),
+            Code::NoLocalDiscovery => set("switch on"),
             Code::NoGroup => set("give the group's GUID as"),
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")

@@ -274,7 +274,7 @@ settings! {
 
     /// Whether peers are announced and looked for by DNS-SD.
     LocalDiscovery local_discovery: bool = true
-        => Spec::of(Rule::Switch).ours().pending();
+        => Spec::of(Rule::Switch).ours();
 
     /// Whether connections between peers must be encrypted.
     PeerEncryption peer_encryption: PeerEncryption = PeerEncryption::Required

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Class, RecordState};
+use peerage_policy::{Allowed, Class, RecordState};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
 use peerage_wire::{ByeReason, DataHead, Message};
@@ -63,7 +63,7 @@ struct Actor {
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
-    share: bool,
+    allowed: Allowed,
     limits: Limits,
     lane: Arc<Lane>,
     reasons: Vec<String>,
@@ -106,6 +106,7 @@ pub(crate) fn spawn(
         status: status_out,
     };
     let record = crate::notes::record(&notes, &shared.coordinator.catalog_keys());
+    let shared_allowed = shared.decide_device().allowed;
     let mut actor = Actor {
         before: crate::notes::counters(&notes),
         shared,
@@ -124,7 +125,7 @@ pub(crate) fn spawn(
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
-        share: false,
+        allowed: shared_allowed,
         limits,
         lane,
         reasons: Vec::new(),
@@ -141,6 +142,7 @@ pub(crate) fn spawn(
 impl Actor {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut policy = self.shared.policy.clone();
+        let mut neighbours = self.shared.neighbours.changes();
         let mut next_status = Instant::now();
         loop {
             self.perform();
@@ -178,6 +180,7 @@ impl Actor {
                     Ok(()) => self.apply_policy(),
                     Err(_) => break,
                 },
+                Ok(()) = neighbours.changed() => self.meet_neighbours(),
             }
         }
         self.end(ByeReason::Stopped).await;
@@ -374,7 +377,7 @@ impl Actor {
         let _ = link.control.send(Control::Send(message));
     }
 
-    fn disconnect(&mut self, source: SourceId, reason: ByeReason) {
+    pub(super) fn disconnect(&mut self, source: SourceId, reason: ByeReason) {
         let Some(link) = self.links.get(&source) else { return };
         let _ = link.control.send(Control::Close(reason));
         let commands = self.commands.clone();
@@ -429,11 +432,12 @@ impl Actor {
             self.record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let decision = self.shared.decide(class, state, Some(self.content.layout().size()));
         self.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
-        self.share = !decision.allowed.serve.is_empty();
+        self.allowed = decision.allowed;
+        self.part_from_forbidden();
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,
-            download_from_peers: !decision.allowed.fetch.is_empty(),
-            upload_to_peers: self.share,
+            download_from_peers: decision.allowed.fetch_any(),
+            upload_to_peers: decision.allowed.serve_any(),
             origin_delay: Duration::from_secs(decision.limits.origin_delay),
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
@@ -443,6 +447,7 @@ impl Actor {
             self.limits = limits;
             self.feed(Event::Limits(limits));
         }
+        self.meet_neighbours();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peerage_content::{PeerId, PieceMap};
 use peerage_store::{Content, StoreError};
-use peerage_swarm::{Event, SourceId};
+use peerage_swarm::{Event, SourceId, SourceKind};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
 use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
 use tokio::sync::mpsc;
@@ -36,6 +36,7 @@ pub(crate) enum Control {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
+    pub(crate) kind: SourceKind,
     /// Whether this device opened it.
     pub(crate) dialled: bool,
     pub(crate) address: std::net::SocketAddr,
@@ -69,6 +70,7 @@ pub(crate) fn start(
     parts: Parts,
     reader: FrameReader,
     writer: FrameWriter,
+    kind: SourceKind,
     address: std::net::SocketAddr,
     dialled: bool,
 ) -> Link {
@@ -79,7 +81,7 @@ pub(crate) fn start(
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, control_in, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
-    Link { peer, dialled, address, control, uploads, expected, tasks }
+    Link { peer, kind, dialled, address, control, uploads, expected, tasks }
 }
 
 async fn read_task(parts: Parts, mut reader: FrameReader, answers: mpsc::UnboundedSender<Control>) {

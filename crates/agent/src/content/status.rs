@@ -8,6 +8,8 @@ use peerage_origin::{ErrorKind, OriginError};
 use peerage_store::StoreError;
 use peerage_swarm::{ByKind, SourceKind};
 
+use crate::shared::Share;
+
 /// Why a download does not get on. It goes on by itself when the trouble is over.
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
@@ -59,6 +61,6 @@ pub(crate) struct ContentStatus {
     pub(crate) http_connections: u32,
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) trouble: Option<Trouble>,
-    pub(crate) share: bool,
+    pub(crate) share: Share,
     pub(crate) reasons: Vec<String>,
 }

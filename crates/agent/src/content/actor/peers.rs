@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use peerage_api::coordinator::SwarmItem;
 use peerage_content::{PeerId, Scope};
+use peerage_policy::Allowed;
 use peerage_store::Content;
 use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 use peerage_transport as transport;
@@ -16,12 +17,14 @@ use crate::admission::{self, Admitted};
 use crate::content::Command;
 use crate::content::connection::{self, Control, Parts};
 use crate::content::expect::Expected;
+use crate::neighbours::Neighbour;
 use crate::shared::Shared;
 
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
         let Some(item) = item else {
             self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
+            self.meet_neighbours();
             return;
         };
         let own = self.shared.identity.peer();
@@ -45,8 +48,46 @@ impl Actor {
         self.feed(Event::Discovered { candidates, ordinal: Some(item.ordinal), downloaders });
     }
 
+    /// Whether peers of a kind may be connected at all.
+    fn admits(&self, kind: SourceKind) -> bool {
+        let Allowed { fetch, serve, link_local, .. } = self.allowed;
+        match kind {
+            SourceKind::LinkLocal => link_local.any(),
+            _ => !fetch.is_empty() || !serve.is_empty(),
+        }
+    }
+
+    /// Considers the neighbours that DNS-SD has found, where no coordinator names peers.
+    pub(super) fn meet_neighbours(&mut self) {
+        let link_local = self.allowed.link_local;
+        let named = !self.allowed.fetch.is_empty() && self.shared.coordinator.is_reachable();
+        if !link_local.fetch || named || self.wants.is_empty() || self.transfer.is_complete() {
+            return;
+        }
+        let mut candidates = Vec::new();
+        for neighbour in self.shared.neighbours.now().iter() {
+            let Neighbour { peer, addresses, of_group } = neighbour.clone();
+            let connected = self.links.values().any(|link| link.peer == peer);
+            if connected || self.shared.is_banned(&peer) || (link_local.of_group && !of_group) {
+                continue;
+            }
+            self.known.insert(peer, (addresses, SourceKind::LinkLocal));
+            candidates.push(Candidate { peer, kind: SourceKind::LinkLocal, seed: false });
+        }
+        self.feed(Event::Discovered { candidates, ordinal: None, downloaders: 0 });
+    }
+
+    /// Parts from connected peers of a kind that policy no longer admits. When none are admitted the engine does.
+    pub(super) fn part_from_forbidden(&mut self) {
+        let forbidden = self.links.iter().filter(|(_, link)| !self.admits(link.kind));
+        for source in forbidden.map(|(source, _)| *source).collect::<Vec<_>>() {
+            self.disconnect(source, ByeReason::Stopped);
+        }
+    }
+
     pub(super) fn dial(&mut self, peer: PeerId) {
-        let Some((addresses, kind)) = self.known.get(&peer).cloned() else {
+        let known = self.known.get(&peer).filter(|(_, kind)| self.admits(*kind));
+        let Some((addresses, kind)) = known.cloned() else {
             self.feed(Event::DialFailed { peer });
             return;
         };
@@ -66,7 +107,7 @@ impl Actor {
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
         let Admitted { peer, address, kind, dialled, have, told, reader, writer } = admitted;
-        if self.shared.is_banned(&peer) {
+        if self.shared.is_banned(&peer) || !self.admits(kind) {
             self.feed(Event::DialFailed { peer });
             return;
         }
@@ -96,7 +137,7 @@ impl Actor {
             up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
-        let link = connection::start(parts, reader, writer, address, dialled);
+        let link = connection::start(parts, reader, writer, kind, address, dialled);
         // What was verified between our hello and now.
         let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
         if !news.is_empty() {
@@ -121,16 +162,10 @@ async fn dial(
     kind: SourceKind,
     content: &Content,
 ) -> Result<Admitted, String> {
-    let options = shared.connect_options();
     let mut why = "no address".to_owned();
     for address in addresses {
-        let address = *address;
-        // A socket bound to an IPv4 address cannot reach IPv6, and the other way round.
-        let options = transport::Options {
-            bind: options.bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()),
-            ..options
-        };
-        match transport::connect(address, peer, &shared.identity, &options).await {
+        let options = shared.options_towards(*address);
+        match transport::connect(*address, peer, &shared.identity, &options).await {
             Ok(connection) => {
                 let have = content.have();
                 return admission::greet(shared, connection, kind, content.id(), content.layout(), have)

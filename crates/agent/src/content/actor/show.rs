@@ -8,6 +8,7 @@ use peerage_swarm::ByKind;
 use super::Actor;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
+use crate::shared::Share;
 
 impl Actor {
     pub(super) fn counters(&self) -> (ByKind, ByKind, u64) {
@@ -38,7 +39,7 @@ impl Actor {
             http_connections: self.fetches.len() as u32,
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
-            share: self.share,
+            share: Share::of(&self.allowed),
             reasons: self.reasons.clone(),
         };
         self.status.send_replace(Arc::new(status));
