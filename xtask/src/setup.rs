@@ -8,7 +8,9 @@ use crate::shell::{self, Shell};
 
 /// Programs that the tests run, and the Debian packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/sbin/avahi-daemon", "avahi-daemon"),
     ("curl", "curl"),
+    ("/usr/sbin/dnsmasq", "dnsmasq-base"),
     // The fuzz targets link libFuzzer, which is C++.
     ("g++", "g++"),
     ("git", "git"),

@@ -293,7 +293,8 @@ impl Resolver {
             }
             Err(error) => error,
         };
-        let named = swarm.into_iter().flat_map(|item| &item.peers).map(|info| (info.peer, &info.addresses[..]));
+        let named =
+            swarm.into_iter().flat_map(|item| &item.peers).map(|info| (info.peer, &info.addresses[..]));
         self.map_of_peers(record, SourceKind::Lan, named).await.ok_or(error)
     }
 

@@ -192,6 +192,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Json<Health> {
         coordinator: shared.coordinator.url(),
         coordinator_reachable: shared.coordinator.is_reachable(),
         peers_listen: *shared.listening.borrow(),
+        neighbours: shared.neighbours.now().len(),
     })
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peerage_content::{ContentId, PeerId, Scope};
 use peerage_origin::OriginClient;
-use peerage_policy::{Allowed, Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device};
+use peerage_policy::{
+    Allowed, Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device,
+};
 use peerage_store::Store;
 use peerage_swarm::{Bans, Offence, SourceKind};
 use peerage_transport::{Encryption, Identity, Options};
@@ -253,7 +255,11 @@ impl Shared {
         let opened = tokio::task::spawn_blocking(move || {
             let content = shared.store.get(id).ok().flatten().filter(peerage_store::Content::is_complete)?;
             let map = content.map().ok().flatten()?;
-            shared.may_serve(&content).with(way).then(|| shared.contents.start(&shared, content, map).ok()).flatten()
+            shared
+                .may_serve(&content)
+                .with(way)
+                .then(|| shared.contents.start(&shared, content, map).ok())
+                .flatten()
         });
         opened.await.ok().flatten()
     }

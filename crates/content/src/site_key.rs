@@ -85,12 +85,7 @@ impl SiteKey {
     }
 
     /// Whether the proof also shows that its maker is of this group.
-    pub fn is_of_group(
-        &self,
-        claim: &SiteClaim<'_>,
-        proof: &SiteProof,
-        group: &[u8; GROUP_LEN],
-    ) -> bool {
+    pub fn is_of_group(&self, claim: &SiteClaim<'_>, proof: &SiteProof, group: &[u8; GROUP_LEN]) -> bool {
         self.group(claim, group) == proof.group
     }
 

@@ -51,10 +51,7 @@ impl Parts {
         match self.roster.enrol(applicant, self.clock.unix()).await? {
             Ok(_) => {
                 tracing::info!(%peer, name, "device enrolled");
-                Ok(EnrollResponse {
-                    catalog_keys: self.records.keys(),
-                    site_key: Some(self.site.key()),
-                })
+                Ok(EnrollResponse { catalog_keys: self.records.keys(), site_key: Some(self.site.key()) })
             }
             Err(Denied::Token) => Err(denied()),
             Err(Denied::Revoked) => Err(Failure::new(

@@ -65,7 +65,10 @@ pub struct DnsSd {
 impl fmt::Debug for DnsSd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { listen, advertised, .. } = self;
-        f.debug_struct("DnsSd").field("listen", listen).field("advertised", advertised).finish_non_exhaustive()
+        f.debug_struct("DnsSd")
+            .field("listen", listen)
+            .field("advertised", advertised)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,10 +136,11 @@ impl DnsSd {
     /// The daemon's thread has ended.
     pub async fn next(&mut self) -> Result<Sight, DnsSdError> {
         loop {
-            let event = self.events.recv_async().await.map_err(|error| DnsSdError {
-                what: "look for neighbours",
-                why: error.to_string(),
-            })?;
+            let event = self
+                .events
+                .recv_async()
+                .await
+                .map_err(|error| DnsSdError { what: "look for neighbours", why: error.to_string() })?;
             let sight = match event {
                 ServiceEvent::ServiceResolved(found) => self.sight(&found),
                 ServiceEvent::ServiceRemoved(_, name) => Some(Sight::Gone { name }),
@@ -265,7 +269,9 @@ mod tests {
         ]);
         assert_eq!(all, ["10.1.2.3:7680", "[2001:db8::7]:7680", "[fe80::7%3]:7680"]);
         let many: Vec<_> = (0..40).map(|at| (IpAddr::from([10, 0, 0, at]), 2)).collect();
-        let Some(Sight::Seen { addresses, .. }) = read_sight("n", 1, b"x", many.into_iter()) else { panic!() };
+        let Some(Sight::Seen { addresses, .. }) = read_sight("n", 1, b"x", many.into_iter()) else {
+            panic!()
+        };
         assert_eq!(addresses.len(), MAX_ADDRESSES);
     }
 

@@ -20,9 +20,7 @@ mod small_file;
 mod volume;
 
 pub use addresses::{MAX_ANNOUNCED, announce_addresses};
-pub use dns_sd::{
-    DnsSd, DnsSdError, MAX_ADDRESSES, MAX_ADVERT, SERVICE, Sight, is_on_link, read_sight,
-};
+pub use dns_sd::{DnsSd, DnsSdError, MAX_ADDRESSES, MAX_ADVERT, SERVICE, Sight, is_on_link, read_sight};
 pub use error::HostError;
 pub use facts::{Observed, observe};
 pub use identity::{boot_id, host_name};

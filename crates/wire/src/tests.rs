@@ -129,7 +129,8 @@ fn largest_hello_fits() {
     let have = Bitmap::full(layout.pieces());
     let content = ContentId::from_bytes([1; 32]);
     let site = Some(SiteProof { member: [1; 32], group: [2; 32] });
-    let hello = Hello { version: 1, features: Features(0), content, layout, ticket: vec![0; 512], have, site };
+    let hello =
+        Hello { version: 1, features: Features(0), content, layout, ticket: vec![0; 512], have, site };
     let bytes = Message::Hello(hello).encode();
     assert!(Frame::decode(&bytes).unwrap().is_some());
 }

@@ -199,6 +199,60 @@ fn the_origin_is_held_back_only_where_peers_may_deliver() {
 }
 
 #[test]
+fn neighbours() {
+    let guid = "group_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
+    let only = "restrict_peer_selection_by = 2\n";
+    for (toml, named, near, of_group, reasons) in [
+        ("download_mode = 1\n".to_owned(), "l", true, false, &["mode_admits"][..]),
+        (format!("download_mode = 1\n{only}"), "", true, false, &["mode_admits", "only_local_discovery"]),
+        (
+            format!("download_mode = 2\n{guid}{only}"),
+            "",
+            true,
+            true,
+            &["mode_admits", "only_local_discovery"],
+        ),
+        (
+            format!("download_mode = 2\n{only}"),
+            "",
+            false,
+            false,
+            &["mode_admits", "no_group", "only_local_discovery"],
+        ),
+        (format!("download_mode = 2\n{guid}"), "lg", true, false, &["mode_admits"]),
+        ("local_discovery = false\n".to_owned(), "l", false, false, &["mode_admits", "no_local_discovery"]),
+        (
+            format!("local_discovery = false\n{only}"),
+            "",
+            false,
+            false,
+            &["mode_admits", "only_local_discovery", "no_local_discovery"],
+        ),
+        (format!("download_mode = 0\n{only}"), "", false, false, &["http_only"]),
+        ("download_mode = 99\n".to_owned(), "", false, false, &["simple"]),
+    ] {
+        let decision = decided(&toml);
+        assert_eq!(scopes(decision.allowed.serve), named, "{toml}");
+        let link_local = decision.allowed.link_local;
+        assert_eq!(
+            (link_local.fetch, link_local.serve, link_local.of_group),
+            (near, near, of_group),
+            "{toml}"
+        );
+        assert_eq!(codes(&decision), reasons, "{toml}");
+        assert_eq!(decision.peers(), near || !named.is_empty(), "{toml}");
+    }
+    // A record for the Internet alone is none for neighbours either.
+    let record =
+        record_of(GB, ScopeSet::from_bits(ScopeSet::ALL.bits() & !ScopeSet::up_to(Scope::Lan).bits()));
+    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let decision = decide(&settings("download_mode = 3"), &good_facts(), &content, NOW);
+    assert!(!decision.allowed.link_local.any() && scopes(decision.allowed.fetch) == "i");
+    let weak = Facts { installed_ram: Some(GB), ..good_facts() };
+    assert!(!decide_device(&settings(only), &weak, NOW).peers());
+}
+
+#[test]
 fn every_reason_speaks() {
     let weak = Facts {
         installed_ram: Some(GB),
@@ -230,11 +284,14 @@ fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static st
     let (la, lb) = (&strict.limits, &loose.limits);
     let clear = |limits: &Limits| limits.peer_encryption == PeerEncryption::Off;
     // The delay keeps the origin back in favour of peers: compared only where both have some.
-    let delay = strict.allowed.fetch.is_empty() || la.origin_delay >= lb.origin_delay;
+    let delay = !strict.allowed.fetch_any() || la.origin_delay >= lb.origin_delay;
     for (holds, what) in [
         (a.coordinator <= b.coordinator, "coordinator"),
         (within(a.fetch, b.fetch), "fetch"),
         (within(a.serve, b.serve), "serve"),
+        (a.link_local.fetch <= b.link_local.fetch, "fetch from neighbours"),
+        (a.link_local.serve <= b.link_local.serve, "serve neighbours"),
+        (a.link_local.of_group >= b.link_local.of_group || !a.link_local.any(), "neighbours of other groups"),
         (cap(la.foreground_download, lb.foreground_download), "foreground"),
         (cap(la.background_download, lb.background_download), "background"),
         (cap(la.upload, lb.upload), "upload"),
@@ -256,14 +313,25 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     let rate = || prop_oneof![Just(0), 1..10_000 * KB];
     let size = || 1..200 * GB;
     (
-        (mode, any::<bool>(), size(), size(), size()),
+        (
+            mode,
+            any::<bool>(),
+            size(),
+            size(),
+            size(),
+            prop::sample::select(PeerRestriction::ALL),
+            any::<bool>(),
+        ),
         (rate(), rate(), rate(), 0u64..3, 0u64..3),
         (rate(), 1u64..=100, prop::option::of(prop_oneof![Just(0), size()]), any::<bool>(), 1u64..100),
     )
-        .prop_map(|((mode, group, file, ram, disk), (fore, back, up, fore_delay, back_delay), rest)| {
+        .prop_map(|(who, (fore, back, up, fore_delay, back_delay), rest)| {
+            let (mode, group, file, ram, disk, restriction, discovery) = who;
             let (age, percent, absolute, clear, connections) = rest;
             let mut settings = Settings::default();
             settings.download_mode = mode;
+            settings.restrict_peer_selection_by = restriction;
+            settings.local_discovery = discovery;
             settings.group_id = group.then(|| GroupId::from_source("a group")).flatten();
             settings.min_file_size_to_cache = file;
             settings.min_ram_allowed_to_peer = ram;
@@ -313,6 +381,8 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
         11 => settings.peer_encryption = PeerEncryption::Required,
         12 => settings.max_peer_connections = settings.max_peer_connections.saturating_sub(by).max(1),
         13 => settings.delay_foreground_download_from_http += by,
+        14 => settings.local_discovery = false,
+        15 => settings.restrict_peer_selection_by = PeerRestriction::LocalDiscovery,
         _ => settings.delay_background_download_from_http += by,
     }
     settings
@@ -356,7 +426,7 @@ proptest! {
     #[test]
     fn a_stricter_setting_never_allows_more(
         loose in any_settings(),
-        (which, by) in (0usize..15, prop_oneof![1u64..10, 1..100 * GB]),
+        (which, by) in (0usize..17, prop_oneof![1u64..10, 1..100 * GB]),
         (ram, disk, size) in (1..200 * GB, 1..200 * GB, 1..200 * GB),
         (kind, scope_bits, foreground) in (0u8..5, 0u8..8, any::<bool>()),
     ) {
@@ -371,6 +441,9 @@ proptest! {
         let content = ContentFacts { class, record: state, size: Some(size) };
         let volume = Volume { capacity: disk, free: disk / 2 };
         let facts = Facts { installed_ram: Some(ram), cache_volume: Some(volume), ..Facts::default() };
+        // Of the neighbours, mode `group` admits fewer than mode `lan`: those of the group (DO reference §1.4).
+        let of_group = loose.restrict_peer_selection_by == PeerRestriction::LocalDiscovery;
+        prop_assume!(which != 0 || loose.download_mode != DownloadMode::Group || !of_group);
         let strict = stricter(loose.clone(), which, by);
         for now in [NOW, NOW + 5000] {
             let (a, b) = (decide(&strict, &facts, &content, now), decide(&loose, &facts, &content, now));
