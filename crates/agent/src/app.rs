@@ -21,11 +21,12 @@ use crate::config::Config;
 use crate::content::Command;
 use crate::coordinator::Coordinator;
 use crate::governor::{self, Governor};
+use crate::naming::Naming;
 use crate::policy::{PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
-use crate::{housekeeping, listener, neighbours};
+use crate::{housekeeping, listener, naming, neighbours};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub struct Agent {
     pokes: announcer::Pokes,
     enlisted: governor::Enlisted,
     watcher: Watcher,
+    naming: watch::Sender<Naming>,
     views: watch::Sender<Arc<PolicyView>>,
 }
 
@@ -76,7 +78,10 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
     let (policy_dir, cache_dir) = (config.policy_dir.clone(), config.cache_dir.clone());
     let counts = Arc::clone(&budgets);
-    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts)).await?;
+    let naming = tokio::task::spawn_blocking(Naming::of_files).await?;
+    let (naming, named) = watch::channel(naming);
+    let watcher =
+        tokio::task::spawn_blocking(move || Watcher::new(&policy_dir, cache_dir, counts, named)).await?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let catalog = Catalog::open(state);
@@ -98,7 +103,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, views })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, naming, views })
 }
 
 /// The address to connect from, when the agent is bound to one.
@@ -173,9 +178,10 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, views } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, naming, views } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
+        tasks.spawn(naming::run(Arc::clone(&shared), naming));
         tasks.spawn(neighbours::run(Arc::clone(&shared)));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));

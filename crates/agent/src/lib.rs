@@ -27,6 +27,7 @@ mod file_status;
 mod governor;
 mod housekeeping;
 mod listener;
+mod naming;
 mod neighbours;
 mod notes;
 mod policy;

@@ -11,6 +11,7 @@ use peerage_policy::{Facts, Layers, Provider, Settings};
 use tokio::sync::watch;
 
 use crate::budgets::Budgets;
+use crate::naming::Naming;
 
 const POLL: Duration = Duration::from_secs(1);
 /// Facts of the device change seldom and cost more to read.
@@ -33,16 +34,24 @@ pub(crate) struct Watcher {
     view: PolicyView,
     polls: u32,
     budgets: Arc<Budgets>,
+    naming: watch::Receiver<Naming>,
 }
 
 impl Watcher {
-    pub(crate) fn new(configuration: &std::path::Path, cache: PathBuf, budgets: Arc<Budgets>) -> Self {
+    pub(crate) fn new(
+        configuration: &std::path::Path,
+        cache: PathBuf,
+        budgets: Arc<Budgets>,
+        mut naming: watch::Receiver<Naming>,
+    ) -> Self {
+        naming.mark_changed();
         let mut watcher = Self {
             files: PolicyFiles::new(configuration),
             cache,
             view: PolicyView::default(),
             polls: 0,
             budgets,
+            naming,
         };
         watcher.poll();
         watcher
@@ -56,12 +65,19 @@ impl Watcher {
     fn poll(&mut self) -> bool {
         let mut changed = false;
         if self.polls.is_multiple_of(FACTS_EVERY) {
-            let internet_uploaded = self.view.facts.internet_uploaded;
-            let facts = Facts { internet_uploaded, ..peerage_host::observe(&self.cache).facts };
+            let Facts { internet_uploaded, group_sources, dhcp_cache_hosts, .. } = self.view.facts.clone();
+            let others = peerage_host::observe(&self.cache).facts;
+            let facts = Facts { internet_uploaded, group_sources, dhcp_cache_hosts, ..others };
             changed |= facts != self.view.facts;
             self.view.facts = facts;
         }
         self.polls = self.polls.wrapping_add(1);
+        if self.naming.has_changed().unwrap_or(false) {
+            let Naming { group_sources, dhcp_cache_hosts } = self.naming.borrow_and_update().clone();
+            (self.view.facts.group_sources, self.view.facts.dhcp_cache_hosts) =
+                (group_sources, dhcp_cache_hosts);
+            changed = true;
+        }
         // The count itself changes all the time; policy only asks on which side of the cap it is.
         let (sent, cap) = (self.budgets.internet_sent(), self.view.settings.monthly_upload_data_cap);
         if (sent >= cap) != (self.view.facts.internet_uploaded >= cap) {

@@ -8,7 +8,7 @@ use peerage_content::{ContentRecord, Scope, ScopeSet};
 use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
-use crate::{Facts, GroupId};
+use crate::{Facts, GroupChoice, GroupId};
 
 /// Whether someone waits for a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -235,7 +235,7 @@ fn judge(case: &Case<'_>) -> Decision {
     let settings = case.settings;
     let (fetch, serve) = (ScopeSet::ALL, ScopeSet::ALL);
     let link_local = LinkLocal { fetch: true, serve: true, of_group: false };
-    let allowed = Allowed { coordinator: true, fetch, serve, link_local, group: settings.group_id };
+    let allowed = Allowed { coordinator: true, fetch, serve, link_local, group: None };
     let limits = Limits {
         foreground_download: unless_zero(settings.max_foreground_download_bandwidth),
         background_download: unless_zero(settings.max_background_download_bandwidth),
@@ -278,11 +278,23 @@ fn mode(case: &Case<'_>, decision: &mut Decision) {
 }
 
 fn group(case: &Case<'_>, decision: &mut Decision) {
-    if decision.allowed.group.is_some() || !decision.allowed.fetch.contains(Scope::Group) {
+    let GroupChoice { group, source, failed } = GroupChoice::of(case.settings, &case.facts.group_sources);
+    decision.allowed.group = group;
+    if !decision.allowed.fetch.contains(Scope::Group) {
         return;
     }
-    decision.keep_scopes(without_group());
-    decision.because(Reason::of_setting(Code::NoGroup, Key::GroupId, case.settings));
+    match (group, source) {
+        (Some(_), None) => {}
+        (Some(_), Some(source)) => {
+            let code = Code::GroupFrom { source, failed };
+            decision.because(Reason::of_setting(code, Key::GroupIdSource, case.settings));
+        }
+        (None, _) => {
+            decision.keep_scopes(without_group());
+            let code = Code::NoGroup { tried: failed };
+            decision.because(Reason::of_setting(code, Key::GroupId, case.settings));
+        }
+    }
 }
 
 fn discovery(case: &Case<'_>, decision: &mut Decision) {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::{CacheHost, GroupSources};
+
 /// What is known about the device. A fact that is unknown forbids nothing: the settings that ask for it spare weak
 /// devices and guard no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +16,21 @@ pub struct Facts {
     pub internet_uploaded: u64,
     /// Network interfaces that are up.
     pub interfaces: Vec<Interface>,
+    /// What could name the device's group.
+    pub group_sources: GroupSources,
+    /// Connected caches that DHCP option 235 names.
+    pub dhcp_cache_hosts: DhcpCacheHosts,
+}
+
+/// What DHCP option 235 says: connected caches, or why it names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DhcpCacheHosts(pub Result<Vec<CacheHost>, String>);
+
+impl Default for DhcpCacheHosts {
+    /// It has not been looked at.
+    fn default() -> Self {
+        Self(Err("not looked at".to_owned()))
+    }
 }
 
 /// A file system's size.

@@ -32,8 +32,8 @@ pub use decision::{
     Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, LinkLocal, RecordState, decide, decide_device,
 };
 pub use error::{PolicyError, PolicyErrors};
-pub use facts::{Facts, Interface, InterfaceAddress, Volume};
-pub use group::{GroupId, GroupIdError};
+pub use facts::{DhcpCacheHosts, Facts, Interface, InterfaceAddress, Volume};
+pub use group::{GroupChoice, GroupId, GroupIdError, GroupSources, SourceSays};
 pub use hours::{Days, Hours};
 pub use layer::{Layer, MAX_POLICY_TEXT, parse_layer};
 pub use layers::{Layers, Provider, Row, Said};

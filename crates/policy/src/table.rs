@@ -143,11 +143,11 @@ settings! {
     /// Where the group id comes from when `group_id` is unset. Unset, or when DHCP option or DNS suffix give none: the first
     /// available of AD site, domain SID, Entra tenant.
     GroupIdSource group_id_source: GroupIdSource = GroupIdSource::Unset
-        => Spec::choice(GroupIdSource::CHOICES).pending();
+        => Spec::choice(GroupIdSource::CHOICES);
 
     /// Which of the peers in scope may be used: all, those of the same subnet, or those found by DNS-SD.
     RestrictPeerSelectionBy restrict_peer_selection_by: PeerRestriction = PeerRestriction::None
-        => Spec::choice(PeerRestriction::CHOICES).pending();
+        => Spec::choice(PeerRestriction::CHOICES);
 
     /// The least installed RAM with which a device uses peers and is one, in bytes, inclusive.
     MinRAMAllowedToPeer min_ram_allowed_to_peer: u64 = 4 * GB

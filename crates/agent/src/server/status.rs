@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use peerage_api::Code;
 use peerage_api::agent::FileStatus;
-use peerage_policy::Row;
+use peerage_policy::{DhcpCacheHosts, GroupChoice, GroupIdSource, Key, Row};
 use serde::Deserialize;
 
 use super::Failure;
@@ -86,6 +86,58 @@ pub(crate) struct Config {
     settings: Vec<Row>,
     do_config: serde_json::Map<String, serde_json::Value>,
     policy_error: Option<String>,
+    group: Group,
+    dhcp_cache_hosts: CacheHosts,
+}
+
+/// The group of the device and how it was found.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Group {
+    group_id: Option<String>,
+    /// As reports show it (DO reference §1.3).
+    hashed_group_id: Option<String>,
+    /// `group_id`, or the source that named it.
+    source: Option<&'static str>,
+    failed: Vec<Silent>,
+}
+
+/// A source that names no group.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Silent {
+    source: &'static str,
+    why: String,
+}
+
+/// What DHCP option 235 says.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CacheHosts {
+    hosts: Vec<String>,
+    why_none: Option<String>,
+}
+
+impl Group {
+    fn of(choice: &GroupChoice) -> Self {
+        let failed =
+            choice.failed.iter().map(|(source, why)| Silent { source: source.name(), why: why.clone() });
+        Self {
+            group_id: choice.group.map(|group| group.to_string()),
+            hashed_group_id: choice.group.map(|group| group.reported_hash()),
+            source: choice.source.map(GroupIdSource::name).or(choice.group.map(|_| Key::GroupId.name())),
+            failed: failed.collect(),
+        }
+    }
+}
+
+impl CacheHosts {
+    fn of(found: &DhcpCacheHosts) -> Self {
+        match &found.0 {
+            Ok(hosts) => Self { hosts: hosts.iter().map(ToString::to_string).collect(), why_none: None },
+            Err(why) => Self { hosts: Vec::new(), why_none: Some(why.clone()) },
+        }
+    }
 }
 
 pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
@@ -94,5 +146,7 @@ pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
         settings: policy.layers.rows(),
         do_config: policy.layers.to_do_json(),
         policy_error: policy.error.clone(),
+        group: Group::of(&GroupChoice::of(&policy.settings, &policy.facts.group_sources)),
+        dhcp_cache_hosts: CacheHosts::of(&policy.facts.dhcp_cache_hosts),
     })
 }
