@@ -156,7 +156,7 @@ fn two_offices_are_two_groups_that_dhcp_names() {
     for agent in [&a, &b] {
         let found = settled(agent, |config| config["Group"]["Source"] == "dhcp_option");
         // `uuidgen --sha1 --namespace @dns --name paris`
-        assert_eq!(found["Group"]["GroupId"], "33ea56a1-bbe9-5f4a-8a12-9b5d9b9e3b71");
+        assert_eq!(found["Group"]["GroupId"], "12c92cce-a675-51df-9da5-c91db5c631dd");
     }
     let get = |agent: &Agent, name: &str| {
         let out = link.dir.path().join(name);
