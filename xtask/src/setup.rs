@@ -10,7 +10,9 @@ use crate::shell::{self, Shell};
 const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/sbin/avahi-daemon", "avahi-daemon"),
     ("curl", "curl"),
+    ("dbus-daemon", "dbus-daemon"),
     ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("gdbus", "libglib2.0-bin"),
     // The fuzz targets link libFuzzer, which is C++.
     ("g++", "g++"),
     ("git", "git"),
@@ -19,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("ping", "iputils-ping"),
     ("tc", "iproute2"),
+    ("/usr/lib/python3/dist-packages/dbusmock", "python3-dbusmock"),
 ];
 
 /// Cargo's own tools, none of which Debian packages. Built from source into `target/tools`; cargo-deny takes two and

@@ -21,8 +21,13 @@ type Values = HashMap<String, OwnedVariant>;
 
 /// What its leases offer, or why nothing is known.
 pub(super) async fn offered() -> Result<Offered, String> {
+    // The system's bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names.
+    offered_by(connection::Builder::system()).await
+}
+
+async fn offered_by(bus: connection::Builder<'_>) -> Result<Offered, String> {
     let read = async {
-        let bus = connection::Builder::system().method_timeout(PATIENCE).build().await?;
+        let bus = bus.method_timeout(PATIENCE).build().await?;
         read(&bus).await
     };
     match tokio::time::timeout(2 * PATIENCE, read).await {
@@ -88,7 +93,85 @@ fn get<T: TryFrom<OwnedVariant>>(properties: &Values, name: &str) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use peerage_testkit::{Process, wait_until};
+
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// A bus of the test's own, without services.
+    fn bus(dir: &Path) -> (Process, String) {
+        let socket = dir.join("bus");
+        let address = format!("unix:path={}", socket.display());
+        let mut command = Command::new("dbus-daemon");
+        // The session's configuration lets everybody own every name.
+        command.args(["--session", "--nofork", "--nopidfile", "--nosyslog", "--address", &address]);
+        let daemon = Process::spawn("dbus-daemon", command, dir).unwrap();
+        wait_until("the bus is there", LIMIT, || socket.exists());
+        (daemon, address)
+    }
+
+    /// A stand-in for NetworkManager with one connection, whose lease has these options.
+    fn network_manager(dir: &Path, address: &str, options: &str) -> Process {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-m", "dbusmock", "--system", SERVICE, ROOT, SERVICE]);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", address);
+        let process = Process::spawn("network-manager", command, dir).unwrap();
+        let mock = |method: &str, args: &[&str]| {
+            let mut command = Command::new("gdbus");
+            command.args([
+                "call",
+                "--address",
+                address,
+                "--dest",
+                SERVICE,
+                "--object-path",
+                ROOT,
+                "--method",
+            ]);
+            command.arg(format!("org.freedesktop.DBus.Mock.{method}")).args(args).output().unwrap()
+        };
+        let (active, lease) = (format!("{ROOT}/ActiveConnection/1"), format!("{ROOT}/DHCP4Config/1"));
+        let root = format!("{{'ActiveConnections': <[objectpath '{active}']>}}");
+        wait_until("the stand-in answers", LIMIT, || {
+            mock("AddProperties", &[SERVICE, &root]).status.success()
+        });
+        let held = format!("{{'Dhcp4Config': <objectpath '{lease}'>}}");
+        let options = format!("{{'Options': <{options}>}}");
+        for (path, interface, properties) in [(&active, ACTIVE, &held), (&lease, DHCP4, &options)] {
+            let added = mock("AddObject", &[path, interface, properties, "@a(ssss) []"]);
+            assert!(added.status.success(), "{added:?}");
+        }
+        process
+    }
+
+    async fn ask(address: &str) -> Result<Offered, String> {
+        offered_by(connection::Builder::address(address)).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn its_lease_is_read_from_the_bus() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ask("unix:path=/nonexistent").await.unwrap_err().contains("no D-Bus"));
+        let (_bus, address) = bus(dir.path());
+        assert_eq!(ask(&address).await, Err("NetworkManager does not run".to_owned()));
+        let options = "{'private_234': <'50:61:72:69:73:00'>, 'unknown_235': <'c1.example,c2'>, 'routers': <'10.0.0.1'>}";
+        let _stand_in = network_manager(dir.path(), &address, options);
+        let offered = ask(&address).await.unwrap();
+        assert_eq!(offered.group.as_deref(), Some(&b"Paris\0"[..]));
+        assert_eq!(offered.cache_hosts.as_deref(), Some(&b"c1.example,c2"[..]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lease_without_them_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_bus, address) = bus(dir.path());
+        let _stand_in = network_manager(dir.path(), &address, "{'routers': <'10.0.0.1'>}");
+        assert_eq!(ask(&address).await, Err("NetworkManager's leases hold neither option".to_owned()));
+    }
 
     #[test]
     fn bytes_in_hex_or_text() {
