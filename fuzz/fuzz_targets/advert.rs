@@ -22,6 +22,8 @@ fuzz_target!(|data: (&str, u16, &[u8], Vec<([u8; 16], bool, u32)>, [u8; 16], [u8
     }
     let peer = PeerId::from_bytes(peer);
     let sealed = Advert::seal(&key, nonce, &peer, Some(&nonce));
-    assert!(Advert::open(&key, &sealed).is_some_and(|open| open.peer == peer && open.is_of_group(&key, &nonce)));
+    assert!(
+        Advert::open(&key, &sealed).is_some_and(|open| open.peer == peer && open.is_of_group(&key, &nonce))
+    );
     assert_eq!(Advert::open(&SiteKey::from_bytes([8; 32]), &sealed), None);
 });
