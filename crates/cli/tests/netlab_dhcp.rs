@@ -123,7 +123,7 @@ fn a_link_without_a_server_says_so() {
     let link = Link::new();
     let agent = link.agent(11, BY_DHCP);
     let found = settled(&agent, |config| failed(config, "dhcp_option").contains("no server answers on eth0"));
-    assert_eq!(found["Group"]["Source"] == "dhcp_option", false);
+    assert_ne!(found["Group"]["Source"], "dhcp_option");
 }
 
 #[test]
