@@ -8,8 +8,10 @@ use crate::shell::{self, Shell};
 
 /// Programs that the tests run, and the Debian packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/sbin/avahi-daemon", "avahi-daemon"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
+    ("/usr/sbin/dnsmasq", "dnsmasq-base"),
     // The fuzz targets link libFuzzer, which is C++.
     ("g++", "g++"),
     ("gdbus", "libglib2.0-bin"),

@@ -1,18 +1,21 @@
 //! Admission: the first two messages of a peer connection, on either side (wire §"Course of a connection").
 //!
 //! Invariant: nothing about any content is told to a device before its ticket has been checked against the key of the
-//! connection, the content and the time; every refusal looks the same.
+//! connection, the content and the time, or its proof of the site key against both keys, the content and the connection
+//! itself; every refusal looks the same.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerage_content::{Bitmap, ContentId, Layout, PeerId, PieceMap, Signed, SwarmTicket};
+use peerage_content::{
+    Bitmap, ContentId, Layout, PeerId, PieceMap, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
+};
 use peerage_swarm::{Offence, SourceKind};
 use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming};
 use peerage_wire::{Features, HELLO_TIMEOUT, Hello, Message, RejectCode, VERSION};
 use tokio::time::timeout;
 
-use crate::shared::Shared;
+use crate::shared::{Shared, Way};
 
 /// A connection whose both sides have been admitted.
 #[derive(Debug)]
@@ -47,6 +50,9 @@ pub(crate) enum Refused {
     /// Its ticket does not admit it.
     #[error("the peer's ticket does not admit it: {0}")]
     Ticket(&'static str),
+    /// It proves no site key, or not ours, or not our group.
+    #[error("the neighbour does not prove the site key: {0}")]
+    Site(&'static str),
     /// It may not be served here.
     #[error("not shared here")]
     NotShared,
@@ -65,7 +71,17 @@ struct Self_<'a> {
     have: &'a Bitmap,
 }
 
-fn hello(own: &Self_<'_>, ticket: Vec<u8>) -> Message {
+/// What lets a device in.
+enum Credential {
+    Ticket(Vec<u8>),
+    Site(SiteProof),
+}
+
+fn hello(own: &Self_<'_>, credential: Credential) -> Message {
+    let (ticket, site) = match credential {
+        Credential::Ticket(ticket) => (ticket, None),
+        Credential::Site(proof) => (Vec::new(), Some(proof)),
+    };
     Message::Hello(Hello {
         version: VERSION,
         features: Features::default(),
@@ -73,6 +89,7 @@ fn hello(own: &Self_<'_>, ticket: Vec<u8>) -> Message {
         layout: own.layout,
         ticket,
         have: own.have.clone(),
+        site,
     })
 }
 
@@ -125,7 +142,56 @@ fn check_ticket(
     Ok(ticket)
 }
 
-/// The side that connected.
+/// One end of a connection between neighbours, before its direction is known to either.
+struct Meeting {
+    binding: [u8; 32],
+    own_side: Side,
+    content: ContentId,
+    own: PeerId,
+    peer: PeerId,
+    address: SocketAddr,
+}
+
+impl Meeting {
+    fn claim(&self, of_peer: bool) -> SiteClaim<'_> {
+        let (side, prover, verifier) = match (self.own_side, of_peer) {
+            (Side::Dialled, true) => (Side::Listened, self.peer, self.own),
+            (Side::Listened, true) => (Side::Dialled, self.peer, self.own),
+            (side, false) => (side, self.own, self.peer),
+        };
+        SiteClaim { binding: &self.binding, side, content: self.content, prover, verifier }
+    }
+
+    /// Our proof of the site key.
+    fn prove(&self, shared: &Shared) -> Result<Credential, Refused> {
+        let key = shared.coordinator.site_key().ok_or(Refused::Site("we hold no site key"))?;
+        let group = shared.decide_device().allowed.group.map(|group| *group.as_bytes());
+        Ok(Credential::Site(key.prove(&self.claim(false), group.as_ref())))
+    }
+
+    /// Checks the other side's proof. Nothing is held against whoever fails: its key may be an older one.
+    fn check(&self, shared: &Shared, proof: &SiteProof) -> Result<(), Refused> {
+        let key = shared.coordinator.site_key().ok_or(Refused::Site("we hold no site key"))?;
+        let claim = self.claim(true);
+        if !key.admits(&claim, proof) {
+            return Err(Refused::Site("a proof with another key"));
+        }
+        let allowed = shared.decide_device().allowed;
+        if !allowed.link_local.any() {
+            return Err(Refused::NotShared);
+        }
+        let of_group = || allowed.group.is_some_and(|g| key.is_of_group(&claim, proof, g.as_bytes()));
+        if allowed.link_local.of_group && !of_group() {
+            return Err(Refused::Site("not of our group"));
+        }
+        if !peerage_host::is_on_link(self.address.ip(), &shared.policy().facts.interfaces) {
+            return Err(Refused::Site("not on a link of ours"));
+        }
+        Ok(())
+    }
+}
+
+/// The side that connected. A peer that DNS-SD has found is shown a proof of the site key, every other a ticket.
 pub(crate) async fn greet(
     shared: &Shared,
     connection: Connection,
@@ -135,16 +201,25 @@ pub(crate) async fn greet(
     have: Bitmap,
 ) -> Result<Admitted, Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
-    let ticket = shared.tickets.get(content).ok_or(Refused::NoTicket)?;
+    let (binding, own) = (*connection.binding(), shared.identity.peer());
+    let meeting = Meeting { binding, own_side: Side::Dialled, content, own, peer, address };
+    let credential = match kind {
+        SourceKind::LinkLocal => meeting.prove(shared)?,
+        _ => Credential::Ticket(shared.tickets.get(content).ok_or(Refused::NoTicket)?),
+    };
     shared.governor.upload(connection.path(), address);
     let (mut reader, mut writer) = connection.split();
     let own = Self_ { content, layout, have: &have };
-    say(&mut writer, &hello(&own, ticket)).await?;
+    say(&mut writer, &hello(&own, credential)).await?;
     let theirs = read_hello(&mut reader).await?;
     if theirs.content != content || theirs.layout != layout {
         return Err(Refused::OtherContent);
     }
-    check_ticket(shared, peer, content, &theirs.ticket)?;
+    match (kind, &theirs.site) {
+        (SourceKind::LinkLocal, Some(proof)) => meeting.check(shared, proof)?,
+        (SourceKind::LinkLocal, None) => return Err(Refused::Site("there is none")),
+        _ => drop(check_ticket(shared, peer, content, &theirs.ticket)?),
+    }
     Ok(Admitted { peer, address, local, kind, dialled: true, have: theirs.have, told: have, reader, writer })
 }
 
@@ -152,11 +227,12 @@ pub(crate) async fn greet(
 pub(crate) async fn fetch_map(
     shared: &Shared,
     connection: Connection,
+    kind: SourceKind,
     content: ContentId,
     layout: Layout,
 ) -> Result<PieceMap, Refused> {
     let nothing = Bitmap::for_layout(layout);
-    let admitted = greet(shared, connection, SourceKind::Lan, content, layout, nothing).await?;
+    let admitted = greet(shared, connection, kind, content, layout, nothing).await?;
     let (mut reader, mut writer) = (admitted.reader, admitted.writer);
     let whole = PieceMap::byte_len(layout);
     let mut bytes = Vec::with_capacity(whole);
@@ -194,13 +270,14 @@ pub(crate) async fn receive(
 ) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
     shared.governor.upload(connection.path(), address);
+    let binding = *connection.binding();
     let (mut reader, mut writer) = connection.split();
-    let checked = check_incoming(shared, peer, address, &mut reader).await;
+    let checked = check_incoming(shared, peer, address, binding, &mut reader).await;
     match checked {
-        Ok((handle, have, kind, ticket)) => {
+        Ok((handle, have, kind, credential)) => {
             let told = handle.content.have();
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
-            say(&mut writer, &hello(&own, ticket)).await?;
+            say(&mut writer, &hello(&own, credential)).await?;
             let admitted =
                 Admitted { peer, address, local, kind, dialled: false, have, told, reader, writer };
             Ok((handle, admitted))
@@ -214,26 +291,42 @@ pub(crate) async fn receive(
     }
 }
 
-type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Vec<u8>);
+type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Credential);
 
 async fn check_incoming(
     shared: &Arc<Shared>,
     peer: PeerId,
     address: SocketAddr,
+    binding: [u8; 32],
     reader: &mut FrameReader,
 ) -> Result<Checked, Refused> {
     if shared.is_banned(&peer) {
         return Err(Refused::Banned);
     }
     let theirs = read_hello(reader).await?;
-    let ticket = check_ticket(shared, peer, theirs.content, &theirs.ticket)?;
-    let handle = shared.serve(theirs.content).await.ok_or(Refused::NotShared)?;
+    let content = theirs.content;
+    let meeting =
+        Meeting { binding, own_side: Side::Listened, content, own: shared.identity.peer(), peer, address };
+    let (way, kind) = match &theirs.site {
+        Some(proof) if theirs.ticket.is_empty() => {
+            meeting.check(shared, proof)?;
+            (Way::LinkLocal, SourceKind::LinkLocal)
+        }
+        _ => {
+            let ticket = check_ticket(shared, peer, content, &theirs.ticket)?;
+            (Way::Named, shared.kind_of(address.ip(), ticket.scope))
+        }
+    };
+    let handle = shared.serve(content, way).await.ok_or(Refused::NotShared)?;
     if handle.content.layout() != theirs.layout {
         return Err(Refused::OtherContent);
     }
     if shared.contents.connected_peers() >= shared.max_connections() {
         return Err(Refused::NotShared);
     }
-    let own = shared.own_ticket(theirs.content).await.ok_or(Refused::NoTicket)?;
-    Ok((handle, theirs.have, shared.kind_of(address.ip(), ticket.scope), own))
+    let credential = match way {
+        Way::LinkLocal => meeting.prove(shared)?,
+        Way::Named => Credential::Ticket(shared.own_ticket(content).await.ok_or(Refused::NoTicket)?),
+    };
+    Ok((handle, theirs.have, kind, credential))
 }

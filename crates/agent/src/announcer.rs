@@ -133,7 +133,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut pokes: Pokes) {
         if round {
             next_round = Instant::now() + interval;
         }
-        if let Some(told) = announce(&shared, items, &poked).await {
+        if let Some(told) = announce(&shared, items).await {
             interval = told;
             if round {
                 next_round = Instant::now() + interval;
@@ -162,7 +162,7 @@ async fn items(shared: &Arc<Shared>, only: Option<&BTreeSet<ContentId>>) -> Vec<
     let seeds = tokio::task::spawn_blocking(move || {
         let served = ids.into_iter().filter(|id| {
             let content = common.store.get(*id).ok().flatten();
-            content.is_some_and(|content| common.may_serve(&content))
+            content.is_some_and(|content| common.may_serve(&content).any())
         });
         served.collect::<Vec<_>>()
     });
@@ -180,11 +180,7 @@ async fn items(shared: &Arc<Shared>, only: Option<&BTreeSet<ContentId>>) -> Vec<
 }
 
 /// Announces, and returns the interval that the coordinator wishes.
-async fn announce(
-    shared: &Arc<Shared>,
-    items: Vec<AnnounceItem>,
-    poked: &BTreeSet<ContentId>,
-) -> Option<Duration> {
+async fn announce(shared: &Arc<Shared>, items: Vec<AnnounceItem>) -> Option<Duration> {
     if !shared.decide_device().allowed.coordinator {
         return None;
     }
@@ -204,8 +200,9 @@ async fn announce(
             }
             Err(error) => {
                 tracing::debug!(%error, "announce failed");
-                for id in poked {
-                    if let Some(handle) = shared.contents.get(*id) {
+                // Whoever runs may look for neighbours instead.
+                for item in chunk {
+                    if let Some(handle) = shared.contents.get(item.content) {
                         handle.tell(Command::Swarm(None)).await;
                     }
                 }

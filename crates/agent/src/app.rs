@@ -21,12 +21,13 @@ use crate::config::Config;
 use crate::content::Command;
 use crate::coordinator::Coordinator;
 use crate::governor::{self, Governor};
+use crate::naming::Naming;
 use crate::policy::{Changes, Policies, PolicyView, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
 use crate::why::Past;
-use crate::{cache_place, fleet, housekeeping, listener, network};
+use crate::{cache_place, fleet, housekeeping, listener, naming, neighbours, network};
 
 /// Time in which connections say goodbye when the agent ends (the whole drain stays below 5 s).
 const DRAIN: Duration = Duration::from_secs(2);
@@ -41,6 +42,7 @@ pub struct Agent {
     enlisted: governor::Enlisted,
     watcher: Watcher,
     monitor: Monitor,
+    naming: watch::Sender<Naming>,
     views: watch::Sender<Arc<PolicyView>>,
     changes: Changes,
 }
@@ -82,10 +84,11 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let budgets = Budgets::open(Arc::clone(&clock), state.clone());
     let (policies, changes) = Policies::new();
     let mut monitor = Monitor::start(&config.cache_dir).await;
+    let (naming, named) = watch::channel(tokio::task::spawn_blocking(Naming::of_files).await?);
     let (policy_dir, look) = (config.policy_dir.clone(), monitor.look());
     let (counts, time) = (Arc::clone(&budgets), Arc::clone(&clock));
     let (own, keys) = (state.clone(), coordinator.catalog_keys());
-    let read = move || Watcher::new(&policy_dir, look, counts, time, own, &keys);
+    let read = move || Watcher::new(&policy_dir, look, named, counts, time, own, &keys);
     let mut watcher = tokio::task::spawn_blocking(read).await?;
     let cache_dir = cache_place::wanted(&config, &watcher.view().settings);
     monitor.set_cache(&cache_dir);
@@ -122,7 +125,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     };
     let shared = Arc::new(Shared::new(parts));
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, views, changes })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, views, changes })
 }
 
 /// The way to origins that the configuration tells.
@@ -211,9 +214,11 @@ impl Agent {
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, views, changes } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, views, changes } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
+        tasks.spawn(naming::run(Arc::clone(&shared), naming));
+        tasks.spawn(neighbours::run(Arc::clone(&shared)));
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));

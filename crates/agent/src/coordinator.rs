@@ -13,7 +13,7 @@ use peerage_api::coordinator::{
     AnnounceRequest, AnnounceResponse, PolicyQuery, PolicyResponse, ResolveRequest, ResolveResponse,
 };
 use peerage_api::{ApiError, Code};
-use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey};
+use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey, SiteKey};
 use tokio::sync::watch;
 
 use crate::state_dir::{Enrolment, StateDir};
@@ -26,6 +26,7 @@ struct Enrolled {
     url: String,
     client: DeviceClient,
     keys: Vec<PublicKey>,
+    tls_pin: peerage_content::Sha256,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +56,8 @@ pub(crate) struct Coordinator {
     breaker: Mutex<Breaker>,
     /// Counts the changes of the network.
     moved: watch::Sender<u64>,
+    /// The fleet's site key, as of the last word of the coordinator.
+    site_key: watch::Sender<Option<SiteKey>>,
 }
 
 impl Coordinator {
@@ -68,6 +71,7 @@ impl Coordinator {
             enrolments: watch::Sender::new(0),
             breaker: Mutex::new(Breaker::default()),
             moved: watch::Sender::new(0),
+            site_key: watch::Sender::new(None),
         };
         match coordinator.state.enrolment() {
             Ok(Some(enrolment)) => {
@@ -90,7 +94,9 @@ impl Coordinator {
         let client = self.client(&enrolment.coordinator, enrolment.tls_pin)?;
         let client = client.device(DeviceCredentials { key: self.key.clone() });
         let (url, keys) = (enrolment.coordinator.clone(), enrolment.catalog_keys.clone());
-        *self.enrolled.write() = Some(Arc::new(Enrolled { url, client, keys }));
+        let tls_pin = enrolment.tls_pin;
+        *self.enrolled.write() = Some(Arc::new(Enrolled { url, client, keys, tls_pin }));
+        self.site_key.send_replace(enrolment.site_key.clone());
         *self.breaker.lock() = Breaker::default();
         self.enrolments.send_modify(|count| *count += 1);
         Ok(())
@@ -108,11 +114,48 @@ impl Coordinator {
         // The token vouches for its key; the answer may name further ones (a key being replaced).
         let mut catalog_keys = vec![token.catalog_key];
         catalog_keys.extend(answer.catalog_keys.into_iter().filter(|key| *key != token.catalog_key));
-        let enrolment = Enrolment { coordinator: url.to_owned(), tls_pin: token.tls_pin, catalog_keys };
+        let enrolment = Enrolment {
+            coordinator: url.to_owned(),
+            tls_pin: token.tls_pin,
+            catalog_keys,
+            site_key: answer.site_key,
+        };
         self.state
             .set_enrolment(&enrolment)
             .map_err(|error| ApiError::new(Code::Disk, format!("{error}: {}", error.source)))?;
         self.take_up(&enrolment)
+    }
+
+    /// Keeps the site key that came with the session in use, if it is a new one.
+    async fn learn_site_key(&self, enrolled: &Enrolled) {
+        // The session is open: the request that went before has used it.
+        let Ok(session) = enrolled.client.session(false).await else { return };
+        if session.site_key.is_none() || session.site_key == *self.site_key.borrow() {
+            return;
+        }
+        let enrolment = Enrolment {
+            coordinator: enrolled.url.clone(),
+            tls_pin: enrolled.tls_pin,
+            catalog_keys: enrolled.keys.clone(),
+            site_key: session.site_key.clone(),
+        };
+        let state = self.state.clone();
+        let kept = tokio::task::spawn_blocking(move || state.set_enrolment(&enrolment)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!(%error, "the new site key was not saved");
+        }
+        tracing::info!("the fleet has a new site key");
+        self.site_key.send_replace(session.site_key);
+    }
+
+    /// The fleet's site key, if it was told.
+    pub(crate) fn site_key(&self) -> Option<SiteKey> {
+        self.site_key.borrow().clone()
+    }
+
+    /// Wakes whenever the site key changes.
+    pub(crate) fn site_keys(&self) -> watch::Receiver<Option<SiteKey>> {
+        self.site_key.subscribe()
     }
 
     pub(crate) fn is_enrolled(&self) -> bool {
@@ -136,8 +179,10 @@ impl Coordinator {
 
     /// Opens the session, so that the first download need not wait for it.
     pub(crate) async fn warm(&self) {
-        if let Ok(enrolled) = self.open() {
-            let _ = self.answer(enrolled.client.session(false)).await;
+        if let Ok(enrolled) = self.open()
+            && self.answer(enrolled.client.session(false)).await.is_ok()
+        {
+            self.learn_site_key(&enrolled).await;
         }
     }
 
@@ -148,7 +193,9 @@ impl Coordinator {
 
     pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
         let client = self.open()?;
-        self.answer(client.client.announce(request)).await
+        let answer = self.answer(client.client.announce(request)).await?;
+        self.learn_site_key(&client).await;
+        Ok(answer)
     }
 
     /// The fleet's policy for this device, once it is another than what the device has seen. A question that is held

@@ -6,6 +6,7 @@ use peerage_store::ContentInfo;
 use peerage_swarm::{ByKind, SourceKind};
 
 use crate::content::{ContentStatus, Trouble};
+use crate::shared::Share;
 
 /// The row of a content whose actor runs.
 pub(crate) fn of_content(
@@ -18,7 +19,7 @@ pub(crate) fn of_content(
         file_id: id.to_string(),
         file_size: info.size,
         file_size_in_cache: status.verified_bytes,
-        status: match (status.complete, status.share) {
+        status: match (status.complete, status.share.any()) {
             (false, _) if status.held => FileState::Paused,
             (false, _) if matches!(status.trouble, Some(Trouble::Disk(_))) => FileState::Paused,
             (false, _) => FileState::Downloading,
@@ -61,7 +62,7 @@ pub(crate) fn of_content(
 }
 
 /// The row of a cached content whose actor does not run.
-pub(crate) fn of_cached(info: &ContentInfo, counters: &(ByKind, ByKind, u64), share: bool) -> FileStatus {
+pub(crate) fn of_cached(info: &ContentInfo, counters: &(ByKind, ByKind, u64), share: Share) -> FileStatus {
     let status = ContentStatus {
         complete: info.complete,
         verified_bytes: info.verified,

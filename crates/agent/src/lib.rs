@@ -31,6 +31,8 @@ mod fleet;
 mod governor;
 mod housekeeping;
 mod listener;
+mod naming;
+mod neighbours;
 mod network;
 mod notes;
 mod policy;

@@ -67,7 +67,7 @@ pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
 
 /// Whether policy lets the port be open.
 pub(crate) fn may_listen(shared: &Shared) -> bool {
-    !shared.decide_device().allowed.serve.is_empty()
+    shared.decide_device().allowed.serve_any()
 }
 
 /// Opens the port.

@@ -19,6 +19,7 @@ use crate::admin::AdminFile;
 use crate::budgets::Budgets;
 use crate::clock::Clock;
 use crate::fleet::{FleetFile, FleetView};
+use crate::naming::Naming;
 use crate::state_dir::StateDir;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -99,6 +100,7 @@ pub(crate) struct Watcher {
     decision: Option<Decision>,
     budgets: Arc<Budgets>,
     clock: Arc<Clock>,
+    naming: watch::Receiver<Naming>,
 }
 
 impl Watcher {
@@ -106,6 +108,7 @@ impl Watcher {
     pub(crate) fn new(
         configuration: &Path,
         look: Look,
+        naming: watch::Receiver<Naming>,
         budgets: Arc<Budgets>,
         clock: Arc<Clock>,
         state: StateDir,
@@ -119,6 +122,7 @@ impl Watcher {
             decision: None,
             budgets,
             clock,
+            naming,
         };
         watcher.resettle();
         watcher.begin(look);
@@ -170,6 +174,7 @@ impl Watcher {
     /// Looks for changes; returns whether there are any. Blocking.
     fn poll(&mut self, look: Option<Look>) -> bool {
         let mut changed = look.is_some_and(|look| self.observe(look));
+        changed |= self.take_names();
         let ahead = self.clock.own_ahead();
         if self.view.facts.clock_ahead.abs_diff(ahead) > CLOCKS_AGREE {
             self.view.facts.clock_ahead = ahead;
@@ -201,6 +206,15 @@ impl Watcher {
         changed
     }
 
+    /// Takes in what could name the group, and the caches that DHCP names; returns whether it is news.
+    fn take_names(&mut self) -> bool {
+        let Naming { group_sources, dhcp_cache_hosts } = self.naming.borrow_and_update().clone();
+        let facts = &mut self.view.facts;
+        let news = facts.group_sources != group_sources || facts.dhcp_cache_hosts != dhcp_cache_hosts;
+        (facts.group_sources, facts.dhcp_cache_hosts) = (group_sources, dhcp_cache_hosts);
+        news
+    }
+
     /// Takes in what is to be seen of the device; returns whether it is news.
     fn observe(&mut self, look: Look) -> bool {
         let peerage_host::Observed { mut facts, unknown } = look.take();
@@ -209,6 +223,8 @@ impl Watcher {
         }
         let held = &self.view.facts;
         (facts.internet_uploaded, facts.clock_ahead) = (held.internet_uploaded, held.clock_ahead);
+        facts.group_sources = held.group_sources.clone();
+        facts.dhcp_cache_hosts = held.dhcp_cache_hosts.clone();
         // Space comes and goes all the time, and is asked of the disk itself by whoever needs some.
         let steady =
             |facts: &Facts| Facts { cache_volume: facts.cache_volume.map(without_free), ..facts.clone() };
@@ -241,6 +257,7 @@ impl Watcher {
             let (look, asked) = tokio::select! {
                 _ = every.tick() => (None, None),
                 () = monitor.changed() => (Some(monitor.look()), None),
+                Ok(()) = self.naming.changed() => (None, None),
                 asked = changes.recv() => match asked {
                     None => return,
                     asked => (None, asked),
@@ -282,7 +299,7 @@ fn lost_way(before: &Facts, now: &Facts) -> bool {
     let holds = |facts: &Facts, ip| {
         facts.interfaces.iter().flat_map(|interface| &interface.addresses).any(|address| address.ip == ip)
     };
-    // Nobody is connected over link-local addresses, and those of containers come and go.
+    // Those of containers come and go; a neighbour reached over one is parted from with its address.
     let lasts = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),

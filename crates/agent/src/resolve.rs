@@ -3,6 +3,7 @@
 //! Order: what this device remembers, then the coordinator (one request that also announces), then for the piece map
 //! alone any peer. [`Resolver::resolve`] may be cancelled and called again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peerage_api::agent::DownloadRequest;
 use peerage_api::coordinator::{AnnounceEvent, AnnounceItem, ResolveRequest, ResolveResponse, SwarmItem};
 use peerage_api::{ApiError, Code};
-use peerage_content::{ContentId, ContentRecord, PieceMap, Signed};
+use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::SourceUrl;
 use peerage_store::Content;
+use peerage_swarm::SourceKind;
 use tokio::time::{Instant, sleep_until};
 
 use crate::downloads::Key;
+use crate::neighbours::Neighbour;
 use crate::shared::Shared;
 use crate::{admission, announcer};
 
 /// How long the coordinator may hold an answer back while it reads the file itself.
 const WAIT_MS: u64 = 25_000;
 const RETRY: Duration = Duration::from_secs(5);
+/// Neighbours that are asked for a piece map in one go.
+const MAX_ASKED: usize = 16;
 
 /// What a download needs to join a swarm.
 #[derive(Debug)]
@@ -149,6 +154,11 @@ impl Resolver {
                 Ok(Some(resolution)) => return Ok(resolution),
                 Ok(None) => {}
                 Err(error) => {
+                    if error.code == Code::Unreachable
+                        && let Some(resolution) = self.by_neighbours().await
+                    {
+                        return Ok(resolution);
+                    }
                     self.pending = Some(format!("Simple mode for now: {error}."));
                     if error.code != Code::Unreachable {
                         self.give_up(&error.message);
@@ -164,12 +174,7 @@ impl Resolver {
     /// A record that this device has been given before, and whose map it has. Saves the question, not the check that
     /// the origin still serves it.
     async fn remembered(&mut self) -> Option<Resolution> {
-        let url = self.url.as_ref()?;
-        let (keys, now) = (self.shared.record_keys(), self.shared.clock.unix());
-        let record = self.shared.catalog.get(url.as_str(), &keys, now)?;
-        if self.stale == Some(record.get().serial) {
-            return None;
-        }
+        let record = self.remembered_record()?;
         let (shared, id) = (Arc::clone(&self.shared), record.get().id);
         let map =
             tokio::task::spawn_blocking(move || shared.store.get(id).ok()??.map().ok()?).await.ok()??;
@@ -177,6 +182,25 @@ impl Resolver {
             return None;
         }
         Some(Resolution { record, map: None, announce: None, staged: None })
+    }
+
+    fn remembered_record(&self) -> Option<Signed<ContentRecord>> {
+        let url = self.url.as_ref()?;
+        let (keys, now) = (self.shared.record_keys(), self.shared.clock.unix());
+        let record = self.shared.catalog.get(url.as_str(), &keys, now)?;
+        (self.stale != Some(record.get().serial)).then_some(record)
+    }
+
+    /// A record that this device has been given before, with the map from a neighbour, for when no coordinator answers.
+    async fn by_neighbours(&self) -> Option<Resolution> {
+        let record = self.remembered_record()?;
+        let allowed = self.shared.decide_device().allowed.link_local;
+        let neighbours = self.shared.neighbours.now();
+        let fitting = |one: &&Neighbour| allowed.fetch && (one.of_group || !allowed.of_group);
+        let asked = neighbours.iter().filter(fitting).take(MAX_ASKED);
+        let near = asked.map(|one| (one.peer, &one.addresses[..]));
+        let map = self.map_of_peers(record.get(), SourceKind::LinkLocal, near).await?;
+        Some(Resolution { record, map: Some(map), announce: None, staged: None })
     }
 
     async fn ask(&mut self) -> Result<Option<Resolution>, ApiError> {
@@ -285,19 +309,30 @@ impl Resolver {
             }
             Err(error) => error,
         };
-        for info in swarm.into_iter().flat_map(|item| &item.peers) {
-            for address in &info.addresses {
-                let options = self.shared.connect_options();
+        let named =
+            swarm.into_iter().flat_map(|item| &item.peers).map(|info| (info.peer, &info.addresses[..]));
+        self.map_of_peers(record, SourceKind::Lan, named).await.ok_or(error)
+    }
+
+    /// The piece map from the first of these peers that has it.
+    async fn map_of_peers(
+        &self,
+        record: &ContentRecord,
+        kind: SourceKind,
+        peers: impl Iterator<Item = (PeerId, &[SocketAddr])>,
+    ) -> Option<PieceMap> {
+        for (peer, addresses) in peers {
+            for address in addresses {
+                let options = self.shared.options_towards(*address);
                 let connected =
-                    peerage_transport::connect(*address, info.peer, &self.shared.identity, &options).await;
+                    peerage_transport::connect(*address, peer, &self.shared.identity, &options).await;
                 let Ok(connection) = connected else { continue };
-                if let Ok(map) =
-                    admission::fetch_map(&self.shared, connection, record.id, record.layout()).await
-                {
-                    return Ok(map);
+                let (id, layout) = (record.id, record.layout());
+                if let Ok(map) = admission::fetch_map(&self.shared, connection, kind, id, layout).await {
+                    return Some(map);
                 }
             }
         }
-        Err(error)
+        None
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod downloads;
 pub(crate) mod facts;
 pub(crate) mod files;
 pub(crate) mod handout;
+mod naming;
 pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod why;
@@ -200,6 +201,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Json<Health> {
         coordinator: shared.coordinator.url(),
         coordinator_reachable: shared.coordinator.is_reachable(),
         peers_listen: *shared.listening.borrow(),
+        neighbours: shared.neighbours.now().len(),
     })
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peerage_content::{ContentId, PeerId, PublicKey, Scope};
 use peerage_origin::OriginClient;
-use peerage_policy::{Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device};
+use peerage_policy::{
+    Allowed, Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device,
+};
 use peerage_store::Store;
 use peerage_swarm::{Bans, Offence, Slots, SourceKind};
 use peerage_transport::{Encryption, Identity, Options};
@@ -27,6 +29,7 @@ use crate::coordinator::Coordinator;
 use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
 use crate::governor::Governor;
+use crate::neighbours::Neighbours;
 use crate::policy::{Policies, PolicyView};
 use crate::tickets::Tickets;
 use crate::why::Past;
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
+    pub(crate) neighbours: Neighbours,
     /// Wakes the housekeeper: the disk is full.
     pub(crate) make_room: tokio::sync::Notify,
     bans: Mutex<Bans>,
@@ -64,6 +68,40 @@ pub(crate) struct Shared {
     /// Best rate seen of each origin host, in bytes a second.
     origin_rates: Mutex<HashMap<String, u64>>,
     counter: AtomicU64,
+}
+
+/// How a peer came to know of this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The coordinator named them to each other: it has a ticket.
+    Named,
+    /// By DNS-SD: it has proved the site key.
+    LinkLocal,
+}
+
+/// With whom a content is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Share {
+    named: bool,
+    link_local: bool,
+}
+
+impl Share {
+    pub(crate) const fn of(allowed: &Allowed) -> Self {
+        Self { named: !allowed.serve.is_empty(), link_local: allowed.link_local.serve }
+    }
+
+    pub(crate) const fn with(self, way: Way) -> bool {
+        match way {
+            Way::Named => self.named,
+            Way::LinkLocal => self.link_local,
+        }
+    }
+
+    /// Whether it is shared with anyone.
+    pub(crate) const fn any(self) -> bool {
+        self.named || self.link_local
+    }
 }
 
 /// Members of [`Shared`] that are built before it.
@@ -126,6 +164,7 @@ impl Shared {
             policies,
             policy,
             listening: watch::Sender::new(None),
+            neighbours: Neighbours::default(),
             make_room: tokio::sync::Notify::new(),
             bans: Mutex::new(Bans::default()),
             slots: Mutex::new(Slots::default()),
@@ -179,6 +218,12 @@ impl Shared {
         let bind = self.config.listen.ip();
         let bind = (!bind.is_unspecified()).then_some(bind);
         Options { bind, encryption, connect_timeout: Duration::from_secs(3), ..Options::default() }
+    }
+
+    /// The same for one address: a socket bound to an IPv4 address cannot reach IPv6, and the other way round.
+    pub(crate) fn options_towards(&self, address: SocketAddr) -> Options {
+        let options = self.connect_options();
+        Options { bind: options.bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()), ..options }
     }
 
     /// Keys whose content records are trusted: the catalog's, and those of publishers that policy names. Tickets are
@@ -242,27 +287,32 @@ impl Shared {
         }
     }
 
-    /// The actor that serves `id`, if this device holds (some of) it and policy lets it be shared.
-    pub(crate) async fn serve(self: &Arc<Self>, id: ContentId) -> Option<ContentHandle> {
+    /// The actor that serves `id`, if this device holds (some of) it and policy lets it be shared with those who come this
+    /// way.
+    pub(crate) async fn serve(self: &Arc<Self>, id: ContentId, way: Way) -> Option<ContentHandle> {
         if let Some(handle) = self.contents.get(id) {
             let share = handle.status.borrow().share;
-            return share.then_some(handle);
+            return share.with(way).then_some(handle);
         }
         let shared = Arc::clone(self);
         let opened = tokio::task::spawn_blocking(move || {
             let content = shared.store.get(id).ok().flatten().filter(peerage_store::Content::is_complete)?;
             let map = content.map().ok().flatten()?;
-            shared.may_serve(&content).then(|| shared.contents.start(&shared, content, map).ok()).flatten()
+            shared
+                .may_serve(&content)
+                .with(way)
+                .then(|| shared.contents.start(&shared, content, map).ok())
+                .flatten()
         });
         opened.await.ok().flatten()
     }
 
     /// Whether policy and record let peers have this content.
-    pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> bool {
+    pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> Share {
         let record = crate::notes::record(&content.notes(), &self.record_keys());
         let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let decision = self.decide(Class::Background, state, Some(content.layout().size()));
-        !decision.allowed.serve.is_empty()
+        Share::of(&decision.allowed)
     }
 
     /// Our ticket for `id`; asks the coordinator when there is none that still holds.

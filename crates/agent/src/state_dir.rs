@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use peerage_content::{PublicKey, SecretKey, Sha256};
+use peerage_content::{PublicKey, SecretKey, Sha256, SiteKey};
 use serde::{Deserialize, Serialize};
 
 /// State cannot be read or written.
@@ -28,6 +28,9 @@ pub(crate) struct Enrolment {
     pub(crate) coordinator: String,
     pub(crate) tls_pin: Sha256,
     pub(crate) catalog_keys: Vec<PublicKey>,
+    /// The secret by which neighbours of the fleet are known.
+    #[serde(default)]
+    pub(crate) site_key: Option<SiteKey>,
 }
 
 /// The directory.
@@ -142,6 +145,7 @@ mod tests {
             coordinator: "https://c".into(),
             tls_pin: Sha256::from_bytes([1; 32]),
             catalog_keys: vec![key],
+            site_key: Some(SiteKey::from_bytes([7; 32])),
         };
         state.set_enrolment(&enrolment).unwrap();
         assert_eq!(state.enrolment().unwrap(), Some(enrolment));

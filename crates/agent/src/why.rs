@@ -184,7 +184,7 @@ pub(crate) fn decided(
     Decided {
         at: now,
         class: class.name().to_owned(),
-        peers: !decision.allowed.fetch.is_empty(),
+        peers: decision.allowed.fetch_any(),
         because: decision.reasons.iter().map(reason).chain(notes.into_iter().map(note)).collect(),
         before: sources(received),
     }

@@ -11,7 +11,8 @@ use peerage_api::coordinator::{
     AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse,
 };
 use peerage_content::{
-    Bitmap, ContentId, EnrolToken, Layout, PieceIndex, ScopeSet, SecretKey, Signed, SwarmTicket,
+    Bitmap, ContentId, EnrolToken, Layout, PeerId, PieceIndex, ScopeSet, SecretKey, Side, Signed, SiteClaim,
+    SiteKey, SwarmTicket,
 };
 use peerage_testkit::{Agent, Fleet, Nginx, OPEN_POLICY, random_file, same_file, wait_until};
 use peerage_transport::{
@@ -123,6 +124,7 @@ fn hello(office: &Office, content: ContentId, ticket: &[u8], have: Bitmap) -> Me
         layout: office.layout,
         ticket: ticket.to_vec(),
         have,
+        site: None,
     })
 }
 
@@ -192,6 +194,93 @@ async fn without_a_ticket_of_its_own_a_device_learns_nothing() {
     let connection = rogue.dial(&office, address, &seed).await;
     let (first, _) = answer_to(connection, &hello(&office, office.id, &ticket, nothing(&office))).await;
     assert!(matches!(first, Some(Message::Hello(_))), "{first:?}");
+}
+
+/// What a device that connected to `verifier` has to prove.
+fn claim_of<'a>(office: &Office, prover: PeerId, verifier: PeerId, binding: &'a [u8; 32]) -> SiteClaim<'a> {
+    SiteClaim { binding, side: Side::Dialled, content: office.id, prover, verifier }
+}
+
+/// A hello with a proof of `key` for `claim`, instead of a ticket.
+fn site_hello(office: &Office, key: &SiteKey, claim: &SiteClaim<'_>, content: ContentId) -> Message {
+    let Message::Hello(hello) = hello(office, content, &[], nothing(office)) else { unreachable!() };
+    Message::Hello(Hello { site: Some(key.prove(claim, None)), ..hello })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_without_the_site_key_learns_nothing() {
+    let mut office = Office::new(3 * MIB, "");
+    let (seed, address) = office.seed();
+    let rogue = Rogue::enrol(&office, 44).await;
+    let key = rogue.device.session(false).await.unwrap().site_key.expect("an enrolled device gets the key");
+    let served: PeerId = seed.daemon.ready()["peer_id"].as_str().unwrap().parse().unwrap();
+    office.fleet.kill_coordinator().unwrap();
+    let refusal = (Some(Message::NOT_ADMITTED), false);
+    let unknown = ContentId::from_bytes([7; 32]);
+    let wrong = SiteKey::from_bytes([1; 32]);
+    let own = rogue.key.public();
+    // Another key, for a content that is here and for one that is not: the same word as for a member that asks for what
+    // is not here.
+    for (key, content) in [(&wrong, office.id), (&wrong, unknown), (&key, unknown)] {
+        let connection = rogue.dial(&office, address, &seed).await;
+        let binding = *connection.binding();
+        let hello = site_hello(
+            &office,
+            key,
+            &SiteClaim { content, ..claim_of(&office, own, served, &binding) },
+            content,
+        );
+        assert_eq!(answer_to(connection, &hello).await, refusal);
+    }
+    // A good proof: of another connection, for another content, for the other side, to another device.
+    let first = rogue.dial(&office, address, &seed).await;
+    let old = *first.binding();
+    for (content, side, prover, verifier) in [
+        (unknown, Side::Dialled, own, served),
+        (office.id, Side::Listened, own, served),
+        (office.id, Side::Dialled, served, own),
+        (office.id, Side::Dialled, own, own),
+    ] {
+        let connection = rogue.dial(&office, address, &seed).await;
+        let binding = *connection.binding();
+        let spoilt = SiteClaim { binding: &binding, side, content, prover, verifier };
+        assert_eq!(
+            answer_to(connection, &site_hello(&office, &key, &spoilt, office.id)).await,
+            refusal,
+            "{spoilt:?}"
+        );
+    }
+    let connection = rogue.dial(&office, address, &seed).await;
+    assert_ne!(*connection.binding(), old);
+    assert_eq!(
+        answer_to(connection, &site_hello(&office, &key, &claim_of(&office, own, served, &old), office.id))
+            .await,
+        refusal
+    );
+    // The right one is answered with the other side's own proof, and nothing was held against the device.
+    let (mut reader, mut writer) = first.split();
+    say(&mut writer, &site_hello(&office, &key, &claim_of(&office, own, served, &old), office.id)).await;
+    let Some(Message::Hello(theirs)) = hear(&mut reader).await else { panic!("a hello") };
+    let mutual = SiteClaim {
+        side: Side::Listened,
+        prover: served,
+        verifier: own,
+        ..claim_of(&office, own, served, &old)
+    };
+    assert!(key.admits(&mutual, &theirs.site.unwrap()) && theirs.ticket.is_empty());
+    assert_eq!(theirs.have.count(), 3);
+    // Where local discovery is off, the same proof opens nothing.
+    seed.set_policy(&format!("{OPEN_POLICY}local_discovery = false\n")).unwrap();
+    wait_until("local discovery is off", PATIENCE, || {
+        let config = seed.command(&["config", "--json"]).output().unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config.stdout).unwrap();
+        let mut rows = config["Settings"].as_array().unwrap().iter();
+        rows.any(|row| row["Name"] == "local_discovery" && row["Effective"]["Text"] == "false")
+    });
+    let connection = rogue.dial(&office, address, &seed).await;
+    let binding = *connection.binding();
+    let hello = site_hello(&office, &key, &claim_of(&office, own, served, &binding), office.id);
+    assert_eq!(answer_to(connection, &hello).await, refusal);
 }
 
 #[tokio::test(flavor = "multi_thread")]

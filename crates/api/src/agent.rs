@@ -327,4 +327,7 @@ pub struct Health {
     pub coordinator_reachable: bool,
     /// Where peers connect, while sharing is allowed.
     pub peers_listen: Option<SocketAddr>,
+    /// Devices of the fleet that DNS-SD finds on the same link.
+    #[serde(default)]
+    pub neighbours: usize,
 }

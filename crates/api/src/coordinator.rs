@@ -22,7 +22,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use peerage_content::{ContentId, PeerId, PublicKey, ScopeSet, Sha256, Unchecked, Validators};
+use peerage_content::{ContentId, PeerId, PublicKey, ScopeSet, Sha256, SiteKey, Unchecked, Validators};
 use serde::{Deserialize, Serialize};
 
 /// Joins a device to the fleet.
@@ -43,6 +43,9 @@ pub struct EnrollRequest {
 pub struct EnrollResponse {
     /// Keys whose records and tickets are to be trusted.
     pub catalog_keys: Vec<PublicKey>,
+    /// The fleet's secret by which its devices know each other while no coordinator is at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_key: Option<SiteKey>,
 }
 
 /// What a device signs to enrol.
@@ -77,6 +80,10 @@ pub struct SessionResponse {
     pub time: u64,
     /// Keys whose records and tickets are to be trusted.
     pub catalog_keys: Vec<PublicKey>,
+    /// The fleet's secret by which its devices know each other while no coordinator is at hand; a new one after a device
+    /// was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_key: Option<SiteKey>,
     /// The address that the coordinator sees the device at.
     pub seen_as: IpAddr,
 }

@@ -32,6 +32,33 @@ struct Answer {
     policy_error: Option<String>,
     #[serde(default)]
     admin_error: Option<String>,
+    group: Option<Group>,
+    dhcp_cache_hosts: Option<CacheHosts>,
+}
+
+/// The device's group, and which source named it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Group {
+    group_id: Option<String>,
+    hashed_group_id: Option<String>,
+    source: Option<String>,
+    failed: Vec<Silent>,
+}
+
+/// A source that named no group.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Silent {
+    source: String,
+    why: String,
+}
+
+/// Connected caches that DHCP names.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CacheHosts {
+    hosts: Vec<String>,
 }
 
 /// One setting, as the agent tells it.
@@ -88,7 +115,32 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
     let full = full(&answer.settings);
     let fits = |line: &String| width.is_none_or(|width| measure_text_width(line) <= width);
     lines.extend(if full.iter().all(fits) { full } else { narrow(&answer.settings, width) });
+    if let Some(group) = &answer.group {
+        lines.push(String::new());
+        lines.extend(group.lines());
+    }
+    if let Some(caches) = answer.dhcp_cache_hosts.as_ref().filter(|caches| !caches.hosts.is_empty()) {
+        lines.push(format!("DHCP names these caches: {}", printable(&caches.hosts.join(", "))));
+    }
     lines
+}
+
+impl Group {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = match (&self.group_id, &self.source) {
+            (Some(id), Some(source)) => {
+                let hashed = self.hashed_group_id.as_deref().unwrap_or_default();
+                vec![
+                    format!("Group: {} (from {})", printable(id), printable(source)),
+                    format!("  in reports: {}", printable(hashed)),
+                ]
+            }
+            _ => vec!["Group: none".to_owned()],
+        };
+        let silent = |silent: &Silent| format!("  {}: {}", printable(&silent.source), printable(&silent.why));
+        lines.extend(self.failed.iter().map(silent));
+        lines
+    }
 }
 
 impl Setting {
@@ -160,6 +212,11 @@ mod tests {
             ],
             "DoConfig": {},
             "PolicyError": "p.toml: line 1\x1b[0m\nunknown key",
+            "Group": {
+                "GroupId": "8a1c", "HashedGroupId": "aM9Z=", "Source": "domain_sid",
+                "Failed": [{"Source": "ad_site", "Why": "there is no sssd.conf"}],
+            },
+            "DhcpCacheHosts": {"Hosts": ["c1", "c2:80"], "WhyNone": null},
         });
         let answer = serde_json::from_value(answer).unwrap();
         let expected = [
@@ -171,6 +228,11 @@ mod tests {
             "download_mode  bypass  policy (p.toml)  group (admin), lan (default)",
             "  deprecated",
             "max_cache_age  3d      default",
+            "",
+            "Group: 8a1c (from domain_sid)",
+            "  in reports: aM9Z=",
+            "  ad_site: there is no sssd.conf",
+            "DHCP names these caches: c1, c2:80",
         ];
         assert_eq!(lines(&answer, None), expected);
         let narrow = [
@@ -180,6 +242,6 @@ mod tests {
             "  deprecated",
             "max_cache_age  3d",
         ];
-        assert_eq!(lines(&answer, Some(47))[4..], narrow);
+        assert_eq!(lines(&answer, Some(47))[4..9], narrow);
     }
 }

@@ -7,9 +7,11 @@
 //! - [`Digester`]: one pass over a file that yields id, map and SHA-256.
 //! - [`ContentRecord`], [`SwarmTicket`]: signed statements; [`Signed`] is their common envelope.
 //! - [`Bitmap`]: which pieces somebody has.
+//! - [`SiteKey`], [`Advert`]: how devices of a fleet know each other without a coordinator.
 //!
 //! This room is pure: no clock, no files, no randomness. Every parser of foreign bytes has limits and never panics.
 
+mod advert;
 mod bitmap;
 mod bytes_io;
 mod digest;
@@ -20,10 +22,12 @@ mod piece_map;
 mod record;
 mod scope;
 mod signed;
+mod site_key;
 mod ticket;
 mod token;
 mod verify;
 
+pub use advert::{ADVERT_LEN, ADVERT_NONCE, Advert};
 pub use bitmap::{Bitmap, BitmapError};
 pub use bytes_io::{Reader, ShortInput, Writer};
 pub use digest::{Digest, Digester};
@@ -36,6 +40,7 @@ pub use piece_map::{PieceMap, PieceMapError};
 pub use record::{ContentRecord, RecordError, Validators};
 pub use scope::{Scope, ScopeSet};
 pub use signed::{Signed, SignedError, Statement, Unchecked};
+pub use site_key::{GROUP_LEN, Side, SiteClaim, SiteKey, SiteProof};
 pub use ticket::{MAX_TICKET_LIFE_S, SwarmTicket};
 pub use token::{EnrolToken, TokenError};
 pub use verify::{BlockSet, PieceHasher, VerifyError};

@@ -32,6 +32,7 @@ use crate::roster::{Roster, token_hash};
 use crate::seen::Proxies;
 use crate::serve::Server;
 use crate::session::Sessions;
+use crate::site::Site;
 use crate::state::{Parts, Shared};
 use crate::store::{Enrolments, Sqlite, StoreError};
 use crate::tickets::Tickets;
@@ -156,6 +157,7 @@ impl Config {
             pin: identity.pin,
             admin: identity.admin,
             sessions: Sessions::new(&identity.session_key),
+            site: Arc::new(Site::new(&dir, identity.site_key)),
             roster: Roster::load(Arc::new(store.clone())).await?,
             policies: FleetPolicies::load(Arc::new(store.clone()), identity.catalog.clone()).await?,
             records,

@@ -1,6 +1,7 @@
 //! Enrolment and sessions: how a device comes in, and how it is known again.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -53,7 +54,7 @@ impl Parts {
         match self.roster.enrol(applicant, self.clock.unix()).await? {
             Ok(_) => {
                 tracing::info!(%peer, name, "device enrolled");
-                Ok(EnrollResponse { catalog_keys: self.records.keys() })
+                Ok(EnrollResponse { catalog_keys: self.records.keys(), site_key: Some(self.site.key()) })
             }
             Err(Denied::Token) => Err(denied()),
             Err(Denied::Revoked) => Err(Failure::new(
@@ -93,6 +94,7 @@ impl Parts {
             expires_in: SESSION_LIFE_S,
             time: now,
             catalog_keys: self.records.keys(),
+            site_key: Some(self.site.key()),
             seen_as: seen,
         })
     }
@@ -149,12 +151,18 @@ impl Parts {
         Ok(devices.into_iter().map(told).collect())
     }
 
-    /// Revokes a device: its sessions end, it leaves all swarms. Tickets that it holds last for up to an hour.
+    /// Revokes a device: its sessions end, it leaves all swarms, and the site key that it holds is replaced. Its tickets
+    /// last for up to an hour, and so may the old site key at devices that have not been in touch since.
     pub(crate) async fn revoke(&self, peer: PeerId) -> Result<(), Failure> {
         if !self.roster.revoke(peer, self.clock.unix()).await? {
             return Err(Failure::new(Code::NotFound, "no such device is enrolled"));
         }
         self.registry.banish(peer).await;
+        let site = Arc::clone(&self.site);
+        let renewed = tokio::task::spawn_blocking(move || site.renew()).await;
+        if let Err(error) = renewed.map_err(std::io::Error::other).flatten() {
+            tracing::error!(%error, "the site key could not be replaced: the revoked device still knows it");
+        }
         tracing::info!(%peer, "device revoked");
         Ok(())
     }

@@ -5,17 +5,18 @@
 //! | `tls.key`, `tls.crt` | the TLS key and its self-signed certificate, unless the administrator brings their own |
 //! | `catalog.key` | the Ed25519 seed that signs records and tickets, in hex |
 //! | `session.key` | the secret behind session tokens, in hex |
+//! | `site.key` | the secret by which devices know each other without a coordinator, in hex; see `site.rs` |
 //! | `admin.token`, `enroll.token` | text forms of [`EnrolToken`]: secret, TLS pin, catalog key |
 //!
 //! The tokens' secrets never change by themselves; their pin follows the TLS key, so they are rewritten when that does.
-//! Removing `admin.token`, `enroll.token` or `session.key` and starting again makes a new one and voids the old.
+//! Removing `admin.token`, `enroll.token`, `session.key` or `site.key` and starting again makes a new one and voids the old.
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use peerage_api::client::spki_pin;
-use peerage_content::{EnrolToken, SecretKey, Sha256};
+use peerage_content::{EnrolToken, SecretKey, Sha256, SiteKey};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -31,6 +32,7 @@ const TLS_KEY: &str = "tls.key";
 const TLS_CERT: &str = "tls.crt";
 const CATALOG_KEY: &str = "catalog.key";
 const SESSION_KEY: &str = "session.key";
+pub(crate) const SITE_KEY: &str = "site.key";
 
 /// The keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,7 @@ pub(crate) struct Identity {
     pub(crate) pin: Sha256,
     pub(crate) catalog: SecretKey,
     pub(crate) session_key: [u8; 32],
+    pub(crate) site_key: SiteKey,
     pub(crate) admin: EnrolToken,
     pub(crate) enroll: EnrolToken,
 }
@@ -90,9 +93,10 @@ impl Identity {
         let pin = spki_pin(certificate).map_err(|error| own(Path::new(TLS_CERT), &error.to_string()))?;
         let catalog = SecretKey::from_seed(&secret32(dir, CATALOG_KEY)?);
         let session_key = secret32(dir, SESSION_KEY)?;
+        let site_key = SiteKey::from_bytes(secret32(dir, SITE_KEY)?);
         let token = |name| token(dir, name, pin, &catalog);
         let (admin, enroll) = (token(ADMIN_TOKEN)?, token(ENROLL_TOKEN)?);
-        Ok(Self { tls: Arc::new(tls), pin, catalog, session_key, admin, enroll })
+        Ok(Self { tls: Arc::new(tls), pin, catalog, session_key, site_key, admin, enroll })
     }
 }
 

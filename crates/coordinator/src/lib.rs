@@ -33,6 +33,7 @@ mod roster;
 mod seen;
 mod serve;
 mod session;
+mod site;
 mod source;
 mod state;
 mod store;

@@ -18,6 +18,7 @@ use crate::registry::SwarmRegistry;
 use crate::roster::Roster;
 use crate::seen::Proxies;
 use crate::session::Sessions;
+use crate::site::Site;
 use crate::store::StoreError;
 use crate::tickets::Tickets;
 
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) pin: Sha256,
     pub(crate) admin: EnrolToken,
     pub(crate) sessions: Sessions,
+    pub(crate) site: Arc<Site>,
     pub(crate) roster: Roster,
     pub(crate) records: Arc<Records>,
     pub(crate) policies: FleetPolicies,

@@ -32,8 +32,8 @@ const FIRST: Duration = Duration::from_secs(1);
 /// What could be read of the device, and what could not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The facts; what could not be read is left unknown. What has been uploaded and how clocks differ is known to others
-    /// and left at 0.
+    /// The facts; what could not be read is left unknown. What has been uploaded, how clocks differ and what names the
+    /// group is known to others and left at its default.
     pub facts: Facts,
     /// Why something is unknown; empty when all is known.
     pub unknown: Vec<HostError>,
@@ -134,8 +134,7 @@ impl Look {
             metered: self.bus.metered,
             power: self.bus.power.or_else(power::power),
             zone: zone::zone(),
-            internet_uploaded: 0,
-            clock_ahead: 0,
+            ..Facts::default()
         };
         Observed { facts, unknown }
     }

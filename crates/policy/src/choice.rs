@@ -102,6 +102,20 @@ choices! {
     }
 }
 
+impl GroupIdSource {
+    /// What it is called in sentences.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Unset => "no source",
+            Self::AdSite => "the AD site",
+            Self::DomainSid => "the domain's SID",
+            Self::DhcpOption => "DHCP option 234",
+            Self::DnsSuffix => "the DNS suffix",
+            Self::EntraTenant => "the Entra tenant",
+        }
+    }
+}
+
 choices! {
     /// Which of the peers in scope may be used (DO reference §1.4).
     PeerRestriction {

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use peerage_content::{ContentRecord, Scope, ScopeSet};
 
-use crate::choice::{DownloadMode, PeerEncryption};
+use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
-use crate::{Facts, GroupId};
+use crate::{Facts, GroupChoice, GroupId};
 use conditions::Share;
 
 /// Whether someone waits for a download.
@@ -65,10 +65,13 @@ pub struct ContentFacts<'a> {
 pub struct Allowed {
     /// Ask the coordinator for records, maps and peers.
     pub coordinator: bool,
-    /// Scopes whose peers may be fetched from. Peers found by DNS-SD are of the LAN's scope.
+    /// Scopes whose peers may be fetched from, of those that the coordinator names.
     pub fetch: ScopeSet,
-    /// Scopes whose peers may be served.
+    /// Scopes whose peers may be served, likewise.
     pub serve: ScopeSet,
+    /// What may be done with peers found by DNS-SD. They are asked when no coordinator names peers, and always where
+    /// `fetch` is empty.
+    pub link_local: LinkLocal,
     /// The group that the group scope means.
     pub group: Option<GroupId>,
     /// Peers whose addresses lie outside this device's own subnets ([`Facts::same_subnet`]).
@@ -79,8 +82,39 @@ pub struct Allowed {
     pub download: bool,
 }
 
+/// What may be done with peers found by DNS-SD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkLocal {
+    /// Fetch from them.
+    pub fetch: bool,
+    /// Serve them.
+    pub serve: bool,
+    /// Only those that prove to be of [`Allowed::group`].
+    pub of_group: bool,
+}
+
+impl LinkLocal {
+    /// Nothing.
+    pub const NONE: Self = Self { fetch: false, serve: false, of_group: false };
+
+    /// Whether they are of any use.
+    pub const fn any(self) -> bool {
+        self.fetch || self.serve
+    }
+}
+
 impl Allowed {
-    /// Whether a peer at `ip` may be connected to and served.
+    /// Whether any peer may be fetched from.
+    pub const fn fetch_any(&self) -> bool {
+        !self.fetch.is_empty() || self.link_local.fetch
+    }
+
+    /// Whether any peer may be served.
+    pub const fn serve_any(&self) -> bool {
+        !self.serve.is_empty() || self.link_local.serve
+    }
+
+    /// Whether a peer at `ip` that the coordinator named may be connected to and served.
     pub fn address(&self, ip: IpAddr, facts: &Facts) -> bool {
         self.beyond_subnet || facts.same_subnet(ip)
     }
@@ -170,7 +204,7 @@ pub struct Decision {
 impl Decision {
     /// Whether any peer may be fetched from or served.
     pub const fn peers(&self) -> bool {
-        !self.allowed.fetch.is_empty() || !self.allowed.serve.is_empty()
+        self.allowed.fetch_any() || self.allowed.serve_any()
     }
 
     fn because(&mut self, reason: Reason) {
@@ -179,6 +213,7 @@ impl Decision {
 
     fn forbid_peers(&mut self, reason: Reason) {
         self.keep_scopes(ScopeSet::NONE);
+        self.allowed.link_local = LinkLocal::NONE;
         self.because(reason);
     }
 
@@ -203,6 +238,7 @@ type RuleFn = fn(&Case<'_>, &mut Decision);
 const RULES: &[RuleFn] = &[
     mode,
     group,
+    discovery,
     ram,
     disk,
     conditions::vpn,
@@ -236,7 +272,8 @@ fn judge(case: &Case<'_>) -> Decision {
         coordinator: true,
         fetch,
         serve,
-        group: settings.group_id,
+        link_local: LinkLocal { fetch: true, serve: true, of_group: false },
+        group: None,
         beyond_subnet: true,
         cache_server: true,
         download: true,
@@ -273,6 +310,9 @@ fn mode(case: &Case<'_>, decision: &mut Decision) {
     let mode = case.settings.download_mode;
     decision.allowed.coordinator &= mode.uses_coordinator();
     decision.keep_scopes(mode.scopes());
+    if mode.scopes().is_empty() {
+        decision.allowed.link_local = LinkLocal::NONE;
+    }
     let code = match mode {
         DownloadMode::Lan | DownloadMode::Group | DownloadMode::Internet => Code::ModeAdmits(mode),
         DownloadMode::HttpOnly => Code::HttpOnly,
@@ -283,11 +323,46 @@ fn mode(case: &Case<'_>, decision: &mut Decision) {
 }
 
 fn group(case: &Case<'_>, decision: &mut Decision) {
-    if decision.allowed.group.is_some() || !decision.allowed.fetch.contains(Scope::Group) {
+    let GroupChoice { group, source, failed } = GroupChoice::of(case.settings, &case.facts.group_sources);
+    decision.allowed.group = group;
+    if !decision.allowed.fetch.contains(Scope::Group) {
         return;
     }
-    decision.keep_scopes(without_group());
-    decision.because(Reason::of_setting(Code::NoGroup, Key::GroupId, case.settings));
+    match (group, source) {
+        (Some(_), None) => {}
+        (Some(_), Some(source)) => {
+            let code = Code::GroupFrom { source, failed };
+            decision.because(Reason::of_setting(code, Key::GroupIdSource, case.settings));
+        }
+        (None, _) => {
+            decision.keep_scopes(without_group());
+            let code = Code::NoGroup { tried: failed };
+            decision.because(Reason::of_setting(code, Key::GroupId, case.settings));
+        }
+    }
+}
+
+fn discovery(case: &Case<'_>, decision: &mut Decision) {
+    let settings = case.settings;
+    if !decision.peers() {
+        return;
+    }
+    let only = settings.restrict_peer_selection_by == PeerRestriction::LocalDiscovery;
+    if only {
+        decision.keep_scopes(ScopeSet::NONE);
+        let code = Code::OnlyLocalDiscovery;
+        decision.because(Reason::of_setting(code, Key::RestrictPeerSelectionBy, settings));
+    }
+    if !settings.local_discovery {
+        decision.allowed.link_local = LinkLocal::NONE;
+        decision.because(Reason::of_setting(Code::NoLocalDiscovery, Key::LocalDiscovery, settings));
+    } else if only && settings.download_mode == DownloadMode::Group {
+        // DO reference §1.4: with mode 2, locally discovered peers that also share the group id.
+        match decision.allowed.group {
+            Some(_) => decision.allowed.link_local.of_group = true,
+            None => decision.allowed.link_local = LinkLocal::NONE,
+        }
+    }
 }
 
 fn ram(case: &Case<'_>, decision: &mut Decision) {
@@ -322,6 +397,9 @@ fn record(case: &Case<'_>, decision: &mut Decision) {
             Ok(()) if record.scopes.is_empty() => Code::NotShareable,
             Ok(()) => {
                 decision.keep_scopes(record.scopes);
+                if !record.scopes.contains(Scope::Lan) {
+                    decision.allowed.link_local = LinkLocal::NONE;
+                }
                 if both(mode, record.scopes) != mode {
                     decision.because(Reason::of_content(Code::RecordNarrows(record.scopes)));
                 }
@@ -405,7 +483,7 @@ fn origin_delay(case: &Case<'_>, decision: &mut Decision) {
             (settings.delay_background_download_from_http, Key::DelayBackgroundDownloadFromHttp)
         }
     };
-    if seconds > 0 && !decision.allowed.fetch.is_empty() {
+    if seconds > 0 && decision.allowed.fetch_any() {
         decision.limits.origin_delay = seconds;
         decision.because(Reason::of_setting(Code::OriginHeldBack { seconds }, key, settings));
     }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
 
+use crate::{CacheHost, GroupSources};
+
 /// What is known about the device. A fact that is unknown forbids nothing: the settings that ask for it spare weak
 /// devices and guard no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +29,21 @@ pub struct Facts {
     /// Seconds that the device's own clock is ahead of the time by which decisions are made. Hours of the day are those
     /// of the device's own clock; records and tickets are judged by the coordinator's.
     pub clock_ahead: i64,
+    /// What could name the device's group.
+    pub group_sources: GroupSources,
+    /// Connected caches that DHCP option 235 names.
+    pub dhcp_cache_hosts: DhcpCacheHosts,
+}
+
+/// What DHCP option 235 says: connected caches, or why it names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DhcpCacheHosts(pub Result<Vec<CacheHost>, String>);
+
+impl Default for DhcpCacheHosts {
+    /// It has not been looked at.
+    fn default() -> Self {
+        Self(Err("not looked at".to_owned()))
+    }
 }
 
 /// A file system's size.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::choice::GroupIdSource;
+use crate::table::Settings;
+
 /// The text is not a GUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a GUID such as 8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11, found {found:?}")]
@@ -70,6 +73,95 @@ impl FromStr for GroupId {
     }
 }
 
+/// What one source says: its text, or why it says nothing.
+pub type SourceSays = Result<String, String>;
+
+/// What the sources of a group id say on this device. How they are read is the business of the room `host`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSources {
+    /// The Active Directory site.
+    pub ad_site: SourceSays,
+    /// The SID of the domain that the device is joined to.
+    pub domain_sid: SourceSays,
+    /// DHCP option 234.
+    pub dhcp_option: SourceSays,
+    /// The DNS suffix.
+    pub dns_suffix: SourceSays,
+    /// The Microsoft Entra tenant id.
+    pub entra_tenant: SourceSays,
+}
+
+impl Default for GroupSources {
+    /// Nothing has been looked at.
+    fn default() -> Self {
+        let silent = || Err("not looked at".to_owned());
+        Self {
+            ad_site: silent(),
+            domain_sid: silent(),
+            dhcp_option: silent(),
+            dns_suffix: silent(),
+            entra_tenant: silent(),
+        }
+    }
+}
+
+impl GroupSources {
+    /// The group that a source names, or why it names none.
+    fn group(&self, source: GroupIdSource) -> Result<GroupId, String> {
+        let says = match source {
+            GroupIdSource::Unset => return Err("no source".to_owned()),
+            GroupIdSource::AdSite => &self.ad_site,
+            GroupIdSource::DomainSid => &self.domain_sid,
+            GroupIdSource::DhcpOption => &self.dhcp_option,
+            GroupIdSource::DnsSuffix => &self.dns_suffix,
+            GroupIdSource::EntraTenant => &self.entra_tenant,
+        };
+        let text = says.as_ref().map_err(Clone::clone)?;
+        GroupId::from_source(text).ok_or_else(|| "it says nothing".to_owned())
+    }
+}
+
+/// The group of a device, and how it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupChoice {
+    /// The group; `None`: none is known.
+    pub group: Option<GroupId>,
+    /// The source that named it; `None`: the setting `group_id`, or nobody.
+    pub source: Option<GroupIdSource>,
+    /// Sources that were asked before and why each named none.
+    pub failed: Vec<(GroupIdSource, String)>,
+}
+
+impl GroupChoice {
+    /// The group by DO's order (DO reference §1.3): `group_id`, else the source that is set; when none is set, or DHCP
+    /// option or DNS suffix name none, the first of AD site, domain SID and Entra tenant that does.
+    pub fn of(settings: &Settings, sources: &GroupSources) -> Self {
+        use GroupIdSource::{AdSite, DhcpOption, DnsSuffix, DomainSid, EntraTenant, Unset};
+        if settings.group_id.is_some() {
+            return Self { group: settings.group_id, ..Self::default() };
+        }
+        let order: &[GroupIdSource] = match settings.group_id_source {
+            Unset => &[AdSite, DomainSid, EntraTenant],
+            AdSite => &[AdSite],
+            DomainSid => &[DomainSid],
+            EntraTenant => &[EntraTenant],
+            DhcpOption => &[DhcpOption, AdSite, DomainSid, EntraTenant],
+            DnsSuffix => &[DnsSuffix, AdSite, DomainSid, EntraTenant],
+        };
+        let mut choice = Self::default();
+        for source in order {
+            match sources.group(*source) {
+                Ok(group) => {
+                    (choice.group, choice.source) = (Some(group), Some(*source));
+                    break;
+                }
+                Err(why) => choice.failed.push((*source, why)),
+            }
+        }
+        choice
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +185,50 @@ mod tests {
         let group = GroupId::from_source("WWW.example.com\0").unwrap();
         assert_eq!(group.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
         assert_eq!(GroupId::from_source(" \0"), None);
+    }
+
+    #[test]
+    fn sources_are_asked_in_dos_order() {
+        use GroupIdSource::{AdSite, DhcpOption, DnsSuffix, DomainSid, EntraTenant, Unset};
+        let all = [AdSite, DomainSid, DhcpOption, DnsSuffix, EntraTenant];
+        let says = |source: GroupIdSource, speaking: &[GroupIdSource]| {
+            let silent = || format!("no {}", source.name());
+            speaking.contains(&source).then(|| source.name().to_owned()).ok_or_else(silent)
+        };
+        for (set, speaking, chosen, failed) in [
+            (Unset, &all[..], Some(AdSite), &[][..]),
+            (Unset, &[DomainSid, DhcpOption, DnsSuffix, EntraTenant], Some(DomainSid), &[AdSite]),
+            (Unset, &[DhcpOption, DnsSuffix, EntraTenant], Some(EntraTenant), &[AdSite, DomainSid]),
+            (Unset, &[DhcpOption, DnsSuffix], None, &[AdSite, DomainSid, EntraTenant]),
+            (DhcpOption, &all, Some(DhcpOption), &[]),
+            (DnsSuffix, &all, Some(DnsSuffix), &[]),
+            (DhcpOption, &[DnsSuffix, DomainSid], Some(DomainSid), &[DhcpOption, AdSite]),
+            (DnsSuffix, &[DhcpOption], None, &[DnsSuffix, AdSite, DomainSid, EntraTenant]),
+            (AdSite, &[DomainSid, EntraTenant], None, &[AdSite]),
+            (DomainSid, &[AdSite], None, &[DomainSid]),
+            (EntraTenant, &[AdSite], None, &[EntraTenant]),
+        ] {
+            let mut settings = Settings::default();
+            settings.group_id_source = set;
+            let sources = GroupSources {
+                ad_site: says(AdSite, speaking),
+                domain_sid: says(DomainSid, speaking),
+                dhcp_option: says(DhcpOption, speaking),
+                dns_suffix: says(DnsSuffix, speaking),
+                entra_tenant: says(EntraTenant, speaking),
+            };
+            let choice = GroupChoice::of(&settings, &sources);
+            assert_eq!(choice.source, chosen, "{set:?} {speaking:?}");
+            assert_eq!(choice.group, chosen.and_then(|source| GroupId::from_source(source.name())));
+            assert_eq!(choice.failed.iter().map(|(source, _)| *source).collect::<Vec<_>>(), failed);
+            assert!(choice.failed.iter().all(|(source, why)| *why == format!("no {}", source.name())));
+            // The id itself wins over every source.
+            settings.group_id = GUID.parse().ok();
+            let choice = GroupChoice::of(&settings, &sources);
+            assert_eq!((choice.group, choice.source, choice.failed.len()), (GUID.parse().ok(), None, 0));
+        }
+        let blank = GroupSources { ad_site: Ok(" \0".into()), ..GroupSources::default() };
+        assert_eq!(GroupChoice::of(&Settings::default(), &blank).failed[0].1, "it says nothing");
     }
 
     #[test]

@@ -38,12 +38,12 @@ pub use choice::{
     CacheHostSource, Choice, DownloadMode, GroupIdSource, MeteredDownloads, PeerEncryption, PeerRestriction,
 };
 pub use decision::{
-    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, RecordState, decide, decide_device,
+    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, LinkLocal, RecordState, decide, decide_device,
 };
 pub use diff::{Difference, diff};
 pub use error::{PolicyError, PolicyErrors};
-pub use facts::{Connection, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume};
-pub use group::{GroupId, GroupIdError};
+pub use facts::{Connection, DhcpCacheHosts, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume};
+pub use group::{GroupChoice, GroupId, GroupIdError, GroupSources, SourceSays};
 pub use hours::{Days, Hours};
 pub use import::{ImportError, Imported, MAX_IMPORT, Remark, import};
 pub use layer::{Layer, MAX_POLICY_TEXT, parse_layer};

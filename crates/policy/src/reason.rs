@@ -3,7 +3,7 @@
 use peerage_content::{RecordError, Scope, ScopeSet};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::choice::DownloadMode;
+use crate::choice::{DownloadMode, GroupIdSource};
 use crate::decision::Class;
 use crate::layers::{BYPASS, Provider};
 use crate::table::{Key, Settings};
@@ -21,7 +21,21 @@ pub enum Code {
     /// Mode `bypass`, treated as `simple`.
     BypassRefused,
     /// The mode admits group peers, but no group is known.
-    NoGroup,
+    NoGroup {
+        /// The sources that were asked, and why each named none.
+        tried: Vec<(GroupIdSource, String)>,
+    },
+    /// The group is known from a source.
+    GroupFrom {
+        /// The source.
+        source: GroupIdSource,
+        /// The sources that were asked before, and why each named none.
+        failed: Vec<(GroupIdSource, String)>,
+    },
+    /// Only peers found by DNS-SD may be used.
+    OnlyLocalDiscovery,
+    /// Peers are not looked for by DNS-SD.
+    NoLocalDiscovery,
     /// Too little RAM.
     RamBelowMinimum {
         /// Bytes installed.
@@ -137,7 +151,10 @@ impl Code {
             Self::HttpOnly => "http_only",
             Self::Simple => "simple",
             Self::BypassRefused => "bypass_refused",
-            Self::NoGroup => "no_group",
+            Self::NoGroup { .. } => "no_group",
+            Self::GroupFrom { .. } => "group_from",
+            Self::OnlyLocalDiscovery => "only_local_discovery",
+            Self::NoLocalDiscovery => "no_local_discovery",
             Self::RamBelowMinimum { .. } => "ram_below_minimum",
             Self::DiskBelowMinimum { .. } => "disk_below_minimum",
             Self::RecordMissing => "record_missing",
@@ -182,7 +199,10 @@ impl Code {
             | Self::TooSmall { .. }
             | Self::SizeUnknown => true,
             Self::ModeAdmits(_)
-            | Self::NoGroup
+            | Self::NoGroup { .. }
+            | Self::GroupFrom { .. }
+            | Self::OnlyLocalDiscovery
+            | Self::NoLocalDiscovery
             | Self::RecordNarrows(_)
             | Self::OriginHeldBack { .. }
             | Self::DownloadLimited { .. }
@@ -240,7 +260,17 @@ impl Reason {
             Code::HttpOnly => "only HTTP is used, with signed records but without peers".to_owned(),
             Code::Simple => "only plain HTTP is used, without peers and coordinator".to_owned(),
             Code::BypassRefused => BYPASS.to_owned(),
-            Code::NoGroup => "the mode admits peers of the group, but this device is in no group".to_owned(),
+            Code::NoGroup { tried } => format!(
+                "the mode admits peers of the group, but this device is in no group{}",
+                silent_sources(tried)
+            ),
+            Code::GroupFrom { source, failed } => {
+                format!("the group is that of {}{}", source.title(), silent_sources(failed))
+            }
+            Code::OnlyLocalDiscovery => {
+                "only peers found by DNS-SD may be used, none that the coordinator names".to_owned()
+            }
+            Code::NoLocalDiscovery => "peers are not looked for by DNS-SD".to_owned(),
             Code::RamBelowMinimum { found, least } => {
                 format!("{} of RAM is installed, peers need {}", about_size(*found), about_size(*least))
             }
@@ -328,9 +358,11 @@ impl Reason {
             Some(format!("{what} {name} {place}"))
         };
         match &self.code {
-            Code::ModeAdmits(_) | Code::ClearText => None,
+            Code::ModeAdmits(_) | Code::ClearText | Code::GroupFrom { .. } => None,
             Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
-            Code::NoGroup => set("give the group's GUID as"),
+            Code::OnlyLocalDiscovery => set("choose none for"),
+            Code::NoLocalDiscovery => set("switch on"),
+            Code::NoGroup { .. } => set("give the group's GUID as"),
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")
             }
@@ -379,6 +411,13 @@ impl Serialize for Reason {
         fields.serialize_field("Remedy", &self.remedy())?;
         fields.end()
     }
+}
+
+/// Why other sources name no group, in brackets.
+fn silent_sources(failed: &[(GroupIdSource, String)]) -> String {
+    let each = failed.iter().map(|(source, why)| format!("{}: {why}", source.title()));
+    let all = each.collect::<Vec<_>>().join("; ");
+    if all.is_empty() { all } else { format!(" ({all})") }
 }
 
 fn names(scopes: ScopeSet) -> String {

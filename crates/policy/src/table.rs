@@ -143,7 +143,7 @@ settings! {
     /// Where the group id comes from when `group_id` is unset. Unset, or when DHCP option or DNS suffix give none: the first
     /// available of AD site, domain SID, Entra tenant.
     GroupIdSource group_id_source: GroupIdSource = GroupIdSource::Unset
-        => Spec::choice(GroupIdSource::CHOICES).pending();
+        => Spec::choice(GroupIdSource::CHOICES);
 
     /// Which of the peers in scope may be used: all, those of the same subnet, or those found by DNS-SD.
     RestrictPeerSelectionBy restrict_peer_selection_by: PeerRestriction = PeerRestriction::None
@@ -277,7 +277,7 @@ settings! {
 
     /// Whether peers are announced and looked for by DNS-SD.
     LocalDiscovery local_discovery: bool = true
-        => Spec::of(Rule::Switch).ours().pending();
+        => Spec::of(Rule::Switch).ours();
 
     /// Whether connections between peers must be encrypted.
     PeerEncryption peer_encryption: PeerEncryption = PeerEncryption::Required

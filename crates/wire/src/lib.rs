@@ -8,7 +8,7 @@
 //! # Goals
 //!
 //! - Move verified pieces between devices at the speed of the link, in both directions at once.
-//! - Tell nothing to a device that holds no ticket: not even whether the content exists.
+//! - Tell nothing to a device that holds neither a ticket nor the site key: not even whether the content exists.
 //! - Let the devices of a site take each piece over the Internet link once ([`Message::Fetching`]).
 //! - Bound what a hostile neighbour can cost: every field has a limit, every wait a time-out.
 //!
@@ -43,6 +43,24 @@
 //! 6. [`Message::GetMap`] asks for a part of the piece map in file form; it is answered by [`Message::Map`] or `Reject`.
 //! 7. Nothing received for 60 s ends the connection; a side with nothing to say sends [`Message::Ping`] after 30 s.
 //! 8. [`Message::Bye`] says why a side closes. Two sides that both have everything say goodbye.
+//!
+//! # Neighbours
+//!
+//! Where no coordinator gives tickets, devices of a fleet that see each other by DNS-SD prove that they hold its site key
+//! ([`peerage_content::SiteKey`]). The feature bit [`Features::SITE_PROOF`] says that two values follow the bitmap of a
+//! `Hello`; its ticket is then empty.
+//!
+//! - `member`: keyed BLAKE3 over the connection's TLS exporter value (label `EXPORTER-peerage/1`, 32 bytes), the side (0:
+//!   connected, 1: was connected to), the content id, the prover's key and the verifier's. So a proof is worth nothing
+//!   on another connection, for another content, or to somebody else, and cannot be reflected.
+//! - `group`: the same, under another key and followed by the group id; zeroes when the prover is in no group. A device
+//!   that may only have peers of its group refuses a neighbour that does not prove it.
+//!
+//! The keys are derived from the site key by BLAKE3's key derivation with the contexts `peerage site proof v1` and
+//! `peerage site group proof v1`. A `Hello` carries either a ticket or a proof; the answer carries what the question
+//! did. A wrong proof is answered like everything else that is not admitted. The side that connects names the content
+//! before the other has proved anything: it connects only to keys that an advert sealed with the site key named
+//! ([`peerage_content::Advert`]), and the TLS handshake has proved that key.
 //!
 //! # Versions
 //!

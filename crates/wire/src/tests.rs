@@ -1,6 +1,6 @@
 //! Round trips of every message, and 10,000 random, truncated and mutated frames.
 
-use peerage_content::{Bitmap, ContentId, Layout, PIECE_SIZE, PieceIndex};
+use peerage_content::{Bitmap, ContentId, Layout, PIECE_SIZE, PieceIndex, SiteProof};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,8 +15,12 @@ fn hello() -> impl Strategy<Value = Message> {
         any::<[u8; 32]>(),
         any::<u32>(),
         prop::collection::vec(any::<u8>(), 0..200),
+        prop::option::of(any::<([u8; 32], [u8; 32])>()),
     )
-        .prop_map(|(size, id, features, ticket)| {
+        .prop_map(|(size, id, features, ticket, site)| {
+            let site = site.map(|(member, group)| SiteProof { member, group });
+            // The bit says what follows.
+            let features = features & !1 | u32::from(site.is_some());
             let layout = Layout::new(size).unwrap();
             let mut have = Bitmap::for_layout(layout);
             ticket.iter().for_each(|at| {
@@ -29,6 +33,7 @@ fn hello() -> impl Strategy<Value = Message> {
                 layout,
                 ticket,
                 have,
+                site,
             })
         })
 }
@@ -123,7 +128,9 @@ fn largest_hello_fits() {
     let layout = Layout::new(peerage_content::MAX_CONTENT_SIZE).unwrap();
     let have = Bitmap::full(layout.pieces());
     let content = ContentId::from_bytes([1; 32]);
-    let hello = Hello { version: 1, features: Features(0), content, layout, ticket: vec![0; 512], have };
+    let site = Some(SiteProof { member: [1; 32], group: [2; 32] });
+    let hello =
+        Hello { version: 1, features: Features(0), content, layout, ticket: vec![0; 512], have, site };
     let bytes = Message::Hello(hello).encode();
     assert!(Frame::decode(&bytes).unwrap().is_some());
 }

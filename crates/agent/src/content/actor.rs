@@ -16,7 +16,9 @@ use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
+use peerage_swarm::{
+    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
+};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -74,7 +76,6 @@ struct Actor {
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
-    share: bool,
     /// What policy lets this content do.
     allowed: Allowed,
     /// Files that may be served at once.
@@ -148,7 +149,6 @@ pub(crate) fn spawn(
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
-        share: false,
         allowed,
         slots: None,
         place: Place::Served,
@@ -171,6 +171,7 @@ pub(crate) fn spawn(
 impl Actor {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut policy = self.shared.policy.clone();
+        let mut neighbours = self.shared.neighbours.changes();
         let mut next_status = Instant::now();
         loop {
             self.perform();
@@ -211,6 +212,7 @@ impl Actor {
                     Ok(()) => self.apply_policy(),
                     Err(_) => break,
                 },
+                Ok(()) = neighbours.changed() => self.meet_neighbours(),
             }
         }
         self.end(ByeReason::Stopped).await;
@@ -489,7 +491,8 @@ impl Actor {
             let decided = why::decided(&decision, class, layers, None, &received, self.shared.clock.unix());
             Arc::make_mut(&mut self.account).decided(decided);
         }
-        self.share = !decision.allowed.serve.is_empty();
+        let widened = self.allowed != decision.allowed;
+        self.allowed = decision.allowed;
         self.slots = decision.limits.upload_slots;
         self.place = self.ask_place();
         if self.place == Place::Waits {
@@ -497,15 +500,13 @@ impl Actor {
         }
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,
-            download_from_peers: !decision.allowed.fetch.is_empty(),
-            upload_to_peers: self.share && self.place == Place::Served,
+            download_from_peers: self.allowed.fetch_any(),
+            upload_to_peers: self.allowed.serve_any() && self.place == Place::Served,
             origin_delay: Duration::from_secs(decision.limits.origin_delay),
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
         };
         self.lane.set_class(class);
-        let widened = self.allowed != decision.allowed;
-        self.allowed = decision.allowed;
         if limits != self.limits || self.idle_since.is_some() {
             self.limits = limits;
             self.feed(Event::Limits(limits));
@@ -524,6 +525,7 @@ impl Actor {
             self.feed(Event::NetworkChanged);
             self.shared.announcer.poke(self.id());
         }
+        self.meet_neighbours();
     }
 }
 

@@ -8,6 +8,7 @@ use peerage_origin::{ErrorKind, OriginError};
 use peerage_store::StoreError;
 use peerage_swarm::{ByKind, SourceKind};
 
+use crate::shared::Share;
 use crate::why::Account;
 
 /// Why a download does not get on. It goes on by itself when the trouble is over.
@@ -61,7 +62,7 @@ pub(crate) struct ContentStatus {
     pub(crate) http_connections: u32,
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) trouble: Option<Trouble>,
-    pub(crate) share: bool,
+    pub(crate) share: Share,
     /// Policy holds the download back for now.
     pub(crate) held: bool,
     pub(crate) reasons: Vec<String>,

@@ -6,14 +6,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use peerage_api::Code;
 use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
-use peerage_policy::{Difference, Provider, Row, parse_layer};
+use peerage_policy::{Difference, GroupChoice, Provider, Row, parse_layer};
 
 use super::facts::DeviceFacts;
+use super::naming::{CacheHosts, Group};
 use super::{Administrator, Failure};
 use crate::policy::Change;
 use crate::shared::Shared;
 
-/// The facts of the device, every setting with its layers, and why the newest policy files are not in force if they are not.
+/// The facts of the device, every setting with its layers, the group and how it was found, and why the newest policy files are not in force if they are not.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Config {
@@ -21,6 +22,8 @@ pub(crate) struct Config {
     settings: Vec<Row>,
     do_config: serde_json::Map<String, serde_json::Value>,
     fleet: FleetState,
+    group: Group,
+    dhcp_cache_hosts: CacheHosts,
     policy_error: Option<String>,
     admin_error: Option<String>,
 }
@@ -33,6 +36,8 @@ pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
         settings: policy.layers.rows(),
         do_config: policy.layers.to_do_json(),
         fleet: FleetState { serial: fleet.serial, parts: fleet.parts.clone(), error: fleet.error.clone() },
+        group: Group::of(&GroupChoice::of(&policy.settings, &policy.facts.group_sources)),
+        dhcp_cache_hosts: CacheHosts::of(&policy.facts.dhcp_cache_hosts),
         policy_error: policy.error.clone(),
         admin_error: policy.admin_error.clone(),
     })

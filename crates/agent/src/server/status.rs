@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Failure;
 use crate::file_status;
-use crate::shared::Shared;
+use crate::shared::{Share, Shared};
 
 /// What is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +67,7 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
         }
         let Ok(Some(content)) = shared.store.get(info.id) else { continue };
         let notes = content.notes();
-        let share = info.complete && shared.may_serve(&content);
+        let share = if info.complete { shared.may_serve(&content) } else { Share::default() };
         let row = file_status::of_cached(&info, &crate::notes::counters(&notes), share);
         rows.push(FileStatus { source_url: crate::notes::url(&notes), ..row });
     }

@@ -109,6 +109,24 @@ async fn enrolment_needs_a_good_token_and_the_key() {
 }
 
 #[tokio::test]
+async fn the_site_key_is_told_to_devices_and_replaced_with_a_revocation() {
+    let world = World::new().await;
+    let joined = world.client().enroll(&world.token, &key(1), "first").await.unwrap();
+    let first = joined.site_key.expect("every device is told");
+    let [one, two] = [world.device(1).await, world.device(2).await];
+    for device in [&one, &two] {
+        assert_eq!(device.session(true).await.unwrap().site_key.as_ref(), Some(&first));
+    }
+    world.admin().revoke(key(2).public()).await.unwrap();
+    two.session(true).await.unwrap_err();
+    let second = one.session(true).await.unwrap().site_key.unwrap();
+    assert_ne!(first, second);
+    let world = world.restart().await;
+    let one = world.client().device(DeviceCredentials { key: key(1) });
+    assert_eq!(one.session(false).await.unwrap().site_key, Some(second), "kept over a restart");
+}
+
+#[tokio::test]
 async fn the_wrong_coordinator_learns_nothing() {
     let world = World::new().await;
     let pin = TlsTrust::Pin(Sha256::from_bytes([7; 32]));

@@ -88,6 +88,7 @@ pub(super) fn metered_download(case: &Case<'_>, decision: &mut Decision) {
     if !may_run {
         decision.allowed.download = false;
         decision.allowed.fetch = ScopeSet::NONE;
+        decision.allowed.link_local.fetch = false;
         let code = Code::DownloadMetered { class };
         decision.because(Reason::of_setting(code, Key::AllowMeteredDownloads, case.settings));
     }
@@ -101,6 +102,7 @@ pub(super) fn battery(case: &Case<'_>, decision: &mut Decision) {
         return;
     }
     decision.allowed.serve = ScopeSet::NONE;
+    decision.allowed.link_local.serve = false;
     if case.admits_peers() {
         let code = Code::OnBattery { charge, least };
         decision.because(Reason::of_setting(code, Key::MinBatteryPercentageAllowedToUpload, case.settings));

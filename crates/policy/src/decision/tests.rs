@@ -202,6 +202,60 @@ fn the_origin_is_held_back_only_where_peers_may_deliver() {
 }
 
 #[test]
+fn neighbours() {
+    let guid = "group_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
+    let only = "restrict_peer_selection_by = 2\n";
+    for (toml, named, near, of_group, reasons) in [
+        ("download_mode = 1\n".to_owned(), "l", true, false, &["mode_admits"][..]),
+        (format!("download_mode = 1\n{only}"), "", true, false, &["mode_admits", "only_local_discovery"]),
+        (
+            format!("download_mode = 2\n{guid}{only}"),
+            "",
+            true,
+            true,
+            &["mode_admits", "only_local_discovery"],
+        ),
+        (
+            format!("download_mode = 2\n{only}"),
+            "",
+            false,
+            false,
+            &["mode_admits", "no_group", "only_local_discovery"],
+        ),
+        (format!("download_mode = 2\n{guid}"), "lg", true, false, &["mode_admits"]),
+        ("local_discovery = false\n".to_owned(), "l", false, false, &["mode_admits", "no_local_discovery"]),
+        (
+            format!("local_discovery = false\n{only}"),
+            "",
+            false,
+            false,
+            &["mode_admits", "only_local_discovery", "no_local_discovery"],
+        ),
+        (format!("download_mode = 0\n{only}"), "", false, false, &["http_only"]),
+        ("download_mode = 99\n".to_owned(), "", false, false, &["simple"]),
+    ] {
+        let decision = decided(&toml);
+        assert_eq!(scopes(decision.allowed.serve), named, "{toml}");
+        let link_local = decision.allowed.link_local;
+        assert_eq!(
+            (link_local.fetch, link_local.serve, link_local.of_group),
+            (near, near, of_group),
+            "{toml}"
+        );
+        assert_eq!(codes(&decision), reasons, "{toml}");
+        assert_eq!(decision.peers(), near || !named.is_empty(), "{toml}");
+    }
+    // A record for the Internet alone is none for neighbours either.
+    let record =
+        record_of(GB, ScopeSet::from_bits(ScopeSet::ALL.bits() & !ScopeSet::up_to(Scope::Lan).bits()));
+    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let decision = decide(&settings("download_mode = 3"), &good_facts(), &content, NOW);
+    assert!(!decision.allowed.link_local.any() && scopes(decision.allowed.fetch) == "i");
+    let weak = Facts { installed_ram: Some(GB), ..good_facts() };
+    assert!(!decide_device(&settings(only), &weak, NOW).peers());
+}
+
+#[test]
 fn every_reason_speaks() {
     let weak = Facts {
         installed_ram: Some(GB),
@@ -233,11 +287,14 @@ fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static st
     let (la, lb) = (&strict.limits, &loose.limits);
     let clear = |limits: &Limits| limits.peer_encryption == PeerEncryption::Off;
     // The delay keeps the origin back in favour of peers: compared only where both have some.
-    let delay = strict.allowed.fetch.is_empty() || la.origin_delay >= lb.origin_delay;
+    let delay = !strict.allowed.fetch_any() || la.origin_delay >= lb.origin_delay;
     for (holds, what) in [
         (a.coordinator <= b.coordinator, "coordinator"),
         (within(a.fetch, b.fetch), "fetch"),
         (within(a.serve, b.serve), "serve"),
+        (a.link_local.fetch <= b.link_local.fetch, "fetch from neighbours"),
+        (a.link_local.serve <= b.link_local.serve, "serve neighbours"),
+        (a.link_local.of_group >= b.link_local.of_group || !a.link_local.any(), "neighbours of other groups"),
         (cap(la.foreground_download, lb.foreground_download), "foreground"),
         (cap(la.background_download, lb.background_download), "background"),
         (cap(la.foreground_percent, lb.foreground_percent), "foreground percentage"),
@@ -265,24 +322,30 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     let rate = || prop_oneof![Just(0), 1..10_000 * KB];
     let size = || 1..200 * GB;
     (
-        (mode, any::<bool>(), size(), size(), size()),
+        (
+            mode,
+            any::<bool>(),
+            size(),
+            size(),
+            size(),
+            prop::sample::select(PeerRestriction::ALL),
+            any::<bool>(),
+        ),
         (rate(), rate(), rate(), 0u64..3, 0u64..3),
         (rate(), 1u64..=100, prop::option::of(prop_oneof![Just(0), size()]), any::<bool>(), 1u64..100),
-        (any::<[bool; 4]>(), 0u64..=100, 0usize..3, 0u64..5, rate()),
+        (any::<[bool; 3]>(), 0u64..=100, 0usize..3, 0u64..5, rate()),
         ([0u64..=100, 0u64..=100], prop::option::of(any_hours()), prop::option::of(any_hours())),
     )
-        .prop_map(|(one, two, rest, conditions, shares)| {
-            let (mode, group, file, ram, disk) = one;
+        .prop_map(|(who, two, rest, conditions, shares)| {
+            let (mode, group, file, ram, disk, restriction, discovery) = who;
             let (fore, back, up, fore_delay, back_delay) = two;
             let (age, percent, absolute, clear, connections) = rest;
-            let ([vpn, no_caches, metered, subnet], battery, metered_downloads, slots, month) = conditions;
+            let ([vpn, no_caches, metered], battery, metered_downloads, slots, month) = conditions;
             let mut settings = Settings::default();
             settings.allow_vpn_peer_caching = vpn;
             settings.disallow_cache_server_downloads_on_vpn = no_caches;
             settings.allow_metered_peer_caching = metered;
             settings.allow_metered_downloads = MeteredDownloads::ALL[metered_downloads];
-            settings.restrict_peer_selection_by =
-                if subnet { PeerRestriction::Subnet } else { PeerRestriction::None };
             settings.min_battery_percentage_allowed_to_upload = battery;
             settings.upload_slots = slots;
             settings.monthly_upload_data_cap = month;
@@ -291,6 +354,8 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             settings.set_hours_to_limit_foreground_download_bandwidth = shares.1;
             settings.set_hours_to_limit_background_download_bandwidth = shares.2;
             settings.download_mode = mode;
+            settings.restrict_peer_selection_by = restriction;
+            settings.local_discovery = discovery;
             settings.group_id = group.then(|| GroupId::from_source("a group")).flatten();
             settings.min_file_size_to_cache = file;
             settings.min_ram_allowed_to_peer = ram;
@@ -349,19 +414,25 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
             let stricter = settings.allow_metered_downloads as usize;
             settings.allow_metered_downloads = MeteredDownloads::ALL[stricter.saturating_sub(by as usize)];
         }
-        20 => settings.restrict_peer_selection_by = PeerRestriction::Subnet,
-        21 => {
+        // Each restriction admits peers that the other does not: only one instead of none is stricter.
+        20 | 21 if settings.restrict_peer_selection_by == PeerRestriction::None => {
+            settings.restrict_peer_selection_by =
+                if which == 20 { PeerRestriction::Subnet } else { PeerRestriction::LocalDiscovery };
+        }
+        20 | 21 => {}
+        22 => settings.local_discovery = false,
+        23 => {
             // 0 is "never on battery": nothing is stricter.
             let least = &mut settings.min_battery_percentage_allowed_to_upload;
             *least = if *least == 0 || *least + by > 100 { 0 } else { *least + by };
         }
-        22 => tighten(&mut settings.upload_slots),
-        23 => tighten(&mut settings.monthly_upload_data_cap),
-        24 => tighten(&mut settings.percentage_max_foreground_bandwidth),
-        25 => tighten(&mut settings.percentage_max_background_bandwidth),
+        24 => tighten(&mut settings.upload_slots),
+        25 => tighten(&mut settings.monthly_upload_data_cap),
+        26 => tighten(&mut settings.percentage_max_foreground_bandwidth),
+        27 => tighten(&mut settings.percentage_max_background_bandwidth),
         which => {
             let hours = match which {
-                26 => &mut settings.set_hours_to_limit_foreground_download_bandwidth,
+                28 => &mut settings.set_hours_to_limit_foreground_download_bandwidth,
                 _ => &mut settings.set_hours_to_limit_background_download_bandwidth,
             };
             for percent in hours.iter_mut().flat_map(|hours| [&mut hours.inside, &mut hours.outside]) {
@@ -380,7 +451,7 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
 }
 
 /// How many settings [`stricter`] knows.
-const STRICTER: usize = 28;
+const STRICTER: usize = 30;
 /// Keywords that some name of [`any_facts`] has or has not.
 const WORDS: [&str; 3] = ["eth", "office", "nowhere"];
 
@@ -423,6 +494,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 power,
                 zone: None,
                 clock_ahead: ahead,
+                ..Facts::default()
             };
             facts.interfaces.extend(second.then(|| interface("x0", kind)));
             facts
@@ -480,7 +552,11 @@ fn vpns_part_from_peers_and_perhaps_from_caches() {
         (&vpn, "download_mode = 0", false, true, &[]),
     ] {
         let decision = decide_device(&settings(toml), facts, NOW);
-        assert_eq!((decision.peers(), decision.allowed.cache_server), (peers, caches), "{toml}");
+        let allowed = decision.allowed;
+        let named = (!allowed.fetch.is_empty(), !allowed.serve.is_empty());
+        assert_eq!((named, allowed.cache_server), ((peers, peers), caches), "{toml}");
+        // Those found by DNS-SD are at this side of the VPN.
+        assert_eq!(allowed.link_local.any(), toml != "download_mode = 0", "{toml}");
         assert_eq!(codes(&decision)[1..], *told, "{toml}");
     }
     let decision = decide_device(&Settings::default(), &vpn, NOW);
@@ -509,6 +585,8 @@ fn metered_connections_hold_back_peers_and_downloads() {
             (fetch, serve),
             "{toml} {class:?}"
         );
+        let near = allowed.link_local;
+        assert_eq!((near.fetch, near.serve), (fetch, serve), "{toml} {class:?}");
         assert_eq!(allowed.download, download, "{toml} {class:?}");
         assert_eq!(codes(&decision).contains(&"download_metered"), !download);
         for free in [Some(false), None] {
@@ -535,8 +613,10 @@ fn a_device_on_battery_fetches_and_serves_only_when_charged() {
         let toml = format!("min_battery_percentage_allowed_to_upload = {least}");
         let facts = Facts { power, ..good_facts() };
         let decision = decide_device(&settings(&toml), &facts, NOW);
-        assert_eq!(!decision.allowed.serve.is_empty(), serves, "{power:?} {least}");
-        assert!(!decision.allowed.fetch.is_empty(), "fetching on battery is always allowed");
+        let allowed = decision.allowed;
+        let near = allowed.link_local;
+        assert_eq!((!allowed.serve.is_empty(), near.serve), (serves, serves), "{power:?} {least}");
+        assert!(!allowed.fetch.is_empty() && near.fetch, "fetching on battery is always allowed");
         assert_eq!(codes(&decision).contains(&"on_battery"), !serves);
     }
 }
@@ -629,6 +709,9 @@ proptest! {
         };
         let class = if foreground { Class::Foreground } else { Class::Background };
         let content = ContentFacts { class, record: state, size: Some(size) };
+        // Of the neighbours, mode `group` admits fewer than mode `lan`: those of the group (DO reference §1.4).
+        let of_group = loose.restrict_peer_selection_by == PeerRestriction::LocalDiscovery;
+        prop_assume!(which != 0 || loose.download_mode != DownloadMode::Group || !of_group);
         let poor = worse(facts.clone(), condition, by);
         let strict = stricter(loose.clone(), which, by);
         for now in [NOW, NOW + 5000] {

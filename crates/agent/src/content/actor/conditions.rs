@@ -17,7 +17,7 @@ pub(super) enum Place {
 impl Actor {
     /// Whether this content may be served now, as far as others leave room.
     pub(super) fn ask_place(&self) -> Place {
-        if self.slots.is_some() && !(self.share && self.transfer.is_wanted()) {
+        if self.slots.is_some() && !(self.allowed.serve_any() && self.transfer.is_wanted()) {
             self.shared.leave_slot(self.id());
             return Place::Unwanted;
         }

@@ -16,12 +16,14 @@ use crate::admission::{self, Admitted};
 use crate::content::Command;
 use crate::content::connection::{self, Control, Parts};
 use crate::content::expect::Expected;
+use crate::neighbours::Neighbour;
 use crate::shared::Shared;
 
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
         let Some(item) = item else {
             self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
+            self.meet_neighbours();
             return;
         };
         let own = self.shared.identity.peer();
@@ -57,6 +59,28 @@ impl Actor {
             let (known, connected) = (count(self.known.len()), count(self.links.len()));
             Arc::make_mut(&mut self.account).peers(known, connected);
         }
+    }
+
+    /// Considers the neighbours that DNS-SD has found, where no coordinator names peers.
+    pub(super) fn meet_neighbours(&mut self) {
+        let link_local = self.allowed.link_local;
+        let named = !self.allowed.fetch.is_empty() && self.shared.coordinator.is_reachable();
+        if !link_local.fetch || named || self.wants.is_empty() || self.transfer.is_complete() {
+            return;
+        }
+        let mut candidates = Vec::new();
+        for neighbour in self.shared.neighbours.now().iter() {
+            let Neighbour { peer, addresses, of_group } = neighbour.clone();
+            let connected = self.links.values().any(|link| link.peer == peer);
+            if connected || self.shared.is_banned(&peer) || (link_local.of_group && !of_group) {
+                continue;
+            }
+            let before = self.known.insert(peer, (addresses.clone(), SourceKind::LinkLocal));
+            let moved = before.is_some_and(|(before, _)| before != addresses);
+            candidates.push(Candidate { peer, kind: SourceKind::LinkLocal, seed: false, moved });
+        }
+        self.count_peers();
+        self.feed(Event::Discovered { candidates, ordinal: None, downloaders: 0 });
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
@@ -136,6 +160,8 @@ impl Actor {
     /// Whether policy lets a device at `ip` that would be such a source be connected to this content.
     pub(super) fn admits(&self, ip: IpAddr, kind: SourceKind) -> bool {
         let scope = match kind {
+            // Whether they are on the link is seen when they are admitted.
+            SourceKind::LinkLocal => return self.allowed.link_local.any(),
             SourceKind::Group => Scope::Group,
             SourceKind::Internet => Scope::Internet,
             _ => Scope::Lan,
@@ -188,16 +214,10 @@ async fn dial(
     kind: SourceKind,
     content: &Content,
 ) -> Result<Admitted, String> {
-    let options = shared.connect_options();
     let mut why = "no address".to_owned();
     for address in addresses {
-        let address = *address;
-        // A socket bound to an IPv4 address cannot reach IPv6, and the other way round.
-        let options = transport::Options {
-            bind: options.bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()),
-            ..options
-        };
-        match transport::connect(address, peer, &shared.identity, &options).await {
+        let options = shared.options_towards(*address);
+        match transport::connect(*address, peer, &shared.identity, &options).await {
             Ok(connection) => {
                 let have = content.have();
                 return admission::greet(shared, connection, kind, content.id(), content.layout(), have)

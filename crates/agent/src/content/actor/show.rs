@@ -8,6 +8,7 @@ use peerage_swarm::ByKind;
 use super::Actor;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
+use crate::shared::Share;
 
 /// Told beside the reasons of policy.
 const NO_RANGES: &str = "The origin, or a proxy on the way to it, ignores ranges and sends the whole file each time: it is \
@@ -42,7 +43,7 @@ impl Actor {
             http_connections: self.fetches.len() as u32,
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
-            share: self.share,
+            share: Share::of(&self.allowed),
             held: self.held,
             reasons: self.reasons(),
             account: Arc::clone(&self.account),

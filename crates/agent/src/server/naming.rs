@@ -1,0 +1,54 @@
+//! The group of the device and the caches that DHCP names, as `GET /v1/config` shows them.
+
+use peerage_policy::{DhcpCacheHosts, GroupChoice, GroupIdSource, Key};
+use serde::Serialize;
+
+/// The group of the device and how it was found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Group {
+    group_id: Option<String>,
+    /// As reports show it (DO reference §1.3).
+    hashed_group_id: Option<String>,
+    /// `group_id`, or the source that named it.
+    source: Option<&'static str>,
+    failed: Vec<Silent>,
+}
+
+/// A source that names no group.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Silent {
+    source: &'static str,
+    why: String,
+}
+
+/// What DHCP option 235 says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CacheHosts {
+    hosts: Vec<String>,
+    why_none: Option<String>,
+}
+
+impl Group {
+    pub(super) fn of(choice: &GroupChoice) -> Self {
+        let failed =
+            choice.failed.iter().map(|(source, why)| Silent { source: source.name(), why: why.clone() });
+        Self {
+            group_id: choice.group.map(|group| group.to_string()),
+            hashed_group_id: choice.group.map(|group| group.reported_hash()),
+            source: choice.source.map(GroupIdSource::name).or(choice.group.map(|_| Key::GroupId.name())),
+            failed: failed.collect(),
+        }
+    }
+}
+
+impl CacheHosts {
+    pub(super) fn of(found: &DhcpCacheHosts) -> Self {
+        match &found.0 {
+            Ok(hosts) => Self { hosts: hosts.iter().map(ToString::to_string).collect(), why_none: None },
+            Err(why) => Self { hosts: Vec::new(), why_none: Some(why.clone()) },
+        }
+    }
+}
