@@ -16,7 +16,9 @@ use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
-use peerage_swarm::{Action, ByKind, Event, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer};
+use peerage_swarm::{
+    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
+};
 use peerage_wire::{ByeReason, DataHead, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
