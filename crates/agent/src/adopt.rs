@@ -8,7 +8,7 @@ use std::time::Duration;
 use peerage_store::Staging;
 use tokio::time::{sleep, timeout};
 
-use crate::resolve::Resolver;
+use crate::search::Search;
 use crate::why::Account;
 
 /// How long a record is waited for.
@@ -17,16 +17,16 @@ const WAIT: Duration = Duration::from_secs(600);
 const KEEP: Duration = Duration::from_secs(90);
 
 /// Waits for the record of a finished file and makes it a seed.
-pub(crate) fn later(mut resolver: Resolver, staging: Staging, account: Account) {
+pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
     tokio::spawn(async move {
-        let shared = std::sync::Arc::clone(&resolver.shared);
-        let resolution = match timeout(WAIT, resolver.resolve()).await {
+        let shared = std::sync::Arc::clone(search.shared());
+        let resolution = match timeout(WAIT, search.answer()).await {
             Ok(Ok(resolution)) => resolution,
             Ok(Err(_)) | Err(_) => return discard_later(staging),
         };
         let Some(map) = resolution.map else { return discard_later(staging) };
         let (id, common) = (map.id(), std::sync::Arc::clone(&shared));
-        let url = resolver.url().map(|url| url.as_str().to_owned());
+        let url = search.url().map(|url| url.as_str().to_owned());
         let done = tokio::task::spawn_blocking(move || {
             let now = common.clock.unix();
             let held = staging.len();

@@ -6,6 +6,7 @@
 //! simple mode until there is a new one.
 
 mod disk;
+mod named;
 mod plain;
 mod swarming;
 
@@ -25,12 +26,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::downloads::{DownloadState, Key, Tell};
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::shared::Shared;
 use crate::why::Account;
 
 /// How long the origin waits for the coordinator's word before bytes flow without it. A coordinator of the site answers
-/// in a few milliseconds; with its answer the first bytes asked for are the right ones.
+/// in a few milliseconds; with its answer the first bytes asked for are the right ones. A later answer still counts.
 const RECORD_GRACE: Duration = Duration::from_millis(200);
 /// DO reference §2.4: no-progress time-out, default and least.
 const NO_PROGRESS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(60));
@@ -144,47 +146,43 @@ impl Download {
     async fn run(&mut self) -> Ended<Finished> {
         // The first caller is in the queue already.
         self.take_tells()?;
-        let mut resolver = Resolver::new(Arc::clone(&self.shared), self.key.clone(), self.request())?;
-        let mut phase = self.begin(&mut resolver).await?;
+        let mut search = Search::new(Arc::clone(&self.shared), self.key.clone(), self.request())?;
+        let mut phase = self.begin(&mut search).await?;
         loop {
             phase = match phase {
                 Phase::Done(finished) => return Ok(finished),
-                Phase::Resolved(resolution) => self.swarm(*resolution, &resolver).await?,
+                Phase::Resolved(resolution) => self.swarm(*resolution, &search).await?,
                 Phase::Lost => {
                     self.note("The cache was deleted while in use; the download begins anew.".to_owned());
                     sleep(LOST_PAUSE).await;
-                    self.begin(&mut resolver).await?
+                    self.begin(&mut search).await?
                 }
                 Phase::Stale { serial, why } => {
                     self.stale += 1;
                     self.note(format!(
                         "The record no longer fits what the origin serves ({why}); a new one is asked for."
                     ));
-                    resolver.stale(serial);
+                    search.stale(serial);
                     if self.stale >= MAX_STALE {
-                        resolver.give_up("its records keep turning out stale");
+                        search.give_up("its records keep turning out stale");
                     }
-                    self.simple(&mut resolver).await?
+                    self.simple(&mut search).await?
                 }
             };
         }
     }
 
     /// Asks what the file is, and begins without the answer if it does not come at once.
-    async fn begin(&mut self, resolver: &mut Resolver) -> Ended<Phase> {
-        if resolver.url().is_none() {
-            // Only a record can say where the file is.
-            return match resolver.resolve().await {
-                Ok(resolution) => Ok(Phase::Resolved(Box::new(resolution))),
-                Err(why) => Err(ApiError::new(Code::NotFound, why)),
-            };
+    async fn begin(&mut self, search: &mut Search) -> Ended<Phase> {
+        if search.url().is_none() {
+            return self.named(search).await;
         }
-        if resolver.may_hope()
-            && let Ok(Some(resolution)) = timeout(RECORD_GRACE, resolver.at_hand()).await
+        if search.may_hope()
+            && let Ok(Some(resolution)) = timeout(RECORD_GRACE, search.at_hand()).await
         {
             return Ok(Phase::Resolved(Box::new(resolution)));
         }
-        self.simple(resolver).await
+        self.simple(search).await
     }
 
     // === Callers ===

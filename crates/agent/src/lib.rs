@@ -33,6 +33,7 @@ mod listener;
 mod notes;
 mod policy;
 mod resolve;
+mod search;
 mod server;
 mod shared;
 mod simple;

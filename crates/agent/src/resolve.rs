@@ -1,7 +1,7 @@
 //! Finding out what a URL is: the record, its piece map, and the first view of the swarm.
 //!
 //! Order: what this device remembers, then the coordinator (one request that also announces), then for the piece map
-//! alone any peer. [`Resolver::resolve`] may be cancelled and called again.
+//! alone any peer. [`crate::search::Search`] does the asking in a task of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use peerage_api::{ApiError, Code};
 use peerage_content::{ContentId, ContentRecord, PieceMap, Signed};
 use peerage_origin::SourceUrl;
 use peerage_store::Content;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::downloads::Key;
@@ -35,6 +36,22 @@ pub(crate) struct Resolution {
     pub(crate) staged: Option<Content>,
 }
 
+/// Why there is no record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// Why there will be none.
+    hopeless: Option<String>,
+    /// Why there is none yet.
+    pending: Option<String>,
+}
+
+impl Said {
+    /// The sentence, if there is one.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.hopeless.clone().or_else(|| self.pending.clone())
+    }
+}
+
 /// Asks until there is an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolver {
@@ -49,10 +66,8 @@ pub(crate) struct Resolver {
     /// Whether the coordinator has been asked: the first question is not to be held back.
     asked: bool,
     not_before: Option<Instant>,
-    /// Why there is no record and will be none.
-    hopeless: Option<String>,
-    /// Why there is no record yet.
-    pending: Option<String>,
+    /// Common to all clones.
+    said: watch::Sender<Said>,
 }
 
 impl Resolver {
@@ -72,8 +87,7 @@ impl Resolver {
             looked: false,
             asked: false,
             not_before: None,
-            hopeless: None,
-            pending: None,
+            said: watch::Sender::default(),
             shared,
         };
         resolver.judge();
@@ -97,13 +111,34 @@ impl Resolver {
     }
 
     /// Whether asking may still lead to a record.
-    pub(crate) const fn may_hope(&self) -> bool {
-        self.hopeless.is_none()
+    pub(crate) fn may_hope(&self) -> bool {
+        self.said.borrow().hopeless.is_none()
     }
 
     /// No record is wanted any more.
     pub(crate) fn give_up(&mut self, why: &str) {
-        self.hopeless = Some(format!("Simple mode: {why}."));
+        let why = if self.url.is_some() { format!("Simple mode: {why}.") } else { why.to_owned() };
+        self.said.send_modify(|said| said.hopeless = Some(why));
+    }
+
+    /// Why it still has to be waited for.
+    fn pending(&self, why: &str) {
+        let why = if self.url.is_some() {
+            format!("Simple mode for now: {why}.")
+        } else {
+            format!("Waiting: {why}.")
+        };
+        self.said.send_modify(|said| said.pending = Some(why));
+    }
+
+    /// What was said to an earlier question does not hold for the next one.
+    pub(crate) fn begin(&self) {
+        self.said.send_modify(|said| said.pending = None);
+    }
+
+    /// What is said while it asks.
+    pub(crate) fn said(&self) -> watch::Receiver<Said> {
+        self.said.subscribe()
     }
 
     /// The record of this serial does not fit what the origin serves.
@@ -117,7 +152,7 @@ impl Resolver {
 
     /// Why there is no record, if there is none.
     pub(crate) fn why(&self) -> Option<String> {
-        self.hopeless.clone().or_else(|| self.pending.clone())
+        self.said.borrow().why()
     }
 
     /// Asks until there is a record (or none is to be had: the sentence says why).
@@ -127,7 +162,8 @@ impl Resolver {
                 sleep_until(at).await;
                 self.not_before = None;
             }
-            if let Some(why) = self.hopeless.clone() {
+            let hopeless = self.said.borrow().hopeless.clone();
+            if let Some(why) = hopeless {
                 return Err(why);
             }
             match self.try_once().await {
@@ -141,22 +177,18 @@ impl Resolver {
         }
     }
 
-    /// The record, if this device remembers it or the coordinator has it at hand. `None` as soon as it is clear that it
-    /// would have to be waited for.
-    pub(crate) async fn at_hand(&mut self) -> Option<Resolution> {
-        self.try_once().await.ok().flatten()
-    }
-
     async fn try_once(&mut self) -> Result<Option<Resolution>, ApiError> {
         if !self.looked {
+            let remembered = self.remembered().await;
+            // Not before: it may be cut short, and is then to be looked at again.
             self.looked = true;
-            if let Some(resolution) = self.remembered().await {
-                return Ok(Some(resolution));
+            if remembered.is_some() {
+                return Ok(remembered);
             }
         }
         let answer = self.ask().await;
         if let Err(error) = &answer {
-            self.pending = Some(format!("Simple mode for now: {error}."));
+            self.pending(&error.to_string());
             if error.code != Code::Unreachable {
                 self.give_up(&error.message);
             }
@@ -213,16 +245,17 @@ impl Resolver {
                     format!(" of {}", peerage_policy::units::about_size(size))
                 });
                 let so_far = peerage_policy::units::about_size(fetched);
-                self.pending =
-                    Some(format!("Simple mode for now: the coordinator is reading the file ({so_far}{of})."));
+                self.pending(&format!("the coordinator is reading the file ({so_far}{of})"));
                 // A coordinator that does not hold answers back must not be asked without pause.
                 self.not_before = (!at_once).then(|| Instant::now() + Duration::from_millis(200));
                 Ok(None)
             }
             ResolveResponse::Refused { reason, retry_after_s } => {
                 match retry_after_s {
+                    // A name that nobody knows: whoever asked is told, and may ask again.
+                    _ if self.url.is_none() => self.give_up(&reason),
                     Some(seconds) => {
-                        self.pending = Some(format!("Simple mode for now: {reason}."));
+                        self.pending(&reason);
                         self.not_before = Some(Instant::now() + Duration::from_secs(seconds.clamp(1, 600)));
                     }
                     None => self.give_up(&reason),
@@ -244,7 +277,7 @@ impl Resolver {
             return Err(unusable(format!("the coordinator's record is not usable: {error}")));
         }
         if self.stale == Some(value.serial) {
-            self.pending = Some("Simple mode for now: the coordinator has no newer record yet.".to_owned());
+            self.pending("the coordinator has no newer record yet");
             self.not_before = Some(Instant::now() + RETRY);
             return Ok(None);
         }

@@ -13,14 +13,15 @@ use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::simple::{Simple, SimpleEnd, SimpleState};
 use crate::why;
 
 impl Download {
     /// Plain HTTP, until it is done or a record arrives.
-    pub(super) async fn simple(&mut self, resolver: &mut Resolver) -> Ended<Phase> {
-        let Some(url) = resolver.url().cloned() else {
+    pub(super) async fn simple(&mut self, search: &mut Search) -> Ended<Phase> {
+        let Some(url) = search.url().cloned() else {
             return Err(ApiError::new(Code::NotFound, "only a record could say where the file is"));
         };
         let lane = self.shared.budgets.lane(self.class());
@@ -36,7 +37,7 @@ impl Download {
         loop {
             // A few times a second, not with every write: nothing here may hold up the download itself.
             let now = state.borrow().clone();
-            self.show_simple(&simple, &now, resolver);
+            self.show_simple(&simple, &now, search);
             tokio::select! {
                 done = &mut run => {
                     match done {
@@ -45,10 +46,10 @@ impl Download {
                         Err(SimpleEnd::Failed(error)) => return Err(error),
                     }
                     let now = state.borrow().clone();
-                    self.show_simple(&simple, &now, resolver);
-                    return self.finish_simple(staging, resolver).await;
+                    self.show_simple(&simple, &now, search);
+                    return self.finish_simple(staging, search).await;
                 }
-                resolved = resolver.resolve(), if resolver.may_hope() => match resolved {
+                resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
                         self.promote(&staging, &mut resolution, begun).await?;
                         return Ok(Phase::Resolved(Box::new(resolution)));
@@ -99,7 +100,7 @@ impl Download {
         Ok(())
     }
 
-    async fn finish_simple(&mut self, staging: Staging, resolver: &mut Resolver) -> Ended<Phase> {
+    async fn finish_simple(&mut self, staging: Staging, search: &mut Search) -> Ended<Phase> {
         let wish = self.request();
         if wish.sha256.is_some() || wish.id.is_some() {
             let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
@@ -130,9 +131,9 @@ impl Download {
             ..self.account.tell(&received)
         };
         tokio::task::block_in_place(|| self.shared.past.put(told));
-        if resolver.may_hope() {
+        if search.may_hope() {
             let account = crate::why::Account::clone(&self.account);
-            crate::adopt::later(resolver.clone(), staging.clone(), account);
+            crate::adopt::later(search.hand_on(), staging.clone(), account);
         } else {
             crate::adopt::discard_later(staging.clone());
         }
@@ -140,7 +141,7 @@ impl Download {
         Ok(Phase::Done(Finished::Staged(staging)))
     }
 
-    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, resolver: &Resolver) {
+    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search) {
         let size = state.size.unwrap_or(0);
         let mut row = FileStatus {
             file_id: simple.staging.name().to_owned(),
@@ -154,12 +155,12 @@ impl Download {
         file_status::add_received(&mut row, &received);
         let decision = self.shared.decide(self.class(), RecordState::Missing, state.size);
         row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
-        let said = resolver.why().into_iter().chain(self.notes.iter().cloned());
+        let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let layers = &self.shared.policy().layers;
         let decided =
             why::decided(&decision, self.class(), layers, said, &received, self.shared.clock.unix());
         Arc::make_mut(&mut self.account).decided(decided);
-        row.reasons.extend(resolver.why());
+        row.reasons.extend(search.why());
         row.reasons.extend(self.notes.iter().cloned());
         row.reasons.extend(state.trouble.clone());
         let elapsed = self.began.elapsed().as_secs_f64().max(0.001);

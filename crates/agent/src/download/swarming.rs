@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::content::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::shared::Shared;
 
 /// An origin that takes longer to say whether the record is fresh is treated as away.
@@ -21,14 +22,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Download {
     /// The content's actor does the work; this waits for it and watches over the record.
-    pub(super) async fn swarm(&mut self, resolution: Resolution, resolver: &Resolver) -> Ended<Phase> {
+    pub(super) async fn swarm(&mut self, resolution: Resolution, search: &Search) -> Ended<Phase> {
         self.check_wish(resolution.record.get())?;
         let Resolution { record, map, announce, staged } = resolution;
         let content = match staged {
             Some(content) => content,
             None => self.open_content(record.get(), map.clone()).await?,
         };
-        self.note_source(&content, &record, resolver.url());
+        self.note_source(&content, &record, search.url());
         let map = content_map(&content, map)?;
         let (shared, own) = (Arc::clone(&self.shared), content.clone());
         let started = tokio::task::spawn_blocking(move || shared.contents.start(&shared, own, map)).await;
@@ -41,8 +42,8 @@ impl Download {
             Some(item) => crate::announcer::accept(&self.shared, item).await,
             None => self.shared.announcer.poke(handle.id),
         }
-        self.join(&handle, want, &record, resolver).await?;
-        let end = self.watch(&handle, want, &record, resolver).await;
+        self.join(&handle, want, &record, search).await?;
+        let end = self.watch(&handle, want, &record, search).await;
         handle.tell(Command::Leave { want }).await;
         end
     }
@@ -87,10 +88,10 @@ impl Download {
         handle: &ContentHandle,
         want: u64,
         record: &Signed<ContentRecord>,
-        resolver: &Resolver,
+        search: &Search,
     ) -> Ended<()> {
         let known = Known { size: Some(record.get().size), validators: record.get().validators.clone() };
-        let origin = resolver.url().cloned().or_else(|| {
+        let origin = search.url().cloned().or_else(|| {
             let url = record.get().urls.first()?;
             SourceUrl::parse(url).ok()
         });
@@ -112,10 +113,10 @@ impl Download {
         handle: &ContentHandle,
         want: u64,
         record: &Signed<ContentRecord>,
-        resolver: &Resolver,
+        search: &Search,
     ) -> Ended<Phase> {
         let mut fresh =
-            tokio::spawn(check_fresh(Arc::clone(&self.shared), resolver.url().cloned(), record.clone()));
+            tokio::spawn(check_fresh(Arc::clone(&self.shared), search.url().cloned(), record.clone()));
         let (mut is_fresh, mut foreground) = (false, self.request().foreground);
         let mut status = handle.status.clone();
         let mut progress = (0, Instant::now());
@@ -157,7 +158,7 @@ impl Download {
                     self.check_wish(record.get())?;
                     if self.request().foreground != foreground {
                         foreground = !foreground;
-                        self.join(handle, want, record, resolver).await?;
+                        self.join(handle, want, record, search).await?;
                     }
                 }
                 checked = &mut fresh, if !is_fresh => match checked {
