@@ -9,6 +9,7 @@ use peerage_store::Staging;
 use tokio::time::{sleep, timeout};
 
 use crate::search::Search;
+use crate::shared::Shared;
 use crate::why::Account;
 
 /// How long a record is waited for.
@@ -46,6 +47,18 @@ pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
             Err(error) => tracing::warn!(%error, "a finished file could not be kept as a seed"),
         }
     });
+}
+
+/// Throws away what is finished, when the agent ends: nobody waits for it any more. Parts are kept. Blocking.
+pub(crate) fn discard_finished(shared: &Shared) {
+    for staged in shared.store.staged() {
+        let discarded = shared.store.stage(&staged.name).and_then(|staging| {
+            if crate::simple::is_finished(&staging) { staging.discard() } else { Ok(()) }
+        });
+        if let Err(error) = discarded {
+            tracing::debug!(name = staged.name, %error, "a finished file was not thrown away");
+        }
+    }
 }
 
 /// Throws a finished file away when its caller has had time to fetch it.

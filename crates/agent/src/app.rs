@@ -239,6 +239,7 @@ impl Running {
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        tokio::task::block_in_place(|| crate::adopt::discard_finished(&self.shared));
         if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
             tracing::warn!(%error, "traffic counts were not saved");
         }
