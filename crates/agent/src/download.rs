@@ -12,6 +12,7 @@ mod swarming;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use peerage_api::agent::{DownloadRequest, FileStatus};
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_policy::Class;
-use peerage_store::{Content, Staging};
+use peerage_store::{Content, Staging, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +31,7 @@ use crate::resolve::Resolution;
 use crate::search::Search;
 use crate::shared::Shared;
 use crate::why::Account;
+use crate::wish::{Found, Wish};
 
 /// How long the origin waits for the coordinator's word before bytes flow without it. A coordinator of the site answers
 /// in a few milliseconds; with its answer the first bytes asked for are the right ones. A later answer still counts.
@@ -48,16 +50,21 @@ const MAX_STALE: u32 = 3;
 pub(crate) enum Finished {
     /// A verified content of the cache.
     Content(Content),
-    /// A file of simple mode, not in the cache.
-    Staged(Staging),
+    /// A file of simple mode, not in the cache. Opened at its end: a later download may begin the area anew.
+    Staged(Staging, Arc<File>),
 }
 
 impl Finished {
-    /// Opens it for delivery. Blocking.
-    pub(crate) fn open(&self) -> Result<File, ApiError> {
+    /// Opens it for delivery to a caller, who may know what it must be. Blocking.
+    pub(crate) fn open_for(&self, wish: Wish) -> Result<File, ApiError> {
+        self.check(wish)?;
         let opened = match self {
             Self::Content(content) => content.open_file(),
-            Self::Staged(staging) => staging.open_file(),
+            Self::Staged(staging, file) => reopen(file).map_err(|source| StoreError::Io {
+                op: "open",
+                path: staging.name().into(),
+                source,
+            }),
         };
         let file = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         if let Self::Content(_) = self {
@@ -72,6 +79,35 @@ impl Finished {
         }
         Ok(file)
     }
+
+    /// The record binds both hashes and every piece was verified; a caller that names the SHA-256 gets a pass over the
+    /// whole file nevertheless.
+    fn check(&self, wish: Wish) -> Result<(), ApiError> {
+        if wish.is_none() {
+            return Ok(());
+        }
+        let disk = |error: &dyn std::error::Error| ApiError::new(Code::Disk, chain(error));
+        match self {
+            Self::Content(content) if wish.names_sha256() => {
+                let sha256 = content.sha256().map_err(|error| disk(&error))?;
+                wish.check(&Found { id: content.id(), sha256 })
+            }
+            Self::Content(content) => wish.check_id(content.id()),
+            Self::Staged(staging, file) => {
+                let found = reopen(file).and_then(|file| Found::read(&file)).map_err(|error| disk(&error))?;
+                let checked = wish.check(&found);
+                if checked.is_err() {
+                    crate::simple::doubt(staging);
+                }
+                checked
+            }
+        }
+    }
+}
+
+/// The same file with a position of its own.
+fn reopen(file: &File) -> std::io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Runs a download until it ends and its end has been seen, or until nobody wants it.
@@ -90,6 +126,7 @@ pub(crate) async fn run(
         status: FileStatus::default(),
         notes: Vec::new(),
         account: Arc::default(),
+        found: None,
         began: Instant::now(),
         stale: 0,
     };
@@ -102,6 +139,7 @@ pub(crate) async fn run(
     download.state.send_replace(Arc::new(DownloadState {
         status,
         account: download.account,
+        found: download.found,
         end: Some(end),
     }));
 }
@@ -117,6 +155,8 @@ struct Download {
     notes: Vec<String>,
     /// Which decisions held in simple mode.
     account: Arc<Account>,
+    /// What the file is, once the origin has not objected to the record that says so.
+    found: Option<Found>,
     began: Instant,
     /// Records found stale so far.
     stale: u32,
@@ -210,7 +250,8 @@ impl Download {
         self.take_tells()
     }
 
-    /// What all callers together want.
+    /// What all callers together want. What each knows of the file is checked for it alone ([`Wish`]); the hashes here are
+    /// the same for all where they are all that names the file.
     fn request(&self) -> DownloadRequest {
         let mut all = DownloadRequest::default();
         for request in self.callers.values() {
@@ -258,6 +299,7 @@ impl Download {
         self.state.send_replace(Arc::new(DownloadState {
             status: row,
             account: Arc::clone(&self.account),
+            found: self.found,
             end: None,
         }));
     }

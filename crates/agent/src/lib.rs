@@ -40,6 +40,7 @@ mod simple;
 mod state_dir;
 mod tickets;
 mod why;
+mod wish;
 
 pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};

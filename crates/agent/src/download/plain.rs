@@ -1,6 +1,5 @@
 //! The simple phase: plain HTTP, until it is done or a record arrives.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use peerage_api::agent::{FileState, FileStatus};
@@ -101,26 +100,7 @@ impl Download {
     }
 
     async fn finish_simple(&mut self, staging: Staging, search: &mut Search) -> Ended<Phase> {
-        let wish = self.request();
-        if wish.sha256.is_some() || wish.id.is_some() {
-            let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
-            let digest = tokio::task::spawn_blocking(move || digest(file)).await;
-            let digest = digest
-                .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-                .map_err(|error| ApiError::new(Code::Disk, error.to_string()))?;
-            let wrong = wish
-                .sha256
-                .filter(|wish| *wish != digest.sha256)
-                .map(|wish| format!("the file has SHA-256 {}, asked for was {wish}", digest.sha256));
-            let wrong = wrong.or_else(|| {
-                let wish = wish.id.filter(|wish| *wish != digest.id)?;
-                Some(format!("the file has content id {}, asked for was {wish}", digest.id))
-            });
-            if let Some(message) = wrong {
-                let _ = staging.discard();
-                return Err(ApiError::new(Code::Integrity, message));
-            }
-        }
+        let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
         let received = ByKind { cdn: self.status.bytes_from_cdn, ..ByKind::default() };
         let told = Why {
@@ -138,7 +118,7 @@ impl Download {
             crate::adopt::discard_later(staging.clone());
         }
         self.status.status = FileState::Complete;
-        Ok(Phase::Done(Finished::Staged(staging)))
+        Ok(Phase::Done(Finished::Staged(staging, Arc::new(file))))
     }
 
     fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search) {
@@ -167,16 +147,4 @@ impl Download {
         row.download_rate = (state.received as f64 / elapsed) as u64;
         self.show(row);
     }
-}
-
-fn digest(mut file: File) -> std::io::Result<peerage_content::Digest> {
-    let mut digester = peerage_content::Digester::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => break,
-            n => digester.update(&buffer[..n]),
-        }
-    }
-    digester.finish().map_err(std::io::Error::other)
 }

@@ -16,6 +16,7 @@ use crate::file_status::{self, chain};
 use crate::resolve::Resolution;
 use crate::search::Search;
 use crate::shared::Shared;
+use crate::wish::Found;
 
 /// An origin that takes longer to say whether the record is fresh is treated as away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 impl Download {
     /// The content's actor does the work; this waits for it and watches over the record.
     pub(super) async fn swarm(&mut self, resolution: Resolution, search: &Search) -> Ended<Phase> {
-        self.check_wish(resolution.record.get())?;
+        self.found = None;
         let Resolution { record, map, announce, staged } = resolution;
         let content = match staged {
             Some(content) => content,
@@ -46,20 +47,6 @@ impl Download {
         let end = self.watch(&handle, want, &record, search).await;
         handle.tell(Command::Leave { want }).await;
         end
-    }
-
-    /// A caller that knows the file's hash must not be given another one.
-    fn check_wish(&self, record: &ContentRecord) -> Ended<()> {
-        let wish = self.request();
-        if let Some(id) = wish.id.filter(|id| *id != record.id) {
-            let message = format!("the file has content id {}, asked for was {id}", record.id);
-            return Err(ApiError::new(Code::Integrity, message));
-        }
-        if let Some(sha256) = wish.sha256.filter(|sha256| *sha256 != record.sha256) {
-            let message = format!("the file has SHA-256 {}, asked for was {sha256}", record.sha256);
-            return Err(ApiError::new(Code::Integrity, message));
-        }
-        Ok(())
     }
 
     async fn open_content(&mut self, record: &ContentRecord, map: Option<PieceMap>) -> Ended<Content> {
@@ -125,7 +112,7 @@ impl Download {
             self.show_content(handle, &now);
             if now.complete && is_fresh {
                 self.show_content(handle, &now);
-                return self.deliverable(handle).await.map(|content| Phase::Done(Finished::Content(content)));
+                return Ok(Phase::Done(Finished::Content(handle.content.clone())));
             }
             if is_lost(&now) {
                 handle.tell(Command::Stop).await;
@@ -155,35 +142,22 @@ impl Download {
                         fresh.abort();
                         return Err(error);
                     }
-                    self.check_wish(record.get())?;
                     if self.request().foreground != foreground {
                         foreground = !foreground;
                         self.join(handle, want, record, search).await?;
                     }
                 }
                 checked = &mut fresh, if !is_fresh => match checked {
-                    Ok(Ok(())) => is_fresh = true,
+                    Ok(Ok(())) => {
+                        is_fresh = true;
+                        // Callers that know better are told now, not when it is here.
+                        self.found = Some(Found { id: record.get().id, sha256: record.get().sha256 });
+                    }
                     Ok(Err(why)) => return Ok(Phase::Stale { serial: record.get().serial, why }),
                     Err(error) => return Err(ApiError::new(Code::Internal, error.to_string())),
                 },
                 () = sleep(TELL_EVERY) => {}
             }
-        }
-    }
-
-    /// The complete content; a hash that the caller brought is checked over the whole file.
-    async fn deliverable(&self, handle: &ContentHandle) -> Ended<Content> {
-        let Some(wish) = self.request().sha256 else { return Ok(handle.content.clone()) };
-        let content = handle.content.clone();
-        let hashed = tokio::task::spawn_blocking(move || content.sha256()).await;
-        let found = hashed
-            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
-        if found == wish {
-            Ok(handle.content.clone())
-        } else {
-            let message = format!("the file has SHA-256 {found}, asked for was {wish}");
-            Err(ApiError::new(Code::Integrity, message))
         }
     }
 
