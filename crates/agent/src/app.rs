@@ -234,7 +234,7 @@ impl Running {
         }
         let ended = async {
             for handle in &contents {
-                handle.commands.closed().await;
+                handle.ended().await;
             }
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;

@@ -85,3 +85,19 @@ impl ContentHandle {
         self.commands.send(command).await.is_ok()
     }
 }
+
+    /// Whether it takes no more commands. It may still be saying goodbye.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Whether it is gone, and has let go of the content.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.has_changed().is_err()
+    }
+
+    /// Waits until it is gone, and has let go of the content.
+    pub(crate) async fn ended(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
+    }

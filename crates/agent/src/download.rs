@@ -45,6 +45,8 @@ const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// A record that keeps turning out stale is not tried for ever.
 const MAX_STALE: u32 = 3;
 
+/// An actor ends under a download when it was about to as the download came, or when pieces are verified anew.
+const MAX_RESTARTS: u32 = 20;
 /// What a download ends with.
 #[derive(Debug, Clone)]
 pub(crate) enum Finished {
@@ -131,6 +133,7 @@ pub(crate) async fn run(
         stale: 0,
     };
     let end = download.run().await;
+        restarts: 0,
     if let Err(error) = &end {
         tracing::info!(%error, "download ended");
     }
@@ -164,6 +167,8 @@ struct Download {
 
 /// Why a phase ended.
 enum Phase {
+    /// Actors that ended under it so far.
+    restarts: u32,
     Done(Finished),
     /// The record does not fit what the origin serves.
     Stale {
@@ -176,6 +181,8 @@ enum Phase {
     Resolved(Box<Resolution>),
 }
 
+    /// The content's actor ended under the download.
+    Ended(Box<Resolution>),
 type Ended<T> = Result<T, ApiError>;
 
 fn cancelled() -> ApiError {
@@ -196,6 +203,14 @@ impl Download {
                     self.note("The cache was deleted while in use; the download begins anew.".to_owned());
                     sleep(LOST_PAUSE).await;
                     self.begin(&mut search).await?
+                Phase::Ended(resolution) => {
+                    self.restarts += 1;
+                    if self.restarts > MAX_RESTARTS {
+                        let message = "the download's engine keeps ending unexpectedly";
+                        return Err(ApiError::new(Code::Internal, message));
+                    }
+                    Phase::Resolved(resolution)
+                }
                 }
                 Phase::Stale { serial, why } => {
                     self.stale += 1;

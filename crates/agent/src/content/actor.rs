@@ -56,6 +56,8 @@ struct Running {
 }
 
 struct Actor {
+    /// Keeps the content from being evicted. First: it is let go of before the status channel tells of the end.
+    _busy: Busy,
     shared: Arc<Shared>,
     content: Content,
     map: PieceMap,
@@ -84,8 +86,6 @@ struct Actor {
     saved_at: Instant,
     /// The state shown last had bytes moving: it must be shown again when they have stopped.
     shown_moving: bool,
-    /// Keeps the content from being evicted.
-    _busy: Busy,
 }
 
 /// Starts the actor of a content.
@@ -179,7 +179,7 @@ impl Actor {
                         self.command(command);
                         for _ in 0..QUEUE {
                             match inbox.try_recv() {
-                                Ok(Command::Stop) => return self.end(ByeReason::ShuttingDown).await,
+                                Ok(Command::Stop) => return self.end(inbox, ByeReason::ShuttingDown).await,
                                 Ok(command) => self.command(command),
                                 Err(_) => break,
                             }
@@ -193,7 +193,7 @@ impl Actor {
                 },
             }
         }
-        self.end(ByeReason::Stopped).await;
+        self.end(inbox, ByeReason::Stopped).await;
     }
 
     fn id(&self) -> ContentId {
@@ -225,7 +225,8 @@ impl Actor {
         self.end_at().is_some_and(|end| now >= end)
     }
 
-    async fn end(mut self, reason: ByeReason) {
+    /// A download that joins too late sees the status channel close and starts another actor.
+    async fn end(mut self, mut inbox: mpsc::Receiver<Command>, reason: ByeReason) {
         for (_, running) in self.fetches.drain() {
             running.task.abort();
         }
@@ -233,6 +234,8 @@ impl Actor {
             let _ = link.control.send(Control::Close(reason));
         }
         self.save_counters();
+        // Whoever comes from here on waits for the end and starts another; it reads the counters saved now.
+        inbox.close();
         self.show();
         if !self.transfer.is_complete() {
             self.shared.announcer.poke(self.id());
@@ -339,6 +342,8 @@ impl Actor {
     }
 
     fn leave(&mut self, want: u64) {
+        // A complete content has nothing else to show, and the download waits to be counted.
+        self.show();
         self.wants.remove(&want);
         self.apply_policy();
     }

@@ -31,7 +31,8 @@ impl Download {
             None => self.open_content(record.get(), map.clone()).await?,
         };
         self.note_source(&content, &record, search.url());
-        let map = content_map(&content, map)?;
+        let Some(map) = content_map(&content, map)? else { return Ok(Phase::Lost) };
+        self.shared.contents.settled(content.id()).await;
         let (shared, own) = (Arc::clone(&self.shared), content.clone());
         let started = tokio::task::spawn_blocking(move || shared.contents.start(&shared, own, map)).await;
         let handle = started
@@ -43,7 +44,9 @@ impl Download {
             Some(item) => crate::announcer::accept(&self.shared, item).await,
             None => self.shared.announcer.poke(handle.id),
         }
-        self.join(&handle, want, &record, search).await?;
+        if !self.join(&handle, want, &record, search).await {
+            return Ok(ended(&handle, &record));
+        }
         let end = self.watch(&handle, want, &record, search).await;
         handle.tell(Command::Leave { want }).await;
         end
@@ -70,13 +73,14 @@ impl Download {
         });
     }
 
+    /// `false`: the actor has ended.
     async fn join(
-        &self,
+        &mut self,
         handle: &ContentHandle,
         want: u64,
         record: &Signed<ContentRecord>,
         search: &Search,
-    ) -> Ended<()> {
+    ) -> bool {
         let known = Known { size: Some(record.get().size), validators: record.get().validators.clone() };
         let origin = search.url().cloned().or_else(|| {
             let url = record.get().urls.first()?;
@@ -88,11 +92,7 @@ impl Download {
             origin: origin.map(|url| (url, known)),
             record: Some(record.clone()),
         };
-        if handle.tell(Command::Join(Box::new(want))).await {
-            Ok(())
-        } else {
-            Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"))
-        }
+        handle.tell(Command::Join(Box::new(want))).await
     }
 
     async fn watch(
@@ -116,7 +116,7 @@ impl Download {
             }
             if is_lost(&now) {
                 handle.tell(Command::Stop).await;
-                handle.commands.closed().await;
+                handle.ended().await;
                 return Ok(Phase::Lost);
             }
             if let Some(why) = now.trouble.as_ref().and_then(Trouble::proves_stale) {
@@ -135,7 +135,8 @@ impl Download {
             }
             tokio::select! {
                 changed = status.changed() => if changed.is_err() {
-                    return Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"));
+                    fresh.abort();
+                    return Ok(ended(handle, record));
                 },
                 told = self.next_tell() => {
                     if let Err(error) = told {
@@ -144,7 +145,8 @@ impl Download {
                     }
                     if self.request().foreground != foreground {
                         foreground = !foreground;
-                        self.join(handle, want, record, search).await?;
+                        // An actor that has ended is noticed in the next round.
+                        self.join(handle, want, record, search).await;
                     }
                 }
                 checked = &mut fresh, if !is_fresh => match checked {
@@ -202,11 +204,20 @@ fn judge_probe(error: &OriginError) -> Result<(), String> {
     }
 }
 
-fn content_map(content: &Content, map: Option<PieceMap>) -> Ended<PieceMap> {
-    if let Some(map) = map {
+/// The download goes on with another actor.
+fn ended(handle: &ContentHandle, record: &Signed<ContentRecord>) -> Phase {
+    let staged = Some(handle.content.clone());
+    Phase::Ended(Box::new(Resolution { record: record.clone(), map: None, announce: None, staged }))
+}
+
+/// The piece map; `None` when it, or all of the content, was deleted by somebody else.
+fn content_map(content: &Content, map: Option<PieceMap>) -> Ended<Option<PieceMap>> {
+    if map.is_some() {
         return Ok(map);
     }
-    let held = tokio::task::block_in_place(|| content.map());
-    held.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?
-        .ok_or_else(|| ApiError::new(Code::Internal, "the piece map is missing"))
+    match tokio::task::block_in_place(|| content.map()) {
+        Ok(held) => Ok(held),
+        Err(StoreError::Vanished { .. } | StoreError::Removed { .. }) => Ok(None),
+        Err(error) => Err(ApiError::new(Code::Disk, chain(&error))),
+    }
 }
