@@ -31,10 +31,11 @@ pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
         let done = tokio::task::spawn_blocking(move || {
             let now = common.clock.unix();
             let held = staging.len();
-            let (content, _) = staging.promote(&map, now)?;
+            let (content, report) = staging.promote(&map, now)?;
             let mut notes = content.notes();
             let (mut received, sent, wasted) = crate::notes::counters(&notes);
-            received.cdn += held;
+            received.cdn += report.kept;
+            let wasted = wasted + held.saturating_sub(report.kept);
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));
             crate::notes::set_account(&mut notes, &account);

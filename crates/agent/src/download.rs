@@ -25,6 +25,7 @@ use peerage_store::{Content, Staging, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::content::Brought;
 use crate::downloads::{DownloadState, Key, Tell};
 use crate::file_status::{self, chain};
 use crate::resolve::Resolution;
@@ -44,9 +45,9 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// A record that keeps turning out stale is not tried for ever.
 const MAX_STALE: u32 = 3;
-
 /// An actor ends under a download when it was about to as the download came, or when pieces are verified anew.
 const MAX_RESTARTS: u32 = 20;
+
 /// What a download ends with.
 #[derive(Debug, Clone)]
 pub(crate) enum Finished {
@@ -129,11 +130,12 @@ pub(crate) async fn run(
         notes: Vec::new(),
         account: Arc::default(),
         found: None,
+        brought: Brought::default(),
         began: Instant::now(),
         stale: 0,
+        restarts: 0,
     };
     let end = download.run().await;
-        restarts: 0,
     if let Err(error) = &end {
         tracing::info!(%error, "download ended");
     }
@@ -160,15 +162,17 @@ struct Download {
     account: Arc<Account>,
     /// What the file is, once the origin has not objected to the record that says so.
     found: Option<Found>,
+    /// What simple mode brought, until the content's actor has counted it.
+    brought: Brought,
     began: Instant,
     /// Records found stale so far.
     stale: u32,
+    /// Actors that ended under it so far.
+    restarts: u32,
 }
 
 /// Why a phase ended.
 enum Phase {
-    /// Actors that ended under it so far.
-    restarts: u32,
     Done(Finished),
     /// The record does not fit what the origin serves.
     Stale {
@@ -177,12 +181,12 @@ enum Phase {
     },
     /// Somebody deleted the cache while it was in use.
     Lost,
+    /// The content's actor ended under the download.
+    Ended(Box<Resolution>),
     /// Simple mode was joined by a record.
     Resolved(Box<Resolution>),
 }
 
-    /// The content's actor ended under the download.
-    Ended(Box<Resolution>),
 type Ended<T> = Result<T, ApiError>;
 
 fn cancelled() -> ApiError {
@@ -199,10 +203,6 @@ impl Download {
             phase = match phase {
                 Phase::Done(finished) => return Ok(finished),
                 Phase::Resolved(resolution) => self.swarm(*resolution, &search).await?,
-                Phase::Lost => {
-                    self.note("The cache was deleted while in use; the download begins anew.".to_owned());
-                    sleep(LOST_PAUSE).await;
-                    self.begin(&mut search).await?
                 Phase::Ended(resolution) => {
                     self.restarts += 1;
                     if self.restarts > MAX_RESTARTS {
@@ -211,6 +211,10 @@ impl Download {
                     }
                     Phase::Resolved(resolution)
                 }
+                Phase::Lost => {
+                    self.note("The cache was deleted while in use; the download begins anew.".to_owned());
+                    sleep(LOST_PAUSE).await;
+                    self.begin(&mut search).await?
                 }
                 Phase::Stale { serial, why } => {
                     self.stale += 1;

@@ -64,3 +64,27 @@ fn a_cache_deleted_while_idle_is_filled_again() {
     }
     wait_until("nothing is said to be shared", PATIENCE, || a.status().unwrap().is_empty());
 }
+
+#[test]
+fn every_byte_is_counted_once_when_a_record_joins_a_plain_download() {
+    let office = Office::new(44, &["limit_rate 1m;"]).unwrap();
+    let file = office.file("late.bin", 10 * MIB + 12_345).unwrap();
+    let url = office.origin.url("late.bin");
+    let a = office.agent("a").unwrap();
+    let first = a.get(&url, &office.path("one")).unwrap();
+    assert!(same_file(&file, &office.path("one")).unwrap());
+    assert_eq!(number(&first, "BytesFromCdn"), number(&first, "FileSize"), "{first}");
+    // Under another name the origin sends it again until the record says that it is here.
+    let id = blake3::hash(&fs::read(&file).unwrap()).to_string();
+    wait_until("it is cached", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    let mut command = a.command(&["get", &format!("{url}?again"), "-o"]);
+    command.arg(office.path("two"));
+    let output = Job::start("get", command, &a.dir).unwrap().output().unwrap();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert!(output.stdout.contains("in the cache") && output.stdout.contains("in vain"), "{}", output.stdout);
+    let row = a.file(&id).unwrap().unwrap();
+    assert_eq!(number(&row, "BytesFromCdn"), number(&first, "FileSize"), "{row}");
+    assert!(number(&row, "WastedBytes") > 0, "{row}");
+}

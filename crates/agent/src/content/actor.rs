@@ -81,7 +81,7 @@ struct Actor {
     reasons: Vec<String>,
     /// Which decisions held while bytes were missing.
     account: Arc<Account>,
-    /// Counters from before this actor.
+    /// Counters of what did not come through this actor: from before it, and what downloads brought along.
     before: (ByKind, ByKind, u64),
     saved_at: Instant,
     /// The state shown last had bytes moving: it must be shown again when they have stopped.
@@ -337,13 +337,16 @@ impl Actor {
             self.http.insert(source, Http { url, known, whole: false });
             self.feed(Event::HttpJoined { source, kind: SourceKind::Cdn, known_rate });
         }
+        let (received, _, wasted) = &mut self.before;
+        received.cdn += want.brought.kept;
+        *wasted += want.brought.vain;
         self.wants.insert(want.id, want);
         self.apply_policy();
+        // A complete content has nothing else to show, and the download waits to be counted.
+        self.show();
     }
 
     fn leave(&mut self, want: u64) {
-        // A complete content has nothing else to show, and the download waits to be counted.
-        self.show();
         self.wants.remove(&want);
         self.apply_policy();
     }

@@ -11,6 +11,7 @@ use peerage_swarm::{ByKind, SourceKind};
 use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
+use crate::content::Brought;
 use crate::file_status::{self, chain};
 use crate::resolve::Resolution;
 use crate::search::Search;
@@ -30,7 +31,6 @@ impl Download {
         let open = move || Simple::open(Arc::clone(&shared), url.clone(), opened.clone(), no_progress);
         let (simple, state) = self.on_disk(FileStatus::default(), open).await?;
         let staging = simple.staging.clone();
-        let begun = staging.len();
         let run = simple.run();
         tokio::pin!(run);
         loop {
@@ -50,7 +50,7 @@ impl Download {
                 }
                 resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
-                        self.promote(&staging, &mut resolution, begun).await?;
+                        self.promote(&staging, &mut resolution).await?;
                         return Ok(Phase::Resolved(Box::new(resolution)));
                     }
                     Err(why) => self.note(why),
@@ -69,7 +69,7 @@ impl Download {
     }
 
     /// Turns what simple mode has into verified pieces.
-    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution, begun: u64) -> Ended<()> {
+    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution) -> Ended<()> {
         if staging.is_empty() {
             let _ = staging.discard();
             return Ok(());
@@ -81,21 +81,12 @@ impl Download {
         let row = FileStatus { file_id: map.id().to_string(), file_size: size, ..FileStatus::default() };
         let promote = move || {
             let (content, report) = staging.promote(&map, shared.clock.unix())?;
-            // They came from the origin, in simple mode.
-            let mut notes = content.notes();
-            let (mut received, sent, wasted) = crate::notes::counters(&notes);
-            let kept = u64::from(report.verified) * u64::from(peerage_content::PIECE_SIZE);
-            received.cdn += kept.min(held);
-            crate::notes::set_counters(
-                &mut notes,
-                &received,
-                &sent,
-                wasted + held.saturating_sub(kept.max(begun)),
-            );
-            content.set_notes(notes)?;
-            Ok(content)
+            Ok((content, report.kept))
         };
-        resolution.staged = Some(self.on_disk(row, promote).await?);
+        let (content, kept) = self.on_disk(row, promote).await?;
+        resolution.staged = Some(content);
+        // All of it came from the origin.
+        self.brought = Brought { kept, vain: held.saturating_sub(kept) };
         Ok(())
     }
 

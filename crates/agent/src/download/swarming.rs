@@ -11,7 +11,7 @@ use peerage_store::{Content, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
-use crate::content::{Command, ContentHandle, ContentStatus, Trouble, Want};
+use crate::content::{Brought, Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::file_status::{self, chain};
 use crate::resolve::Resolution;
 use crate::search::Search;
@@ -91,8 +91,13 @@ impl Download {
             foreground: self.request().foreground,
             origin: origin.map(|url| (url, known)),
             record: Some(record.clone()),
+            brought: self.brought,
         };
-        handle.tell(Command::Join(Box::new(want))).await
+        let joined = handle.tell(Command::Join(Box::new(want))).await;
+        if joined {
+            self.brought = Brought::default();
+        }
+        joined
     }
 
     async fn watch(
@@ -110,7 +115,7 @@ impl Download {
         loop {
             let now = Arc::clone(&status.borrow_and_update());
             self.show_content(handle, &now);
-            if now.complete && is_fresh {
+            if now.complete && is_fresh && now.wants.contains(&want) {
                 self.show_content(handle, &now);
                 return Ok(Phase::Done(Finished::Content(handle.content.clone())));
             }
