@@ -10,10 +10,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::search::Search;
 use crate::shared::Shared;
+use crate::simple::is_finished;
 use crate::why::Account;
 
 /// How long a record is waited for.
 const WAIT: Duration = Duration::from_secs(600);
+/// Whatever was written this long ago is not waited for by [`later`] nor by a caller.
+const LEFT: Duration = Duration::from_secs(3600);
 /// The caller has this long to fetch the file.
 const KEEP: Duration = Duration::from_secs(90);
 
@@ -53,11 +56,31 @@ pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
 /// Throws away what is finished, when the agent ends: nobody waits for it any more. Parts are kept. Blocking.
 pub(crate) fn discard_finished(shared: &Shared) {
     for staged in shared.store.staged() {
-        let discarded = shared.store.stage(&staged.name).and_then(|staging| {
-            if crate::simple::is_finished(&staging) { staging.discard() } else { Ok(()) }
-        });
+        let discarded = shared
+            .store
+            .stage(&staged.name)
+            .and_then(|staging| if is_finished(&staging) { staging.discard() } else { Ok(()) });
         if let Err(error) = discarded {
             tracing::debug!(name = staged.name, %error, "a finished file was not thrown away");
+        }
+    }
+}
+
+/// Throws away what a killed agent left: finished files nobody came for, and parts older than the cache keeps contents
+/// (`max_age`, in seconds; 0: for ever). A download that begins at that moment begins anew. Blocking.
+pub(crate) fn sweep(shared: &Shared, max_age: u64) {
+    let now = shared.clock.unix();
+    for staged in shared.store.staged() {
+        let age = now.saturating_sub(staged.modified);
+        if age < LEFT.as_secs() {
+            continue;
+        }
+        let swept = shared.store.stage(&staged.name).and_then(|staging| {
+            let old = is_finished(&staging) || (max_age > 0 && age >= max_age);
+            if old { staging.discard() } else { Ok(()) }
+        });
+        if let Err(error) = swept {
+            tracing::debug!(name = staged.name, %error, "an old staging area was not thrown away");
         }
     }
 }

@@ -65,6 +65,7 @@ fn evict_once(
     let usage = store.usage()?;
     let limits = shared.decide_device().limits;
     let low = (usage.volume_total / LOW_DISK.0).min(LOW_DISK.1);
+    crate::adopt::sweep(shared, limits.cache_age.unwrap_or(0));
     let lacking = low.saturating_sub(usage.volume_free).max(needed.saturating_sub(usage.volume_free));
     let limits = Limits {
         max_age_s: limits.cache_age.unwrap_or(0),

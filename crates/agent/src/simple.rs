@@ -111,9 +111,11 @@ impl Simple {
             let known = known_of(&self.staging.notes());
             let wait = match self.attempt(&known).await {
                 Ok(()) => return Ok(()),
-                Err(Stop::Disk(StoreError::Vanished { .. } | StoreError::Removed { .. })) => {
-                    return Err(SimpleEnd::Lost);
-                }
+                Err(Stop::Disk(
+                    StoreError::Vanished { .. }
+                    | StoreError::Removed { .. }
+                    | StoreError::StagingClosed { .. },
+                )) => return Err(SimpleEnd::Lost),
                 Err(Stop::Disk(error)) => {
                     self.say(Some(format!("Paused: {}", crate::file_status::chain(&error))), true);
                     self.shared.make_room.notify_one();
@@ -269,7 +271,7 @@ impl Simple {
 /// Why simple mode ended without the file.
 #[derive(Debug)]
 pub(crate) enum SimpleEnd {
-    /// Somebody deleted the staging area.
+    /// The staging area was deleted, or swept as an old one.
     Lost,
     /// It failed for good.
     Failed(ApiError),

@@ -1,13 +1,15 @@
 //! A URL whose file changes: what a device still has of the old one is never given out for the new one.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use peerage_testkit::{Job, Office, peerage_bin, random_file, same_file};
+use peerage_testkit::{Job, Office, peerage_bin, random_file, same_file, wait_until};
 
 const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `peerage get` where no agent runs, with a cache of its own.
 fn get_alone(office: &Office, url: &str, out: &Path) {
@@ -51,4 +53,26 @@ fn a_finished_copy_is_used_again_only_while_the_origin_has_the_same() {
     for out in ["one", "two"] {
         assert!(same_file(&office.path("old"), &office.path(out)).unwrap(), "{out} was delivered and stays");
     }
+}
+
+#[test]
+fn what_a_killed_agent_left_is_swept_when_it_is_old() {
+    let office = Office::new(42, &["limit_rate 512k;"]).unwrap();
+    office.file("own", 8 * MIB).unwrap();
+    let url = format!("{}?X-Amz-Signature=deadbeef", office.origin.url("own"));
+    let mut a = office.agent("a").unwrap();
+    let staging = a.cache().join("staging");
+    let areas =
+        || fs::read_dir(&staging).into_iter().flatten().flatten().map(|area| area.path().join("data"));
+    let job = a.begin_get(&url, &office.path("never"), &[]).unwrap();
+    wait_until("some bytes are here", PATIENCE, || {
+        areas().any(|data| fs::metadata(data).is_ok_and(|data| data.len() >= MIB))
+    });
+    a.daemon.kill().unwrap();
+    drop(job);
+    let data = File::options().write(true).open(areas().next().unwrap()).unwrap();
+    // Older than the cache keeps anything.
+    data.set_modified(SystemTime::now() - Duration::from_secs(40 * 24 * 3600)).unwrap();
+    a.restart().unwrap();
+    wait_until("it is swept", PATIENCE, || areas().count() == 0);
 }
