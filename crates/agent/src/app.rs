@@ -247,11 +247,12 @@ impl Running {
         }
         let ended = async {
             for handle in &contents {
-                handle.commands.closed().await;
+                handle.ended().await;
             }
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        tokio::task::block_in_place(|| crate::adopt::discard_finished(&self.shared));
         if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
             tracing::warn!(%error, "traffic counts were not saved");
         }

@@ -116,6 +116,8 @@ struct Got {
     status: FileStatus,
     /// Of this download alone.
     shares: Shares,
+    /// Bytes that came and were of no use, of this download alone.
+    wasted: u64,
     took: Duration,
 }
 
@@ -133,6 +135,10 @@ async fn get(
         let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
         same.map(Shares::of).unwrap_or_default()
     };
+    let wasted_before = |status: &FileStatus| {
+        let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
+        same.map(|earlier| earlier.wasted_bytes).unwrap_or_default()
+    };
     let mut download = client.download(request).await.map_err(reach)?;
     let (status, word) = loop {
         match download.next().await? {
@@ -149,7 +155,8 @@ async fn get(
     let to = Arc::clone(destination);
     tokio::task::spawn_blocking(move || to.put(file, hard_link)).await.context("the delivery failed")??;
     let shares = Shares::of(&status).since(before(&status));
-    Ok(Got { name, shares, status: *status, took: progress.elapsed() })
+    let wasted = status.wasted_bytes.saturating_sub(wasted_before(&status));
+    Ok(Got { name, shares, wasted, status: *status, took: progress.elapsed() })
 }
 
 impl Got {
@@ -181,6 +188,9 @@ impl Got {
         } else if held > 0 {
             from.push(format!("{} were in the cache", size(held)));
         }
+        if self.wasted > 0 {
+            from.push(format!("{} were fetched in vain", size(self.wasted)));
+        }
         let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
         let speed = match self.shares.total() {
             0 => String::new(),
@@ -205,7 +215,7 @@ mod tests {
 
     fn got(size: u64, shares: Shares) -> Got {
         let status = FileStatus { file_size: size, ..FileStatus::default() };
-        Got { name: "a.iso".into(), status, shares, took: Duration::from_millis(4_200) }
+        Got { name: "a.iso".into(), status, shares, wasted: 0, took: Duration::from_millis(4_200) }
     }
 
     #[test]
@@ -221,6 +231,10 @@ mod tests {
             (
                 got(6 * MIB, Shares { origin: 2 * MIB, ..none }),
                 "a.iso  6.0 MiB in 4.2 s (487.6 KiB/s): all from the origin, 4.0 MiB were in the cache  -> ./a.iso",
+            ),
+            (
+                Got { wasted: 3 * MIB, ..got(5 * MIB, none) },
+                "a.iso  5.0 MiB in 4.2 s: all of it was in the cache, 3.0 MiB were fetched in vain  -> ./a.iso",
             ),
             (got(0, none), "a.iso  0 B in 4.2 s  -> ./a.iso"),
         ] {
