@@ -56,12 +56,12 @@ impl<'a> Job<'a> {
             (Cause::Stale(serial), Some(known)) if known.get().serial != serial => Ok(known),
             (Cause::Stale(_), Some(known)) => match (self.look(&known).await?, self.shared.on_demand) {
                 (Verdict::Fresh, _) | (Verdict::Silent, false) => Ok(known),
-                (Verdict::Stale | Verdict::Silent, true) => self.fetch().await,
+                (Verdict::Stale | Verdict::Silent, true) => self.fetch(known.get().scopes).await,
                 (Verdict::Stale, false) => Err(Refused::unknown(
                     "the origin serves something else than was published, and on_demand is off".to_owned(),
                 )),
             },
-            (Cause::Unknown | Cause::Stale(_), None) | (Cause::Again, _) => self.fetch().await,
+            (Cause::Unknown | Cause::Stale(_), None) | (Cause::Again, _) => self.fetch(ScopeSet::ALL).await,
         }
     }
 
@@ -80,7 +80,10 @@ impl<'a> Job<'a> {
         Ok(if tells { Verdict::Fresh } else { Verdict::Silent })
     }
 
-    async fn fetch(&self) -> Result<Record, Refused> {
+    /// Reads the file and signs what it is; it may be shared in `scopes` at most.
+    ///
+    /// What a publisher has restricted stays so whoever asks, by whatever url: only an administrator may widen it.
+    async fn fetch(&self, scopes: ScopeSet) -> Result<Record, Refused> {
         let max = self.shared.max_time;
         let read = async {
             tokio::select! {
@@ -91,12 +94,19 @@ impl<'a> Job<'a> {
         let read = tokio::time::timeout(max, read).await;
         let (digest, info) =
             read.map_err(|_| Refused::origin(format!("not read within {} s", max.as_secs())))??;
+        let scopes = match self.cause {
+            Cause::Again => scopes,
+            Cause::Unknown | Cause::Stale(_) => {
+                let held = self.shared.records.restriction(digest.id).await.map_err(broken)?;
+                ScopeSet::from_bits(scopes.bits() & held.bits())
+            }
+        };
         let new = New {
             map: digest.map,
             sha256: digest.sha256,
             urls: vec![self.url.as_str().to_owned()],
             validators: info.validators,
-            scopes: ScopeSet::ALL,
+            scopes,
             valid_s: None,
         };
         self.shared.records.register(new).await.map_err(broken)

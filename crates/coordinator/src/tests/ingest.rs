@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use peerage_api::Code;
 use peerage_api::client::Ingested;
 use peerage_api::coordinator::{IngestRequest, ResolveRequest, ResolveResponse};
-use peerage_content::Digester;
+use peerage_content::{Digester, Scope, ScopeSet};
 use peerage_origin::{Lookup, Resolver};
 
 use super::origin::{Origin, Page};
-use super::{World, by_url, known, refusal};
+use super::{World, by_url, known, publication, refusal};
 
 fn file(body: &[u8], etag: &'static str) -> Page {
     Page::File { body: body.to_vec(), etag }
@@ -269,6 +269,32 @@ async fn an_administrator_is_not_kept_waiting_by_devices() {
         let request = IngestRequest { url: origin.url(path), wait_ms: 20_000 };
         assert!(matches!(world.admin().ingest(&request).await.unwrap(), Ingested::Done(_)), "{path}");
     }
+}
+
+#[tokio::test]
+async fn only_an_administrator_lifts_a_publishers_restriction() {
+    let (world, origin) = (World::new().await, Origin::new().await);
+    let (body, device) = (b"not to be shared", world.device(1).await);
+    origin.put("/f", file(body, "\"1\""));
+    let mut request = publication(body, &origin.url("/f"));
+    request.scopes = ScopeSet::up_to(Scope::Lan);
+    world.admin().publish(&request).await.unwrap();
+    let record = known(device.resolve(&by_url(origin.url("/f?x=1"))).await.unwrap(), world.key);
+    assert_eq!(record.get().scopes, ScopeSet::up_to(Scope::Lan));
+
+    // The same url with other bytes.
+    let published = known(device.resolve(&by_url(origin.url("/f"))).await.unwrap(), world.key);
+    origin.put("/f", file(b"the next version", "\"2\""));
+    let mut stale = by_url(origin.url("/f"));
+    stale.stale_serial = Some(published.get().serial);
+    let next = known(device.resolve(&stale).await.unwrap(), world.key);
+    assert_ne!(next.get().id, published.get().id);
+    assert_eq!(next.get().scopes, ScopeSet::up_to(Scope::Lan));
+
+    let again = IngestRequest { url: origin.url("/f"), wait_ms: 20_000 };
+    assert!(matches!(world.admin().ingest(&again).await.unwrap(), Ingested::Done(_)));
+    let widened = known(device.resolve(&by_url(origin.url("/f"))).await.unwrap(), world.key);
+    assert_eq!(widened.get().scopes, ScopeSet::ALL);
 }
 
 #[tokio::test]
