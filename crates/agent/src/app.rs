@@ -121,7 +121,9 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         policy,
     };
     let shared = Arc::new(Shared::new(parts));
-    let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
+    // A port that is taken is tried again, and told of, by its own task.
+    let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen).ok());
+    let port = port.flatten();
     Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, views, changes })
 }
 

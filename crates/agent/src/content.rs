@@ -8,6 +8,7 @@ pub(crate) mod actor;
 pub(crate) mod connection;
 pub(crate) mod expect;
 pub(crate) mod fetch;
+pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod sink;
 pub(crate) mod status;

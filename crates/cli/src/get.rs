@@ -45,7 +45,7 @@ pub(crate) struct GetArgs {
     /// Print the final status as JSON
     #[arg(long)]
     json: bool,
-    /// Make a copy of your own, never a hard link to the cache's file
+    /// Make a copy of your own, never a hard link: that is one file with the cache's and read-only
     #[arg(long)]
     copy: bool,
     #[command(flatten)]
@@ -160,9 +160,12 @@ async fn get(
 }
 
 impl Got {
-    /// The agent's last word on the file, and where it is.
+    /// The agent's last word on the file, with the bytes of this download alone, and where it is.
     fn json(&self, path: &Path) -> anyhow::Result<Value> {
-        let mut value = serde_json::to_value(&self.status)?;
+        // What came for this download: the agent counts for as long as it holds a file.
+        let mut status = self.status.clone();
+        self.shares.put(&mut status);
+        let mut value = serde_json::to_value(&status)?;
         if let Value::Object(fields) = &mut value {
             fields.insert("Path".to_owned(), path.to_string_lossy().into());
         }
@@ -186,7 +189,8 @@ impl Got {
         if bytes > 0 && held == bytes {
             from.push("all of it was in the cache".to_owned());
         } else if held > 0 {
-            from.push(format!("{} were in the cache", size(held)));
+            let were = if held == 1 { "was" } else { "were" };
+            from.push(format!("{} {were} in the cache", size(held)));
         }
         if self.wasted > 0 {
             from.push(format!("{} were fetched in vain", size(self.wasted)));
@@ -246,7 +250,10 @@ mod tests {
 
     #[test]
     fn json_has_the_path() {
-        let json = got(MIB, Shares::default()).json(Path::new("/tmp/a")).unwrap();
+        let mut cached = got(MIB, Shares::default());
+        cached.status.bytes_from_cdn = MIB;
+        let json = cached.json(Path::new("/tmp/a")).unwrap();
+        assert_eq!(json["BytesFromCdn"], 0, "fetched by an earlier download");
         assert_eq!((&json["FileSize"], &json["Path"]), (&MIB.into(), &"/tmp/a".into()));
     }
 }

@@ -30,6 +30,7 @@ fn parse(id: &str) -> Result<ContentId, Failure> {
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<CachedFile>>, Failure> {
     let files = blocking(move || {
+        let age = shared.decide_device().limits.cache_age.unwrap_or(0);
         let file = |info: peerage_store::ContentInfo| {
             // Somebody may have deleted it since the housekeeper looked.
             let notes = shared.store.get(info.id).ok().flatten()?.notes();
@@ -39,7 +40,7 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<C
                 file_size_in_cache: info.verified,
                 source_url: crate::notes::url(&notes),
                 completed: info.last_completed,
-                expire_on: info.expire_on,
+                expire_on: info.expires(age),
                 is_pinned: info.pinned,
             })
         };
