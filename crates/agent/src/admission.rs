@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use peerage_content::{
     Bitmap, ContentId, Layout, PeerId, PieceMap, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
@@ -53,6 +54,9 @@ pub(crate) enum Refused {
     /// It proves no site key, or not ours, or not our group.
     #[error("the neighbour does not prove the site key: {0}")]
     Site(&'static str),
+    /// It talks, and does not give the piece map.
+    #[error("no piece map within {0:?}")]
+    SlowMap(Duration),
     /// It may not be served here.
     #[error("not shared here")]
     NotShared,
@@ -223,8 +227,25 @@ pub(crate) async fn greet(
     Ok(Admitted { peer, address, local, kind, dialled: true, have: theirs.have, told: have, reader, writer })
 }
 
+/// Least rate at which a peer must give the piece map, in bytes a second: another source may do better.
+const MAP_RATE: u32 = 32 << 10;
+
 /// Fetches the piece map from a peer, for when the coordinator cannot give it. The connection is used for nothing else.
 pub(crate) async fn fetch_map(
+    shared: &Shared,
+    connection: Connection,
+    kind: SourceKind,
+    content: ContentId,
+    layout: Layout,
+) -> Result<PieceMap, Refused> {
+    let size = u32::try_from(PieceMap::byte_len(layout)).unwrap_or(u32::MAX);
+    let patience = 2 * HELLO_TIMEOUT + Duration::from_secs(u64::from(size / MAP_RATE));
+    timeout(patience, fetch_whole_map(shared, connection, kind, content, layout))
+        .await
+        .unwrap_or(Err(Refused::SlowMap(patience)))
+}
+
+async fn fetch_whole_map(
     shared: &Shared,
     connection: Connection,
     kind: SourceKind,

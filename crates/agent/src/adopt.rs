@@ -8,32 +8,37 @@ use std::time::Duration;
 use peerage_store::Staging;
 use tokio::time::{sleep, timeout};
 
-use crate::resolve::Resolver;
+use crate::search::Search;
+use crate::shared::Shared;
+use crate::simple::is_finished;
 use crate::why::Account;
 
 /// How long a record is waited for.
 const WAIT: Duration = Duration::from_secs(600);
+/// Whatever was written this long ago is not waited for by [`later`] nor by a caller.
+const LEFT: Duration = Duration::from_secs(3600);
 /// The caller has this long to fetch the file.
 const KEEP: Duration = Duration::from_secs(90);
 
 /// Waits for the record of a finished file and makes it a seed.
-pub(crate) fn later(mut resolver: Resolver, staging: Staging, account: Account) {
+pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
     tokio::spawn(async move {
-        let shared = std::sync::Arc::clone(&resolver.shared);
-        let resolution = match timeout(WAIT, resolver.resolve()).await {
+        let shared = std::sync::Arc::clone(search.shared());
+        let resolution = match timeout(WAIT, search.answer()).await {
             Ok(Ok(resolution)) => resolution,
             Ok(Err(_)) | Err(_) => return discard_later(staging),
         };
         let Some(map) = resolution.map else { return discard_later(staging) };
         let (id, common) = (map.id(), std::sync::Arc::clone(&shared));
-        let url = resolver.url().map(|url| url.as_str().to_owned());
+        let url = search.url().map(|url| url.as_str().to_owned());
         let done = tokio::task::spawn_blocking(move || {
             let now = common.clock.unix();
             let held = staging.len();
-            let (content, _) = staging.promote(&map, now)?;
+            let (content, report) = staging.promote(&map, now)?;
             let mut notes = content.notes();
             let (mut received, sent, wasted) = crate::notes::counters(&notes);
-            received.cdn += held;
+            received.cdn += report.kept;
+            let wasted = wasted + held.saturating_sub(report.kept);
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));
             crate::notes::set_account(&mut notes, &account);
@@ -46,6 +51,38 @@ pub(crate) fn later(mut resolver: Resolver, staging: Staging, account: Account) 
             Err(error) => tracing::warn!(%error, "a finished file could not be kept as a seed"),
         }
     });
+}
+
+/// Throws away what is finished, when the agent ends: nobody waits for it any more. Parts are kept. Blocking.
+pub(crate) fn discard_finished(shared: &Shared) {
+    for staged in shared.store.staged() {
+        let discarded = shared
+            .store
+            .stage(&staged.name)
+            .and_then(|staging| if is_finished(&staging) { staging.discard() } else { Ok(()) });
+        if let Err(error) = discarded {
+            tracing::debug!(name = staged.name, %error, "a finished file was not thrown away");
+        }
+    }
+}
+
+/// Throws away what a killed agent left: finished files nobody came for, and parts older than the cache keeps contents
+/// (`max_age`, in seconds; 0: for ever). A download that begins at that moment begins anew. Blocking.
+pub(crate) fn sweep(shared: &Shared, max_age: u64) {
+    let now = shared.clock.unix();
+    for staged in shared.store.staged() {
+        let age = now.saturating_sub(staged.modified);
+        if age < LEFT.as_secs() {
+            continue;
+        }
+        let swept = shared.store.stage(&staged.name).and_then(|staging| {
+            let old = is_finished(&staging) || (max_age > 0 && age >= max_age);
+            if old { staging.discard() } else { Ok(()) }
+        });
+        if let Err(error) = swept {
+            tracing::debug!(name = staged.name, %error, "an old staging area was not thrown away");
+        }
+    }
 }
 
 /// Throws a finished file away when its caller has had time to fetch it.

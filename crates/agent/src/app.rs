@@ -124,7 +124,9 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         policy,
     };
     let shared = Arc::new(Shared::new(parts));
-    let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen)).flatten();
+    // A port that is taken is tried again, and told of, by its own task.
+    let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen).ok());
+    let port = port.flatten();
     Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, views, changes })
 }
 
@@ -252,11 +254,12 @@ impl Running {
         }
         let ended = async {
             for handle in &contents {
-                handle.commands.closed().await;
+                handle.ended().await;
             }
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        tokio::task::block_in_place(|| crate::adopt::discard_finished(&self.shared));
         if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
             tracing::warn!(%error, "traffic counts were not saved");
         }

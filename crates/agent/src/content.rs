@@ -8,6 +8,7 @@ pub(crate) mod actor;
 pub(crate) mod connection;
 pub(crate) mod expect;
 pub(crate) mod fetch;
+pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod sink;
 pub(crate) mod status;
@@ -68,6 +69,17 @@ pub(crate) struct Want {
     pub(crate) origin: Option<(SourceUrl, Known)>,
     /// The record that binds URL and content; none for a download by id alone.
     pub(crate) record: Option<Signed<ContentRecord>>,
+    /// What the download has brought along, to be counted once.
+    pub(crate) brought: Brought,
+}
+
+/// Bytes that came from the origin before the content was known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Brought {
+    /// Taken over.
+    pub(crate) kept: u64,
+    /// Of no use: wrong, or here already.
+    pub(crate) vain: u64,
 }
 
 /// A cheap handle of a running actor.
@@ -83,5 +95,21 @@ impl ContentHandle {
     /// Tells the actor something; `false`: it has ended.
     pub(crate) async fn tell(&self, command: Command) -> bool {
         self.commands.send(command).await.is_ok()
+    }
+
+    /// Whether it takes no more commands. It may still be saying goodbye.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Whether it is gone, and has let go of the content.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.has_changed().is_err()
+    }
+
+    /// Waits until it is gone, and has let go of the content.
+    pub(crate) async fn ended(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
     }
 }

@@ -6,6 +6,7 @@
 //! simple mode until there is a new one.
 
 mod disk;
+mod named;
 mod plain;
 mod swarming;
 
@@ -20,18 +21,21 @@ use peerage_api::agent::{DownloadRequest, FileStatus};
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_policy::Class;
-use peerage_store::Content;
+use peerage_store::{Content, Staging, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::content::Brought;
 use crate::downloads::{DownloadState, Key, Tell};
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::shared::Shared;
 use crate::why::Account;
+use crate::wish::{Found, Wish};
 
 /// How long the origin waits for the coordinator's word before bytes flow without it. A coordinator of the site answers
-/// in a few milliseconds; with its answer the first bytes asked for are the right ones.
+/// in a few milliseconds; with its answer the first bytes asked for are the right ones. A later answer still counts.
 const RECORD_GRACE: Duration = Duration::from_millis(200);
 /// DO reference §2.4: no-progress time-out, default and least.
 const NO_PROGRESS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(60));
@@ -41,27 +45,31 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// A record that keeps turning out stale is not tried for ever.
 const MAX_STALE: u32 = 3;
+/// An actor ends under a download when it was about to as the download came, or when pieces are verified anew.
+const MAX_RESTARTS: u32 = 20;
 
 /// What a download ends with.
 #[derive(Debug, Clone)]
 pub(crate) enum Finished {
     /// A verified content of the cache.
     Content(Content),
-    /// A file of simple mode, not in the cache. Open already: its staging area may become a seed before the caller comes.
-    Staged(Arc<File>),
+    /// A file of simple mode, not in the cache. Opened at its end: a later download may begin the area anew.
+    Staged(Staging, Arc<File>),
 }
 
 impl Finished {
-    /// Opens it for delivery. Blocking.
-    pub(crate) fn open(&self) -> Result<File, ApiError> {
-        let file = match self {
-            Self::Content(content) => {
-                content.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?
-            }
-            // Anew, not duplicated: each caller reads at a place of its own.
-            Self::Staged(file) => File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
-                .map_err(|error| ApiError::new(Code::Disk, error.to_string()))?,
+    /// Opens it for delivery to a caller, who may know what it must be. Blocking.
+    pub(crate) fn open_for(&self, wish: Wish) -> Result<File, ApiError> {
+        self.check(wish)?;
+        let opened = match self {
+            Self::Content(content) => content.open_file(),
+            Self::Staged(staging, file) => reopen(file).map_err(|source| StoreError::Io {
+                op: "open",
+                path: staging.name().into(),
+                source,
+            }),
         };
+        let file = opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         if let Self::Content(_) = self {
             // The caller may link it, if nobody writes to it by accident any more, not even its owner. Else it is copied.
             let protect = |file: &File| match file.metadata()?.permissions().mode() & 0o777 {
@@ -74,6 +82,35 @@ impl Finished {
         }
         Ok(file)
     }
+
+    /// The record binds both hashes and every piece was verified; a caller that names the SHA-256 gets a pass over the
+    /// whole file nevertheless.
+    fn check(&self, wish: Wish) -> Result<(), ApiError> {
+        if wish.is_none() {
+            return Ok(());
+        }
+        let disk = |error: &dyn std::error::Error| ApiError::new(Code::Disk, chain(error));
+        match self {
+            Self::Content(content) if wish.names_sha256() => {
+                let sha256 = content.sha256().map_err(|error| disk(&error))?;
+                wish.check(&Found { id: content.id(), sha256 })
+            }
+            Self::Content(content) => wish.check_id(content.id()),
+            Self::Staged(staging, file) => {
+                let found = reopen(file).and_then(|file| Found::read(&file)).map_err(|error| disk(&error))?;
+                let checked = wish.check(&found);
+                if checked.is_err() {
+                    crate::simple::doubt(staging);
+                }
+                checked
+            }
+        }
+    }
+}
+
+/// The same file with a position of its own.
+fn reopen(file: &File) -> std::io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Runs a download until it ends and its end has been seen, or until nobody wants it.
@@ -92,8 +129,11 @@ pub(crate) async fn run(
         status: FileStatus::default(),
         notes: Vec::new(),
         account: Arc::default(),
+        found: None,
+        brought: Brought::default(),
         began: Instant::now(),
         stale: 0,
+        restarts: 0,
     };
     let end = download.run().await;
     if let Err(error) = &end {
@@ -104,6 +144,7 @@ pub(crate) async fn run(
     download.state.send_replace(Arc::new(DownloadState {
         status,
         account: download.account,
+        found: download.found,
         end: Some(end),
     }));
 }
@@ -119,9 +160,15 @@ struct Download {
     notes: Vec<String>,
     /// Which decisions held in simple mode.
     account: Arc<Account>,
+    /// What the file is, once the origin has not objected to the record that says so.
+    found: Option<Found>,
+    /// What simple mode brought, until the content's actor has counted it.
+    brought: Brought,
     began: Instant,
     /// Records found stale so far.
     stale: u32,
+    /// Actors that ended under it so far.
+    restarts: u32,
 }
 
 /// Why a phase ended.
@@ -134,6 +181,8 @@ enum Phase {
     },
     /// Somebody deleted the cache while it was in use.
     Lost,
+    /// The content's actor ended under the download.
+    Ended(Box<Resolution>),
     /// Simple mode was joined by a record.
     Resolved(Box<Resolution>),
 }
@@ -148,47 +197,51 @@ impl Download {
     async fn run(&mut self) -> Ended<Finished> {
         // The first caller is in the queue already.
         self.take_tells()?;
-        let mut resolver = Resolver::new(Arc::clone(&self.shared), self.key.clone(), self.request())?;
-        let mut phase = self.begin(&mut resolver).await?;
+        let mut search = Search::new(Arc::clone(&self.shared), self.key.clone(), self.request())?;
+        let mut phase = self.begin(&mut search).await?;
         loop {
             phase = match phase {
                 Phase::Done(finished) => return Ok(finished),
-                Phase::Resolved(resolution) => self.swarm(*resolution, &resolver).await?,
+                Phase::Resolved(resolution) => self.swarm(*resolution, &search).await?,
+                Phase::Ended(resolution) => {
+                    self.restarts += 1;
+                    if self.restarts > MAX_RESTARTS {
+                        let message = "the download's engine keeps ending unexpectedly";
+                        return Err(ApiError::new(Code::Internal, message));
+                    }
+                    Phase::Resolved(resolution)
+                }
                 Phase::Lost => {
                     self.note("The cache was deleted while in use; the download begins anew.".to_owned());
                     sleep(LOST_PAUSE).await;
-                    self.begin(&mut resolver).await?
+                    self.begin(&mut search).await?
                 }
                 Phase::Stale { serial, why } => {
                     self.stale += 1;
                     self.note(format!(
                         "The record no longer fits what the origin serves ({why}); a new one is asked for."
                     ));
-                    resolver.stale(serial);
+                    search.stale(serial);
                     if self.stale >= MAX_STALE {
-                        resolver.give_up("its records keep turning out stale");
+                        search.give_up("its records keep turning out stale");
                     }
-                    self.simple(&mut resolver).await?
+                    self.simple(&mut search).await?
                 }
             };
         }
     }
 
     /// Asks what the file is, and begins without the answer if it does not come at once.
-    async fn begin(&mut self, resolver: &mut Resolver) -> Ended<Phase> {
-        if resolver.url().is_none() {
-            // Only a record can say where the file is.
-            return match resolver.resolve().await {
-                Ok(resolution) => Ok(Phase::Resolved(Box::new(resolution))),
-                Err(why) => Err(ApiError::new(Code::NotFound, why)),
-            };
+    async fn begin(&mut self, search: &mut Search) -> Ended<Phase> {
+        if search.url().is_none() {
+            return self.named(search).await;
         }
-        if resolver.may_hope()
-            && let Ok(Ok(resolution)) = timeout(RECORD_GRACE, resolver.resolve()).await
+        if search.may_hope()
+            && let Ok(Some(resolution)) = timeout(RECORD_GRACE, search.at_hand()).await
         {
             return Ok(Phase::Resolved(Box::new(resolution)));
         }
-        self.simple(resolver).await
+        self.simple(search).await
     }
 
     // === Callers ===
@@ -216,7 +269,8 @@ impl Download {
         self.take_tells()
     }
 
-    /// What all callers together want.
+    /// What all callers together want. What each knows of the file is checked for it alone ([`Wish`]); the hashes here are
+    /// the same for all where they are all that names the file.
     fn request(&self) -> DownloadRequest {
         let mut all = DownloadRequest::default();
         for request in self.callers.values() {
@@ -264,6 +318,7 @@ impl Download {
         self.state.send_replace(Arc::new(DownloadState {
             status: row,
             account: Arc::clone(&self.account),
+            found: self.found,
             end: None,
         }));
     }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::download::{self, Finished};
 use crate::shared::Shared;
 use crate::why::Account;
+use crate::wish::{Found, Wish};
 
 /// What a download is asked for by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,6 +45,8 @@ pub(crate) struct DownloadState {
     pub(crate) status: FileStatus,
     /// Which decisions held in simple mode; the content's own are its actor's.
     pub(crate) account: Arc<Account>,
+    /// What the file will be, once the origin has not objected to its record.
+    pub(crate) found: Option<Found>,
     pub(crate) end: Option<Result<Finished, ApiError>>,
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Downloads(Mutex<HashMap<Key, Running>>);
 pub(crate) struct Caller {
     id: u64,
     tell: mpsc::UnboundedSender<Tell>,
+    pub(crate) wish: Wish,
     pub(crate) state: watch::Receiver<Arc<DownloadState>>,
 }
 
@@ -82,14 +86,14 @@ impl Downloads {
     /// Joins the download of a file, begun if it does not run.
     pub(crate) fn join(&self, shared: &Arc<Shared>, request: DownloadRequest) -> Result<Caller, ApiError> {
         let key = Key::of(&request)?;
-        let caller = shared.next_number();
+        let (caller, wish) = (shared.next_number(), Wish::of(&request));
         let mut running = self.0.lock();
         running.retain(|_, one| !one.tell.is_closed());
         // One that has ended or waits for its end takes no more callers; the closed channel tells.
         if let Some(one) = running.get(&key) {
             let joined = Tell::Joined { caller, request: request.clone() };
             if one.state.borrow().end.is_none() && one.tell.send(joined).is_ok() {
-                return Ok(Caller { id: caller, tell: one.tell.clone(), state: one.state.clone() });
+                return Ok(Caller { id: caller, tell: one.tell.clone(), wish, state: one.state.clone() });
             }
         }
         let (tell, inbox) = mpsc::unbounded_channel();
@@ -97,7 +101,7 @@ impl Downloads {
         let _ = tell.send(Tell::Joined { caller, request });
         tokio::spawn(download::run(Arc::clone(shared), key.clone(), inbox, state_in));
         running.insert(key, Running { tell: tell.clone(), state: state.clone() });
-        Ok(Caller { id: caller, tell, state })
+        Ok(Caller { id: caller, tell, wish, state })
     }
 
     /// The state of every running download.

@@ -1,4 +1,4 @@
-//! Housekeeping: keeps the cache within its limits.
+//! Housekeeping: keeps the cache within its limits, and notices when somebody else deletes from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use peerage_store::{Limits, Store};
 use tokio::time::{Instant, sleep_until};
 
+use crate::content::Command;
 use crate::shared::Shared;
 
 /// Between two tries of what a full or read-only disk keeps from working.
@@ -39,11 +40,27 @@ pub(crate) async fn evict(shared: Arc<Shared>) {
         let common = Arc::clone(&shared);
         let evicted = tokio::task::spawn_blocking(move || evict_once(&common, needed)).await;
         match evicted {
-            Ok(Ok(gone)) => gone.into_iter().for_each(|id| shared.announcer.poke(id)),
+            Ok(Ok(gone)) => {
+                for id in gone {
+                    part(&shared, id).await;
+                }
+            }
             Ok(Err(error)) => tracing::warn!(%error, "the cache could not be looked after"),
             Err(error) => tracing::warn!(%error, "the cache could not be looked after"),
         }
     }
+}
+
+/// Stops serving a content that is gone, and says so.
+async fn part(shared: &Shared, id: peerage_content::ContentId) {
+    // A download notices by itself, and begins anew.
+    if !shared.downloads.is_running(id)
+        && let Some(handle) = shared.contents.get(id)
+    {
+        handle.tell(Command::Stop).await;
+        handle.ended().await;
+    }
+    shared.announcer.poke(id);
 }
 
 fn evict_once(
@@ -51,9 +68,11 @@ fn evict_once(
     needed: u64,
 ) -> Result<Vec<peerage_content::ContentId>, peerage_store::StoreError> {
     let store: &Store = &shared.store;
+    let deleted = store.forget_gone();
     let usage = store.usage()?;
     let limits = shared.decide_device().limits;
     let low = (usage.volume_total / LOW_DISK.0).min(LOW_DISK.1);
+    crate::adopt::sweep(shared, limits.cache_age.unwrap_or(0));
     let lacking = low.saturating_sub(usage.volume_free).max(needed.saturating_sub(usage.volume_free));
     let limits = Limits {
         max_age_s: limits.cache_age.unwrap_or(0),
@@ -64,5 +83,5 @@ fn evict_once(
     for gone in &evicted {
         tracing::info!(content = %gone.id, reason = ?gone.reason, "evicted");
     }
-    Ok(evicted.into_iter().map(|gone| gone.id).collect())
+    Ok(evicted.into_iter().map(|gone| gone.id).chain(deleted).collect())
 }

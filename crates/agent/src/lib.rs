@@ -37,12 +37,14 @@ mod network;
 mod notes;
 mod policy;
 mod resolve;
+mod search;
 mod server;
 mod shared;
 mod simple;
 mod state_dir;
 mod tickets;
 mod why;
+mod wish;
 
 pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerage_transport::{Listener, accept};
+use peerage_transport::{Listener, TransportError, accept};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission;
 use crate::content::Command;
@@ -21,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Opens and closes the port as policy changes. Returns when the agent ends.
 pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
     let mut policy = shared.policy.clone();
+    let mut trouble = Trouble::default();
     let mut listener = first;
     let mut address = shared.config.listen;
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -32,7 +33,7 @@ pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
             shared.listening.send_replace(None);
         }
         if open && listener.is_none() {
-            listener = bind(&shared, address);
+            listener = trouble.told(bind(&shared, address), address);
         }
         if let Some(local) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
             // A port that was chosen for us is taken again when sharing resumes.
@@ -41,10 +42,10 @@ pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
         tokio::select! {
             changed = policy.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(RETRY), if open && listener.is_none() => {}
-            next = async { match &listener { Some(listener) => listener.next().await, None => std::future::pending().await } } => {
+            // A free place first: while strangers hold all of them the rest of this loop must go on.
+            (place, next) = next(&handshakes, listener.as_ref()) => {
                 match next {
                     Ok((stream, remote)) => {
-                        let Ok(place) = Arc::clone(&handshakes).acquire_owned().await else { return };
                         let (shared, from) = (Arc::clone(&shared), Arc::clone(&from));
                         if !enter(&from, remote.ip()) {
                             continue;
@@ -65,24 +66,56 @@ pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
     }
 }
 
+/// The next connection and its place among the handshakes. Cancel-safe.
+async fn next(
+    handshakes: &Arc<Semaphore>,
+    listener: Option<&Listener>,
+) -> (Option<OwnedSemaphorePermit>, Result<(TcpStream, SocketAddr), TransportError>) {
+    let Some(listener) = listener else { return std::future::pending().await };
+    // Nobody closes the semaphore.
+    let place = Arc::clone(handshakes).acquire_owned().await.ok();
+    (place, listener.next().await)
+}
+
+/// What the log has been told of a port that cannot be opened: each reason once.
+#[derive(Debug, Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn told(&mut self, bound: Result<Listener, TransportError>, address: SocketAddr) -> Option<Listener> {
+        match bound {
+            Ok(listener) => {
+                if self.0.take().is_some() {
+                    tracing::info!(%address, "the peer port is open");
+                }
+                Some(listener)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.0.as_ref() != Some(&error) {
+                    tracing::error!(%error, %address, "the peer port cannot be opened; downloads work, sharing does not");
+                }
+                self.0 = Some(error);
+                None
+            }
+        }
+    }
+}
+
 /// Whether policy lets the port be open.
 pub(crate) fn may_listen(shared: &Shared) -> bool {
     shared.decide_device().allowed.serve_any()
 }
 
 /// Opens the port.
-pub(crate) fn bind(shared: &Shared, address: SocketAddr) -> Option<Listener> {
-    match Listener::bind(address) {
-        Ok(listener) => {
-            shared.listening.send_replace(listener.local_addr().ok());
-            Some(listener)
-        }
-        Err(error) => {
-            tracing::error!(%error, %address, "the peer port cannot be opened; downloads work, sharing does not");
-            shared.listening.send_replace(None);
-            None
-        }
-    }
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) fn bind(shared: &Shared, address: SocketAddr) -> Result<Listener, TransportError> {
+    let bound = Listener::bind(address);
+    let local = bound.as_ref().ok().and_then(|listener| listener.local_addr().ok());
+    shared.listening.send_replace(local);
+    bound
 }
 
 type From = parking_lot::Mutex<std::collections::HashMap<IpAddr, usize>>;

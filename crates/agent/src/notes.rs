@@ -1,6 +1,7 @@
 //! What the agent writes beside a content in the store: where it came from, its record, its counters, its account.
 
 use peerage_content::{ContentRecord, PublicKey, Signed};
+use peerage_origin::SourceUrl;
 use peerage_store::Notes;
 use peerage_swarm::ByKind;
 
@@ -13,9 +14,9 @@ const SENT: &str = "sent";
 const WASTED: &str = "wasted";
 const ACCOUNT: &str = "why";
 
-/// The source URL.
+/// The source URL as it is shown: without what may be a secret.
 pub(crate) fn url(notes: &Notes) -> String {
-    notes.get(URL).cloned().unwrap_or_default()
+    notes.get(URL).and_then(|url| SourceUrl::parse(url).ok()).map(|url| url.to_string()).unwrap_or_default()
 }
 
 /// The record, if one is there that a trusted key signed.

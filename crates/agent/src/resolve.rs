@@ -1,7 +1,7 @@
 //! Finding out what a URL is: the record, its piece map, and the first view of the swarm.
 //!
 //! Order: what this device remembers, then the coordinator (one request that also announces), then for the piece map
-//! alone any peer. [`Resolver::resolve`] may be cancelled and called again.
+//! alone any peer. [`crate::search::Search`] does the asking in a task of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::SourceUrl;
 use peerage_store::Content;
 use peerage_swarm::SourceKind;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::downloads::Key;
@@ -40,6 +41,22 @@ pub(crate) struct Resolution {
     pub(crate) staged: Option<Content>,
 }
 
+/// Why there is no record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// Why there will be none.
+    hopeless: Option<String>,
+    /// Why there is none yet.
+    pending: Option<String>,
+}
+
+impl Said {
+    /// The sentence, if there is one.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.hopeless.clone().or_else(|| self.pending.clone())
+    }
+}
+
 /// Asks until there is an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolver {
@@ -51,13 +68,13 @@ pub(crate) struct Resolver {
     stale: Option<u64>,
     /// Whether what this device remembers has been looked at.
     looked: bool,
+    /// Whether the coordinator has been asked: the first question is not to be held back.
+    asked: bool,
     not_before: Option<Instant>,
-    /// Why there is no record and will be none.
-    hopeless: Option<String>,
     /// It is policy alone that makes asking pointless.
     forbidden: bool,
-    /// Why there is no record yet.
-    pending: Option<String>,
+    /// Common to all clones.
+    said: watch::Sender<Said>,
 }
 
 impl Resolver {
@@ -75,10 +92,10 @@ impl Resolver {
             sha256: request.sha256,
             stale: None,
             looked: false,
+            asked: false,
             not_before: None,
-            hopeless: None,
             forbidden: false,
-            pending: None,
+            said: watch::Sender::default(),
             shared,
         };
         resolver.judge();
@@ -101,7 +118,8 @@ impl Resolver {
     /// Policy may have changed: what was not to be asked may be.
     pub(crate) fn reconsider(&mut self) {
         if self.forbidden && self.shared.decide_device().allowed.coordinator {
-            (self.forbidden, self.hopeless) = (false, None);
+            self.forbidden = false;
+            self.said.send_modify(|said| said.hopeless = None);
             self.judge();
         }
     }
@@ -111,13 +129,34 @@ impl Resolver {
     }
 
     /// Whether asking may still lead to a record.
-    pub(crate) const fn may_hope(&self) -> bool {
-        self.hopeless.is_none()
+    pub(crate) fn may_hope(&self) -> bool {
+        self.said.borrow().hopeless.is_none()
     }
 
     /// No record is wanted any more.
     pub(crate) fn give_up(&mut self, why: &str) {
-        self.hopeless = Some(format!("Simple mode: {why}."));
+        let why = if self.url.is_some() { format!("Simple mode: {why}.") } else { why.to_owned() };
+        self.said.send_modify(|said| said.hopeless = Some(why));
+    }
+
+    /// Why it still has to be waited for.
+    fn pending(&self, why: &str) {
+        let why = if self.url.is_some() {
+            format!("Simple mode for now: {why}.")
+        } else {
+            format!("Waiting: {why}.")
+        };
+        self.said.send_modify(|said| said.pending = Some(why));
+    }
+
+    /// What was said to an earlier question does not hold for the next one.
+    pub(crate) fn begin(&self) {
+        self.said.send_modify(|said| said.pending = None);
+    }
+
+    /// What is said while it asks.
+    pub(crate) fn said(&self) -> watch::Receiver<Said> {
+        self.said.subscribe()
     }
 
     /// The record of this serial does not fit what the origin serves.
@@ -131,7 +170,7 @@ impl Resolver {
 
     /// Why there is no record, if there is none.
     pub(crate) fn why(&self) -> Option<String> {
-        self.hopeless.clone().or_else(|| self.pending.clone())
+        self.said.borrow().why()
     }
 
     /// Asks until there is a record (or none is to be had: the sentence says why).
@@ -141,34 +180,44 @@ impl Resolver {
                 sleep_until(at).await;
                 self.not_before = None;
             }
-            if let Some(why) = self.hopeless.clone() {
+            let hopeless = self.said.borrow().hopeless.clone();
+            if let Some(why) = hopeless {
                 return Err(why);
             }
-            if !self.looked {
-                self.looked = true;
-                if let Some(resolution) = self.remembered().await {
-                    return Ok(resolution);
-                }
-            }
-            match self.ask().await {
+            match self.try_once().await {
                 Ok(Some(resolution)) => return Ok(resolution),
                 Ok(None) => {}
-                Err(error) => {
-                    if error.code == Code::Unreachable
-                        && let Some(resolution) = self.by_neighbours().await
-                    {
-                        return Ok(resolution);
-                    }
-                    self.pending = Some(format!("Simple mode for now: {error}."));
-                    if error.code != Code::Unreachable {
-                        self.give_up(&error.message);
-                    } else if self.url.is_none() {
-                        return Err(error.message);
-                    }
-                    self.not_before = Some(Instant::now() + RETRY);
+                Err(error) if error.code == Code::Unreachable && self.url.is_none() => {
+                    return Err(error.message);
                 }
+                Err(_) => {}
             }
         }
+    }
+
+    async fn try_once(&mut self) -> Result<Option<Resolution>, ApiError> {
+        if !self.looked {
+            let remembered = self.remembered().await;
+            // Not before: it may be cut short, and is then to be looked at again.
+            self.looked = true;
+            if remembered.is_some() {
+                return Ok(remembered);
+            }
+        }
+        let answer = self.ask().await;
+        if let Err(error) = &answer {
+            if error.code == Code::Unreachable
+                && let Some(resolution) = self.by_neighbours().await
+            {
+                return Ok(Some(resolution));
+            }
+            self.pending(&error.to_string());
+            if error.code != Code::Unreachable {
+                self.give_up(&error.message);
+            }
+            self.not_before = Some(Instant::now() + RETRY);
+        }
+        answer
     }
 
     /// A record that this device has been given before, and whose map it has. Saves the question, not the check that
@@ -204,6 +253,8 @@ impl Resolver {
     }
 
     async fn ask(&mut self) -> Result<Option<Resolution>, ApiError> {
+        // Bytes are to flow at once if there is no record yet.
+        let at_once = !std::mem::replace(&mut self.asked, true) && self.url.is_some();
         let item = AnnounceItem {
             content: ContentId::from_bytes([0; 32]),
             event: AnnounceEvent::Alive,
@@ -214,7 +265,7 @@ impl Resolver {
             url: self.url.as_ref().map(|url| url.as_str().to_owned()),
             id: self.id.filter(|_| self.url.is_none()),
             sha256: self.sha256.filter(|_| self.url.is_none() && self.id.is_none()),
-            wait_ms: WAIT_MS,
+            wait_ms: if at_once { 0 } else { WAIT_MS },
             stale_serial: self.stale,
             announce: Some(announcer::request(&self.shared, vec![item])),
         };
@@ -231,16 +282,17 @@ impl Resolver {
                     format!(" of {}", peerage_policy::units::about_size(size))
                 });
                 let so_far = peerage_policy::units::about_size(fetched);
-                self.pending =
-                    Some(format!("Simple mode for now: the coordinator is reading the file ({so_far}{of})."));
+                self.pending(&format!("the coordinator is reading the file ({so_far}{of})"));
                 // A coordinator that does not hold answers back must not be asked without pause.
-                self.not_before = Some(Instant::now() + Duration::from_millis(200));
+                self.not_before = (!at_once).then(|| Instant::now() + Duration::from_millis(200));
                 Ok(None)
             }
             ResolveResponse::Refused { reason, retry_after_s } => {
                 match retry_after_s {
+                    // A name that nobody knows: whoever asked is told, and may ask again.
+                    _ if self.url.is_none() => self.give_up(&reason),
                     Some(seconds) => {
-                        self.pending = Some(format!("Simple mode for now: {reason}."));
+                        self.pending(&reason);
                         self.not_before = Some(Instant::now() + Duration::from_secs(seconds.clamp(1, 600)));
                     }
                     None => self.give_up(&reason),
@@ -266,7 +318,7 @@ impl Resolver {
             return Err(unusable(format!("the coordinator's record is not usable: {error}")));
         }
         if self.stale == Some(value.serial) {
-            self.pending = Some("Simple mode for now: the coordinator has no newer record yet.".to_owned());
+            self.pending("the coordinator has no newer record yet");
             self.not_before = Some(Instant::now() + RETRY);
             return Ok(None);
         }

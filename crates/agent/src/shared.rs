@@ -294,6 +294,7 @@ impl Shared {
             let share = handle.status.borrow().share;
             return share.with(way).then_some(handle);
         }
+        self.contents.settled(id).await;
         let shared = Arc::clone(self);
         let opened = tokio::task::spawn_blocking(move || {
             let content = shared.store.get(id).ok().flatten().filter(peerage_store::Content::is_complete)?;

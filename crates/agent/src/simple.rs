@@ -2,7 +2,8 @@
 //! record (yet), no coordinator, or policy does not allow more.
 //!
 //! Bytes go to a staging file with the validators they came with, so that an interrupted download goes on where it was,
-//! and a changed file begins anew. Nothing here is verified beyond what the caller knows; nothing here is ever served.
+//! and a changed file begins anew. What is here to its last byte counts only when the origin says that it still has the
+//! same. Nothing here is verified beyond what the caller knows; nothing here is ever served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::shared::Shared;
 const BATCH: usize = 256 << 10;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// A note: somebody who knows the file's hash was given these bytes and found them wrong.
+const DOUBTED: &str = "doubted";
 
 /// How far it is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,6 +47,19 @@ pub(crate) struct Simple {
     gate: Gate,
     state: watch::Sender<SimpleState>,
     no_progress: Duration,
+}
+
+/// The next download of a finished file is to fetch it again.
+pub(crate) fn doubt(staging: &Staging) {
+    let mut notes = staging.notes();
+    notes.insert(DOUBTED.into(), String::new());
+    // A closed area is gone already.
+    let _ = staging.set_notes(notes);
+}
+
+/// Whether a staging area holds a file to its last byte.
+pub(crate) fn is_finished(staging: &Staging) -> bool {
+    known_of(&staging.notes()).size == Some(staging.len())
 }
 
 /// The staging name of a URL.
@@ -92,14 +109,13 @@ impl Simple {
         let (mut failures, mut progress_at, mut progress) = (0u32, Instant::now(), self.staging.len());
         loop {
             let known = known_of(&self.staging.notes());
-            if known.size.is_some_and(|size| size == self.staging.len()) && failures == 0 {
-                return Ok(());
-            }
             let wait = match self.attempt(&known).await {
                 Ok(()) => return Ok(()),
-                Err(Stop::Disk(StoreError::Vanished { .. } | StoreError::Removed { .. })) => {
-                    return Err(SimpleEnd::Lost);
-                }
+                Err(Stop::Disk(
+                    StoreError::Vanished { .. }
+                    | StoreError::Removed { .. }
+                    | StoreError::StagingClosed { .. },
+                )) => return Err(SimpleEnd::Lost),
                 Err(Stop::Disk(error)) => {
                     self.say(Some(format!("Paused: {}", crate::file_status::chain(&error))), true);
                     self.shared.make_room.notify_one();
@@ -155,11 +171,36 @@ impl Simple {
     }
 
     fn begin_anew(&self) -> Result<(), ApiError> {
-        let done = self.staging.truncate(0).and_then(|()| self.staging.set_notes(Notes::new()));
+        let done = self.staging.begin_anew();
         done.map_err(|error| ApiError::new(Code::Disk, crate::file_status::chain(&error)))
     }
 
+    /// Whether the origin still has the file that is here. Without validators nothing can be said of it: no.
+    async fn is_current(&self, known: &Known) -> Result<bool, OriginError> {
+        if self.staging.notes().contains_key(DOUBTED) {
+            return Ok(false);
+        }
+        let found = self.shared.origin_for(self.gate.class()).probe(&self.url).await?;
+        if found.size.is_some_and(|size| Some(size) != known.size) {
+            return Ok(false);
+        }
+        let (found, known) = (&found.validators, &known.validators);
+        // A tag says more than a date, and a weak one enough for a file as a whole (RFC 9110 §8.8.1).
+        let tag = |validators: &Validators| validators.etag.trim_start_matches("W/").to_owned();
+        Ok(match (tag(found), tag(known)) {
+            (found, known) if !found.is_empty() && !known.is_empty() => found == known,
+            _ => !known.last_modified.is_empty() && found.last_modified == known.last_modified,
+        })
+    }
+
     async fn attempt(&self, known: &Known) -> Result<(), Stop> {
+        if known.size == Some(self.staging.len()) {
+            if self.is_current(known).await.map_err(Stop::Origin)? {
+                return Ok(());
+            }
+            self.staging.begin_anew().map_err(Stop::Disk)?;
+            return Box::pin(self.attempt(&Known::default())).await;
+        }
         let from = self.staging.len();
         let range = RangeRequest { from, to: None };
         let mut body = match self.shared.origin_for(self.gate.class()).open(&self.url, range, known).await {
@@ -230,7 +271,7 @@ impl Simple {
 /// Why simple mode ended without the file.
 #[derive(Debug)]
 pub(crate) enum SimpleEnd {
-    /// Somebody deleted the staging area.
+    /// The staging area was deleted, or swept as an old one.
     Lost,
     /// It failed for good.
     Failed(ApiError),

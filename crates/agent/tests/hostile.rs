@@ -283,27 +283,25 @@ async fn a_neighbour_without_the_site_key_learns_nothing() {
     assert_eq!(answer_to(connection, &hello).await, refusal);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_is_cut_off_and_others_are_served() {
+/// Sends `word` far more often than it may be outstanding and reads not one byte of the answers.
+async fn flood(word: Message, seed: u8) {
     let office = Office::new(3 * MIB, "");
-    let (seed, address) = office.seed();
-    let rogue = Rogue::enrol(&office, 44).await;
+    let (victim, address) = office.seed();
+    let rogue = Rogue::enrol(&office, seed).await;
     let (ticket, _) = rogue.announce(&office, vec![], office.layout.size()).await;
-    let (mut reader, mut writer) = rogue.dial(&office, address, &seed).await.split();
+    let (mut reader, mut writer) = rogue.dial(&office, address, &victim).await.split();
     say(&mut writer, &hello(&office, office.id, &ticket, nothing(&office))).await;
     assert!(matches!(hear(&mut reader).await, Some(Message::Hello(_))));
     assert_eq!(hear(&mut reader).await, Some(Message::Unchoke));
-    // Far more requests than may be outstanding, and not one byte of the answers read.
-    let request = Message::Request { piece: PieceIndex(0), offset: 0, len: 1 << 20 };
     let flood = async {
         for _ in 0..1_000_000 {
-            writer.send(&request).await?;
+            writer.send(&word).await?;
         }
         writer.flush().await
     };
     assert!(timeout(PATIENCE, flood).await.expect("the flood is cut off").is_err());
     // Banned: not even a valid ticket opens the door.
-    let connection = rogue.dial(&office, address, &seed).await;
+    let connection = rogue.dial(&office, address, &victim).await;
     let answer = answer_to(connection, &hello(&office, office.id, &ticket, nothing(&office))).await;
     assert_eq!(answer, (Some(Message::NOT_ADMITTED), false));
     let other = office.agent("other", 12);
@@ -311,6 +309,16 @@ async fn a_flood_is_cut_off_and_others_are_served() {
     let status = other.get(&office.url, &out).unwrap();
     assert!(same_file(&office.file, &out).unwrap());
     assert!(status["BytesFromLanPeers"].as_u64().unwrap() > 2 * MIB, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_requests_is_cut_off_and_others_are_served() {
+    flood(Message::Request { piece: PieceIndex(0), offset: 0, len: 1 << 20 }, 44).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_questions_for_the_map_is_cut_off_and_others_are_served() {
+    flood(Message::GetMap { offset: 0, len: 1 << 18 }, 45).await;
 }
 
 /// How a rogue seed treats requests.

@@ -16,7 +16,7 @@
 //! | `POST /v1/policies/rollback` | admin token | [`RollbackRequest`] → [`PolicyRevision`] |
 //! | `GET /v1/devices` | admin token | list of [`Device`] |
 //! | `DELETE /v1/devices/{peer id}` | admin token | revokes a device |
-//! | `GET /v1/health` | none | [`Health`] |
+//! | `GET /v1/health` | none | [`Health`], with its counts when the admin token is shown |
 //!
 //! Session and admin credentials travel as `Authorization: Bearer …`.
 
@@ -390,6 +390,14 @@ pub struct PolicyRevision {
 pub struct Health {
     /// Its version.
     pub version: String,
+    /// How much there is; for administrators only.
+    #[serde(flatten)]
+    pub counts: Option<Counts>,
+}
+
+/// How much a coordinator keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
     /// Contents in the catalog.
     pub contents: u64,
     /// Enrolled devices.

@@ -47,8 +47,8 @@ impl AdminArgs {
             .map_err(|error| {
                 let why = chain(&error);
                 usage(format!(
-                    "no admin token: give --token TOKEN or @FILE, set PEERAGE_ADMIN_TOKEN, or run this on the \
-                     coordinator's host as its user ({why})"
+                    "no admin token: give --coordinator URL and --token TOKEN or @FILE (or set PEERAGE_COORDINATOR \
+                     and PEERAGE_ADMIN_TOKEN), or run this on the coordinator's host as its user ({why})"
                 ))
             })?;
         text.parse().map_err(|error| usage(format!("{}: {error}", path.display())))

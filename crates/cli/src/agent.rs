@@ -89,7 +89,14 @@ impl AgentArgs {
             // A password on the command line is everybody's to read.
             proxy_credentials: None,
         };
-        Ok(file.overridden_by(flags).into())
+        let config: Config = file.overridden_by(flags).into();
+        if let Some(url) = config.coordinator.as_deref().filter(|url| !url.starts_with("https://")) {
+            let url = output::printable(url);
+            return Err(usage(format!(
+                "coordinator: found {url:?}, allowed is a URL that begins with https://"
+            )));
+        }
+        Ok(config)
     }
 }
 

@@ -6,8 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use peerage_agent::{DeliverOptions, deliver};
-use url::Url;
+use peerage_agent::{DeliverOptions, SourceUrl, deliver};
 
 use crate::exit::usage;
 use crate::output::printable;
@@ -61,7 +60,13 @@ impl Destination {
                 Err(usage(format!("{shown} is a symlink to a device; name the device itself")))
             }
             Some(target) if !target.is_file() => Ok(Self::Stream(path.to_owned())),
-            _ => Ok(Self::File(path.to_owned())),
+            _ => {
+                // Not only looked at: whether a file can be made there, only making one tells.
+                tempfile::Builder::new().prefix(&prefix()).tempfile_in(parent).map_err(|error| {
+                    usage(format!("{} cannot be written to: {}", parent.display(), kind(&error)))
+                })?;
+                Ok(Self::File(path.to_owned()))
+            }
         }
     }
 
@@ -94,7 +99,7 @@ impl Destination {
     pub(crate) fn clean(&self) {
         let Self::File(path) = self else { return };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let prefix = format!(".peerage-{}-", std::process::id());
+        let prefix = prefix();
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
                 let _ = fs::remove_file(entry.path());
@@ -103,12 +108,25 @@ impl Destination {
     }
 }
 
+/// How the names of temporary files begin, those of [`deliver`] included.
+fn prefix() -> String {
+    format!(".peerage-{}-", std::process::id())
+}
+
+/// The system's word, without the temporary name.
+fn kind(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string())
+}
+
 /// The name that a URL suggests for its file. Never a path, never hidden, never an option.
 ///
 /// # Errors
 /// It suggests none.
 pub(crate) fn name_of(url: &str) -> anyhow::Result<String> {
-    let parsed = Url::parse(url).map_err(|error| usage(format!("{}: {error}", printable(url))))?;
+    let parsed = SourceUrl::parse(url).map_err(|error| usage(format!("{}: {error}", printable(url))))?;
+    let parsed = parsed.as_url();
     let segment = parsed.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
     let decoded = percent_decode(segment);
     let safe = |c: char| {
@@ -189,7 +207,7 @@ mod tests {
         for name in ["file", "link", "new", "dangling"] {
             assert_eq!(Destination::new(&at(name)).unwrap(), Destination::File(at(name)), "{name}");
         }
-        for name in ["", "dirlink", "nulllink", "missing/file", "file/file", "new/"] {
+        for name in ["", "dirlink", "nulllink", "missing/file", "file/file", "new/", "/proc/new"] {
             assert!(Destination::new(&at(name)).is_err(), "{name}");
         }
         assert!(matches!(Destination::new(Path::new("/dev/null")).unwrap(), Destination::Stream(_)));

@@ -122,17 +122,22 @@ pub(crate) async fn run(args: FilesArgs) -> anyhow::Result<ExitCode> {
         FilesCommand::Verify(file) => {
             let id = find(&all, &file.id)?;
             let result = client.verify(id).await?;
-            let said = match result.dropped {
-                0 => format!("all {} pieces are right", result.good),
-                dropped => {
-                    format!("{} pieces are right, {dropped} were wrong and have been dropped", result.good)
-                }
-            };
+            let said = verified(result.good, result.dropped);
             let fields = json!({"FileId": id, "Good": result.good, "Dropped": result.dropped});
             tell(args.json, id, &said, &fields)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn verified(good: u32, dropped: u32) -> String {
+    let are = |count: u32| if count == 1 { "piece is" } else { "pieces are" };
+    match dropped {
+        0 if good == 1 => "its one piece is right".to_owned(),
+        0 => format!("all {good} pieces are right"),
+        1 => format!("{good} {} right, 1 was wrong and has been dropped", are(good)),
+        _ => format!("{good} {} right, {dropped} were wrong and have been dropped", are(good)),
+    }
 }
 
 async fn pin(
@@ -190,7 +195,10 @@ fn lines(all: &[CachedFile], now: Timestamp, width: Option<usize>) -> Vec<String
         table.row([
             id.get(..SHORT).unwrap_or(&id).to_owned(),
             size(file.file_size),
-            format!("{} %", whole_percent(file.file_size_in_cache, file.file_size)),
+            match file.file_size {
+                0 => "100 %".to_owned(),
+                whole => format!("{} %", whole_percent(file.file_size_in_cache, whole)),
+            },
             expires,
             printable(&file.source_url).into_owned(),
         ]);
@@ -243,6 +251,14 @@ mod tests {
         assert_eq!(parse_when("90s").unwrap().unix(now), 1090);
         assert_eq!(parse_when("1970-01-01T01:00:00Z").unwrap().unix(now), 3600);
         assert!(parse_when("soon").unwrap_err().contains("3d"));
+    }
+
+    #[test]
+    fn one_is_one() {
+        assert_eq!(verified(1, 1), "1 piece is right, 1 was wrong and has been dropped");
+        assert_eq!(verified(0, 2), "0 pieces are right, 2 were wrong and have been dropped");
+        let empty = CachedFile { file_size: 0, file_size_in_cache: 0, ..file(1, false, None) };
+        assert!(lines(&[empty], Timestamp::from_second(1_000).unwrap(), None)[1].contains("100 %"));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) struct GetArgs {
     /// Print the final status as JSON
     #[arg(long)]
     json: bool,
-    /// Make a copy of your own, never a hard link to the cache's file
+    /// Make a copy of your own, never a hard link: that is one file with the cache's and read-only
     #[arg(long)]
     copy: bool,
     #[command(flatten)]
@@ -116,6 +116,8 @@ struct Got {
     status: FileStatus,
     /// Of this download alone.
     shares: Shares,
+    /// Bytes that came and were of no use, of this download alone.
+    wasted: u64,
     took: Duration,
 }
 
@@ -133,6 +135,10 @@ async fn get(
         let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
         same.map(Shares::of).unwrap_or_default()
     };
+    let wasted_before = |status: &FileStatus| {
+        let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
+        same.map(|earlier| earlier.wasted_bytes).unwrap_or_default()
+    };
     let mut download = client.download(request).await.map_err(reach)?;
     let (status, word) = loop {
         match download.next().await? {
@@ -149,13 +155,17 @@ async fn get(
     let to = Arc::clone(destination);
     tokio::task::spawn_blocking(move || to.put(file, hard_link)).await.context("the delivery failed")??;
     let shares = Shares::of(&status).since(before(&status));
-    Ok(Got { name, shares, status: *status, took: progress.elapsed() })
+    let wasted = status.wasted_bytes.saturating_sub(wasted_before(&status));
+    Ok(Got { name, shares, wasted, status: *status, took: progress.elapsed() })
 }
 
 impl Got {
-    /// The agent's last word on the file, and where it is.
+    /// The agent's last word on the file, with the bytes of this download alone, and where it is.
     fn json(&self, path: &Path) -> anyhow::Result<Value> {
-        let mut value = serde_json::to_value(&self.status)?;
+        // What came for this download: the agent counts for as long as it holds a file.
+        let mut status = self.status.clone();
+        self.shares.put(&mut status);
+        let mut value = serde_json::to_value(&status)?;
         if let Value::Object(fields) = &mut value {
             fields.insert("Path".to_owned(), path.to_string_lossy().into());
         }
@@ -179,7 +189,11 @@ impl Got {
         if bytes > 0 && held == bytes {
             from.push("all of it was in the cache".to_owned());
         } else if held > 0 {
-            from.push(format!("{} were in the cache", size(held)));
+            let were = if held == 1 { "was" } else { "were" };
+            from.push(format!("{} {were} in the cache", size(held)));
+        }
+        if self.wasted > 0 {
+            from.push(format!("{} were fetched in vain", size(self.wasted)));
         }
         let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
         let speed = match self.shares.total() {
@@ -205,7 +219,7 @@ mod tests {
 
     fn got(size: u64, shares: Shares) -> Got {
         let status = FileStatus { file_size: size, ..FileStatus::default() };
-        Got { name: "a.iso".into(), status, shares, took: Duration::from_millis(4_200) }
+        Got { name: "a.iso".into(), status, shares, wasted: 0, took: Duration::from_millis(4_200) }
     }
 
     #[test]
@@ -222,6 +236,10 @@ mod tests {
                 got(6 * MIB, Shares { origin: 2 * MIB, ..none }),
                 "a.iso  6.0 MiB in 4.2 s (487.6 KiB/s): all from the origin, 4.0 MiB were in the cache  -> ./a.iso",
             ),
+            (
+                Got { wasted: 3 * MIB, ..got(5 * MIB, none) },
+                "a.iso  5.0 MiB in 4.2 s: all of it was in the cache, 3.0 MiB were fetched in vain  -> ./a.iso",
+            ),
             (got(0, none), "a.iso  0 B in 4.2 s  -> ./a.iso"),
         ] {
             assert_eq!(got.summary(Path::new("a.iso")), line);
@@ -232,7 +250,10 @@ mod tests {
 
     #[test]
     fn json_has_the_path() {
-        let json = got(MIB, Shares::default()).json(Path::new("/tmp/a")).unwrap();
+        let mut cached = got(MIB, Shares::default());
+        cached.status.bytes_from_cdn = MIB;
+        let json = cached.json(Path::new("/tmp/a")).unwrap();
+        assert_eq!(json["BytesFromCdn"], 0, "fetched by an earlier download");
         assert_eq!((&json["FileSize"], &json["Path"]), (&MIB.into(), &"/tmp/a".into()));
     }
 }

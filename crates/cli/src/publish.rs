@@ -88,6 +88,10 @@ impl Widest {
 
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let is_url = ["http://", "https://"].iter().any(|scheme| args.target.starts_with(scheme));
+    if !is_url && let Some((scheme, _)) = args.target.split_once("://") {
+        let scheme = output::printable(scheme);
+        return Err(usage(format!("{scheme}:// is not read; give a path, or a URL of http or https")));
+    }
     match (is_url, args.urls.is_empty()) {
         (true, false) => {
             return Err(usage("--url goes with a local file; a URL is read by the coordinator as it is"));

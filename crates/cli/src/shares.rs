@@ -28,6 +28,21 @@ impl Shares {
         }
     }
 
+    /// Makes them the bytes that `status` tells of, and what follows from them (product §7).
+    pub(crate) fn put(&self, status: &mut FileStatus) {
+        status.bytes_from_lan_peers = self.lan;
+        status.bytes_from_link_local_peers = self.link_local;
+        status.bytes_from_group_peers = self.group;
+        status.bytes_from_internet_peers = self.internet;
+        status.bytes_from_cache_server = self.cache_server;
+        status.bytes_from_cdn = self.origin;
+        status.bytes_from_peers = self.peers();
+        status.bytes_from_http = self.cache_server + self.origin;
+        status.total_bytes_downloaded = self.total();
+        let whole = self.total().max(1) as f64;
+        status.percent_peer_caching = 100.0 * self.peers() as f64 / whole;
+    }
+
     /// What came after `before`.
     pub(crate) const fn since(self, before: Self) -> Self {
         Self {

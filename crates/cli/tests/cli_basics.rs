@@ -51,7 +51,10 @@ fn wrong_usage_ends_with_2_and_says_what_is_allowed() {
         (&["get", "http://h/x", "-o", "."], "-o FILE"),
         (&["get", "http://h/x", "-o", "missing/x"], "missing"),
         (&["get", "http://h/x", "--id", "1234"], "64 hex digits"),
+        (&["get", "notaurl"], "neither http:// nor https://"),
+        (&["get", "http://h/x", "-o", "/proc/x"], "/proc cannot be written to"),
         (&["publish", "file"], "--url"),
+        (&["publish", "file:///etc/passwd"], "http or https"),
         (&["publish", "http://h/x", "--url", "http://h/y"], "--url"),
         (&["publish", "file", "--url", "http://h/x", missing], "missing"),
         (&["publish", "file", "--url", "http://h/x", "--token", "x"], "peerage1-"),
@@ -59,6 +62,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_allowed() {
         (&["enroll", "https://127.0.0.1:1", "--token", "x"], "peerage1-"),
         (&["agent", "--config", "bad.toml"], "listne"),
         (&["agent", "--config", "missing.toml"], "missing.toml"),
+        (&["agent", "--data-dir", "a", "--coordinator", "http://h"], "begins with https://"),
         (&["coordinator", "--config", "bad.toml"], "listne"),
         (&["coordinator", "--data-dir", "c", "--ingest-allow", "a b"], "ingest_allow"),
         (&["coordinator", "--listen", "nowhere"], "nowhere"),
@@ -167,6 +171,10 @@ fn a_file_on_its_way_through_the_commands() {
     assert!(same_file(&office.source, &copy).unwrap());
     let again = office.json(&["get", &office.url(), "-o", "/dev/null", "--json"]);
     assert_eq!((&again["FileId"], &again["Path"]), (&id.into(), &"/dev/null".into()));
+    assert_eq!((&again["BytesFromCdn"], &again["TotalBytesDownloaded"]), (&0.into(), &0.into()), "{again}");
+    let listed = office.json(&["files", "list", "--json"]);
+    let (completed, expires) = (listed[0]["Completed"].as_u64(), listed[0]["ExpireOn"].as_u64());
+    assert_eq!(expires, completed.map(|completed| completed + 259_200), "as max_cache_age says: {listed}");
 
     let (_, stdout, _) = office.ask(&["status", short]);
     assert!(stdout.contains(&id[..10]) && stdout.contains("\n- "), "{stdout}");
@@ -280,6 +288,47 @@ fn a_cancelled_download_leaves_nothing_at_the_destination() {
     wait_until("the agent to pause it", PATIENCE, || {
         office.agent.status().unwrap().iter().all(|row| row["Status"] != "Downloading")
     });
+}
+
+#[test]
+fn an_agent_that_ends_is_named_as_the_reason() {
+    let mut office = Office::new(&["limit_rate 200k;"]);
+    let get = office.agent.begin_get(&office.url(), &office.dir.path().join("out"), &[]).unwrap();
+    let began = || office.agent.status().unwrap().iter().any(|row| row["TotalBytesDownloaded"] != 0);
+    wait_until("the first bytes", PATIENCE, began);
+    office.agent.daemon.kill().unwrap();
+    let end = get.output().unwrap();
+    assert_eq!(end.status.code(), Some(4));
+    assert!(end.stderr.contains("the agent ended"), "{}", end.stderr);
+}
+
+#[test]
+fn what_may_be_secret_in_a_url_is_not_shown() {
+    let office = Office::new(&[]);
+    let url = format!("{}?which=1", office.url());
+    let out = office.dir.path().join("out");
+    office.agent.get(&url, &out).unwrap();
+    let shown = format!("{}?…", office.url());
+    wait_until("the file to be held", PATIENCE, || {
+        office.json(&["files", "list", "--json"]) != Value::Array(vec![])
+    });
+    assert_eq!(office.json(&["files", "list", "--json"])[0]["SourceURL"], shown);
+    assert_eq!(office.json(&["status", "--json"])[0]["SourceURL"], shown);
+    assert_eq!(office.json(&["why", &url, "--json"])["SourceURL"], shown);
+}
+
+#[test]
+fn a_taken_port_is_told_once_and_taken_when_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind(any(3)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let agent = Agent::start(dir.path(), "agent", address, None, OPEN_POLICY, vec![]).unwrap();
+    let said =
+        |what: &str| fs::read_to_string(dir.path().join("agent.stderr")).unwrap().matches(what).count();
+    assert_eq!(agent.daemon.ready()["peers"], Value::Null);
+    drop(taken);
+    wait_until("the port to be open", PATIENCE, || said("the peer port is open") == 1);
+    assert_eq!(said("the peer port cannot be opened"), 1);
 }
 
 #[test]

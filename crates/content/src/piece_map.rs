@@ -93,6 +93,17 @@ impl PieceMap {
         writer.finish()
     }
 
+    /// Up to `len` bytes of the file form from `offset` on; none beyond its end.
+    pub fn part(&self, offset: usize, len: usize) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(MAGIC).u64(self.layout.size());
+        let head = writer.finish();
+        let from = |bytes: &'_ [u8], skipped: usize| bytes.len().min(offset.saturating_sub(skipped));
+        let (values, in_head) = (self.values.as_flattened(), from(&head, 0));
+        let in_values = from(values, head.len());
+        head[in_head..].iter().chain(&values[in_values..]).take(len).copied().collect()
+    }
+
     /// Bytes of the file form of a map for `layout`.
     pub const fn byte_len(layout: Layout) -> usize {
         HEAD + layout.pieces() as usize * 32
@@ -171,6 +182,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_part_is_that_of_the_file_form(pieces in 0..4usize, offset in 0..200usize, len in 0..200usize) {
+            let map = map_of(&vec![3; pieces * PIECE_SIZE as usize]);
+            let whole = map.to_bytes();
+            let expected: Vec<u8> = whole.iter().skip(offset).take(len).copied().collect();
+            prop_assert_eq!(map.part(offset, len), expected);
+        }
+
         #[test]
         fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), magic in any::<bool>()) {
             let bytes = if magic { [&MAGIC[..], &bytes].concat() } else { bytes };

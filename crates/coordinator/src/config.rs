@@ -48,7 +48,7 @@ pub struct Config {
     pub ingest_max_size: u64,
     /// Longest fetch of one file, in seconds.
     pub ingest_max_time: u64,
-    /// Files fetched at the same time.
+    /// Files fetched at the same time; for administrators there is one place more.
     pub ingest_concurrency: usize,
     /// An HTTP proxy to fetch through.
     pub ingest_proxy: Option<String>,

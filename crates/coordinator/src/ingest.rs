@@ -2,6 +2,8 @@
 //!
 //! - One job per URL at a time; whoever asks meanwhile joins it. A job belongs to the coordinator, not to who asked.
 //! - Every fetch goes through the guard of `peerage_origin`; no byte is stored, only digests.
+//! - Nobody takes all places: there is a limit for a device and for a host, one place beyond the rest for
+//!   administrators, and a file that comes too slowly is given up.
 //! - A URL that failed is not tried again at once: the refusal is remembered, twice as long each time.
 //! - A device that found a record stale makes the coordinator look for itself. What the probe proves wrong is forgotten
 //!   before the new fetch begins, so a record known to be stale is never handed out.
@@ -10,6 +12,8 @@
 
 mod job;
 mod lanes;
+mod pace;
+mod places;
 mod refusals;
 
 use std::collections::HashMap;
@@ -17,8 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use peerage_content::PeerId;
 use peerage_origin::{OriginClient, SourceUrl};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +31,14 @@ use tokio_util::task::TaskTracker;
 use crate::Config;
 use crate::records::{Record, Records};
 use job::Job;
+use places::{Asker, Places};
 use refusals::Refusals;
 pub(crate) use refusals::Refused;
 
 /// Jobs at once, waiting ones included.
 const MAX_JOBS: usize = 1000;
+/// The same for one device.
+const MAX_JOBS_OF_ONE: usize = 250;
 /// After a look at the origin, claims that its record is stale are not heard for this long.
 const RECHECK: Duration = Duration::from_secs(60);
 /// The same when the origin gives nothing to compare, so that a look is a whole fetch.
@@ -73,15 +81,24 @@ struct Shared {
     records: Arc<Records>,
     /// Whether a device's word is reason enough to fetch.
     on_demand: bool,
-    places: Semaphore,
+    places: Places,
     /// Longest time for reading one file.
     max_time: Duration,
-    jobs: Mutex<HashMap<SourceUrl, watch::Receiver<Stage>>>,
+    jobs: Mutex<HashMap<SourceUrl, Listed>>,
     refusals: Mutex<Refusals>,
     /// When a URL's claim of staleness may be heard again.
     checks: Mutex<HashMap<SourceUrl, Instant>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// A job in the table.
+struct Listed {
+    stage: watch::Receiver<Stage>,
+    /// Who had it started; `None`: an administrator.
+    device: Option<PeerId>,
+    /// An administrator waits for it: it may have the administrators' place.
+    urgent: CancellationToken,
 }
 
 impl Ingester {
@@ -96,7 +113,7 @@ impl Ingester {
             origin,
             records,
             on_demand: config.on_demand,
-            places: Semaphore::new(config.ingest_concurrency),
+            places: Places::new(config.ingest_concurrency),
             max_time: Duration::from_secs(config.ingest_max_time),
             jobs: Mutex::default(),
             refusals: Mutex::default(),
@@ -109,7 +126,7 @@ impl Ingester {
 
     /// The job under way for a URL.
     pub(crate) fn running(&self, url: &SourceUrl) -> Option<watch::Receiver<Stage>> {
-        self.shared.jobs.lock().get(url).filter(|job| is_alive(job)).cloned()
+        self.shared.jobs.lock().get(url).map(|job| job.stage.clone()).filter(is_alive)
     }
 
     /// Why a URL was refused lately.
@@ -122,31 +139,50 @@ impl Ingester {
         self.shared.checks.lock().get(url).is_none_or(|until| *until <= Instant::now())
     }
 
-    /// The job for a URL: the one under way, or a new one.
-    pub(crate) fn start(&self, url: &SourceUrl, cause: Cause) -> watch::Receiver<Stage> {
+    /// The job for a URL: the one under way, or a new one. `device`: who asks; `None`: an administrator.
+    pub(crate) fn start(
+        &self,
+        url: &SourceUrl,
+        cause: Cause,
+        device: Option<PeerId>,
+    ) -> watch::Receiver<Stage> {
         let mut jobs = self.shared.jobs.lock();
-        if let Some(running) = jobs.get(url).filter(|job| is_alive(job)) {
-            return running.clone();
+        if let Some(running) = jobs.get(url).filter(|job| is_alive(&job.stage)) {
+            if device.is_none() {
+                running.urgent.cancel();
+            }
+            return running.stage.clone();
         }
-        let ending = self.shared.stop.is_cancelled();
-        if ending || jobs.len() >= MAX_JOBS {
-            let why =
-                if ending { ENDING.to_owned() } else { format!("{MAX_JOBS} urls are being fetched already") };
+        let refused = if self.shared.stop.is_cancelled() {
+            Some(ENDING.to_owned())
+        } else {
+            device.and_then(|device| no_room(&jobs, device))
+        };
+        if let Some(why) = refused {
             return watch::channel(Stage::Refused(Refused::busy(why))).1;
         }
-        let (sender, receiver) = watch::channel(Stage::Working { fetched: 0, size: None });
-        jobs.insert(url.clone(), receiver.clone());
+        let (sender, stage) = watch::channel(Stage::Working { fetched: 0, size: None });
+        let urgent = CancellationToken::new();
+        if device.is_none() {
+            urgent.cancel();
+        }
+        jobs.insert(url.clone(), Listed { stage: stage.clone(), device, urgent: urgent.clone() });
         drop(jobs);
+        let asker = Asker { device, host: format!("{}:{}", url.host(), url.port()), urgent };
         let (this, url) = (self.clone(), url.clone());
-        self.shared.tasks.spawn(async move { this.run(url, cause, sender).await });
-        receiver
+        self.shared.tasks.spawn(async move { this.run(url, cause, asker, sender).await });
+        stage
     }
 
-    async fn run(self, url: SourceUrl, cause: Cause, stage: watch::Sender<Stage>) {
+    async fn run(self, url: SourceUrl, cause: Cause, asker: Asker, stage: watch::Sender<Stage>) {
         let shared = &*self.shared;
-        let job = Job { shared, url: &url, cause, stage: &stage };
+        let job = Job::new(shared, &url, cause, &stage);
+        let work = async {
+            let _place = shared.places.take(asker).await;
+            job.run().await
+        };
         let result = tokio::select! {
-            result = job.run() => result,
+            result = work => result,
             () = shared.stop.cancelled() => Err(Refused::busy(ENDING.to_owned())),
         };
         let last = match result {
@@ -175,6 +211,18 @@ impl Shared {
         if checks.len() < MAX_CHECKS {
             checks.insert(url.clone(), now + pause);
         }
+    }
+}
+
+/// Why no job can be added for a device. Administrators always have room.
+fn no_room(jobs: &HashMap<SourceUrl, Listed>, device: PeerId) -> Option<String> {
+    let own = || jobs.values().filter(|job| job.device == Some(device)).count();
+    if jobs.len() >= MAX_JOBS {
+        Some(format!("{MAX_JOBS} urls are being fetched already"))
+    } else if own() >= MAX_JOBS_OF_ONE {
+        Some(format!("{MAX_JOBS_OF_ONE} urls are being fetched for this device already"))
+    } else {
+        None
     }
 }
 

@@ -34,7 +34,7 @@ impl Parts {
     ) -> Result<Result<PublishResponse, ResolveResponse>, Failure> {
         let url = public_url(&request.url)?;
         let patience = Duration::from_millis(request.wait_ms).min(MAX_WAIT);
-        let job = self.ingester.start(&url, Cause::Again);
+        let job = self.ingester.start(&url, Cause::Again, None);
         match wait(job, Instant::now() + patience, &self.stop).await {
             Stage::Done(record) => Ok(Ok(response(&record))),
             Stage::Working { fetched, size } => Ok(Err(ResolveResponse::Pending { fetched, size })),

@@ -175,6 +175,12 @@ impl Records {
             .collect())
     }
 
+    /// Where the newest record of a content lets it be shared, even if that record has ended; everywhere without one.
+    pub(crate) async fn restriction(&self, id: ContentId) -> Result<ScopeSet, RecordsError> {
+        let terms = self.catalog.terms(&[id]).await?;
+        Ok(terms.into_iter().next().flatten().map_or(ScopeSet::ALL, |terms| terms.scopes))
+    }
+
     fn remember(&self, found: impl IntoIterator<Item = (ContentId, Option<Terms>)>) {
         let uptime = self.clock.uptime();
         let mut terms = self.terms.write();

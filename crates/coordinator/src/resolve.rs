@@ -72,7 +72,7 @@ impl Parts {
         if let Some(refused) = self.may_start(peer, &url, cause) {
             return Ok(Stage::Refused(refused));
         }
-        Ok(self.wait(self.ingester.start(&url, cause), request).await)
+        Ok(self.wait(self.ingester.start(&url, cause, Some(peer)), request).await)
     }
 
     /// Why this device cannot have this URL fetched now.

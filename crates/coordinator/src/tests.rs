@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peerage_api::client::{
     AdminClient, ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust,
 };
-use peerage_api::coordinator::{PublishRequest, ResolveRequest, ResolveResponse};
+use peerage_api::coordinator::{Counts, PublishRequest, ResolveRequest, ResolveResponse};
 use peerage_content::{
     ContentRecord, Digester, EnrolToken, PublicKey, ScopeSet, SecretKey, Signed, Validators,
 };
@@ -95,6 +95,11 @@ impl World {
 
     fn admin(&self) -> AdminClient {
         self.client().admin(&self.admin_token)
+    }
+
+    /// How much it says there is.
+    async fn counts(&self) -> Counts {
+        self.admin().health().await.unwrap().counts.unwrap()
     }
 
     /// An enrolled device that connects from `local`.

@@ -24,9 +24,12 @@ pub enum UrlError {
     /// White space or control characters; a URL has them only by mistake or malice.
     #[error("url contains white space or a control character")]
     Blank,
+    /// Nothing before the host, or not even a host.
+    #[error("not a url: it begins with neither http:// nor https://")]
+    NoScheme,
     /// Not a URL.
     #[error("not a url: {0}")]
-    Syntax(#[from] url::ParseError),
+    Syntax(url::ParseError),
     /// A scheme that is never fetched.
     #[error("url scheme is {found:?}, allowed are \"http\" and \"https\"")]
     Scheme {
@@ -36,6 +39,15 @@ pub enum UrlError {
     /// Port 0 cannot be connected to.
     #[error("url port is 0, allowed are 1 to 65535")]
     Port,
+}
+
+impl From<url::ParseError> for UrlError {
+    fn from(error: url::ParseError) -> Self {
+        match error {
+            url::ParseError::RelativeUrlWithoutBase => Self::NoScheme,
+            error => Self::Syntax(error),
+        }
+    }
 }
 
 /// A parsed, normalised `http` or `https` URL.
@@ -195,7 +207,7 @@ mod tests {
         for text in ["http://a\tb/", "http://a b/", " http://a/", "http://a/\r\nX: y", "http://a/\u{a0}"] {
             assert_eq!(SourceUrl::parse(text), Err(E::Blank), "{text:?}");
         }
-        assert!(matches!(SourceUrl::parse("/relative"), Err(E::Syntax(_))));
+        assert!(matches!(SourceUrl::parse("/relative"), Err(E::NoScheme)));
         assert!(matches!(SourceUrl::parse("http://"), Err(E::Syntax(_))));
         assert_eq!(SourceUrl::parse("http://h:0/"), Err(E::Port));
         let long = format!("http://h/{}", "x".repeat(MAX_URL));

@@ -121,7 +121,10 @@ impl Layer {
         };
         let key = setting.key;
         if self.sources.contains_key(&key) {
-            return Err(PolicyError::Twice { file, key: setting.name, again: spelled() });
+            // Two keys that are spelt alike are no TOML, so the first was spelt in the other way.
+            let ours = name.eq_ignore_ascii_case(setting.name);
+            let again = setting.do_name.filter(|_| ours).map_or_else(spelled, str::to_owned);
+            return Err(PolicyError::Twice { file, key: setting.name, again });
         }
         self.values.read(key, raw).map_err(|found| {
             let allowed = setting.rule.to_string();

@@ -92,6 +92,22 @@ impl Content {
         self.item.state.lock().verified.is_full()
     }
 
+    /// Whether it was removed: by eviction, on request, or by somebody else, as far as that was noticed.
+    pub fn is_removed(&self) -> bool {
+        self.item.state.lock().removed
+    }
+
+    /// Bytes that are here, those of partly received pieces included. Doubtful ones do not count.
+    pub fn held(&self) -> u64 {
+        let (layout, state) = (self.layout(), self.item.state.lock());
+        let whole: u64 = state.verified.iter().map(|piece| u64::from(layout.piece_len(piece))).sum();
+        let in_part = state.partial.iter().map(|(piece, slot)| {
+            let blocks = u64::from(slot.have().count()) * u64::from(peerage_content::BLOCK_SIZE);
+            blocks.min(u64::from(layout.piece_len(*piece)))
+        });
+        whole + in_part.sum::<u64>()
+    }
+
     /// A summary.
     pub fn info(&self) -> ContentInfo {
         ContentInfo::of(&self.item)

@@ -20,6 +20,8 @@ pub struct ImportReport {
     pub offered: u32,
     /// Of these, the right ones; verified now.
     pub verified: u32,
+    /// Bytes that are here now and were not before, blocks of pieces that were not whole included.
+    pub kept: u64,
 }
 
 impl Store {
@@ -76,7 +78,7 @@ impl Store {
                 let content = Content::open(item)?;
                 let layout = map.layout();
                 let offered = layout.indexes().filter(|piece| is_within(layout, *piece, len)).count() as u32;
-                let report = ImportReport { offered, verified: content.have().count() };
+                let report = ImportReport { offered, verified: content.have().count(), kept: content.held() };
                 Ok((content, report))
             }
             Adopted::Existing(item) => {
@@ -96,8 +98,8 @@ fn is_within(layout: Layout, piece: PieceIndex, len: u64) -> bool {
 /// before they can spoil blocks that came from elsewhere.
 fn merge(content: &Content, file: &File, len: u64, map: &PieceMap) -> Result<ImportReport, StoreError> {
     content.set_map(map)?;
-    let layout = content.layout();
-    let mut report = ImportReport { offered: 0, verified: 0 };
+    let (layout, before) = (content.layout(), content.held());
+    let mut report = ImportReport { offered: 0, verified: 0, kept: 0 };
     let mut buffer = vec![0; PIECE_SIZE as usize];
     let lacking: Vec<PieceIndex> = content.have().missing().collect();
     for piece in lacking.into_iter().filter(|piece| is_within(layout, *piece, len)) {
@@ -116,6 +118,7 @@ fn merge(content: &Content, file: &File, len: u64, map: &PieceMap) -> Result<Imp
         }
         report.verified += 1;
     }
+    report.kept = content.held().saturating_sub(before);
     Ok(report)
 }
 

@@ -40,6 +40,14 @@ pub struct ContentInfo {
 }
 
 impl ContentInfo {
+    /// When it goes if nothing changes (unix seconds): as was set, else when it has reached `max_age_s`. `None`: when space is
+    /// needed.
+    pub fn expires(&self, max_age_s: u64) -> Option<u64> {
+        let since = self.last_completed.unwrap_or(self.last_used);
+        let aged = (max_age_s > 0 && !self.pinned).then(|| since.saturating_add(max_age_s));
+        self.expire_on.or(aged)
+    }
+
     pub(crate) fn of(item: &Item) -> Self {
         let (allocated, linked) = item.allocated();
         let meta = item.meta.lock().clone();

@@ -121,6 +121,25 @@ impl Staging {
         })
     }
 
+    /// Begins anew with an empty file and no notes, because the source has changed. Whoever has the old file open, or
+    /// linked it, keeps it whole.
+    ///
+    /// # Errors
+    /// A closed area, or a failing disk.
+    pub fn begin_anew(&self) -> Result<(), StoreError> {
+        self.with(|inner| {
+            // The file first: old bytes under a state without validators would be taken for the new file's. An empty
+            // file that is shorter than its state says is useless, and swept.
+            let data = self.stage.dir().and_then(|dir| dir.create(DATA));
+            inner.data = data.map_err(|error| self.failed("create", error))?;
+            inner.len = 0;
+            let state = StageState { synced: 0, notes: Notes::new(), ..inner.state.clone() };
+            self.store_state(&state, Durable::Yes)?;
+            inner.state = state;
+            Ok(())
+        })
+    }
+
     /// Makes what is held survive a power cut. Done by itself every 256 MiB.
     ///
     /// # Errors

@@ -80,12 +80,25 @@ impl Store {
         items.iter().map(|item| ContentInfo::of(item)).collect()
     }
 
-    /// A handle to a content, if it is here. Hashes its doubtful pieces first.
+    /// A handle to a content, if it is here and nobody has deleted it. Hashes its doubtful pieces first.
     ///
     /// # Errors
     /// Doubtful pieces cannot be hashed.
     pub fn get(&self, id: ContentId) -> Result<Option<Content>, StoreError> {
-        self.item(id).map(Content::open).transpose()
+        self.item(id).filter(|item| !item.is_gone()).map(Content::open).transpose()
+    }
+
+    /// Forgets the contents that somebody else has deleted: which.
+    pub fn forget_gone(&self) -> Vec<ContentId> {
+        let _making = self.inner.making.lock();
+        let mut gone: Vec<Arc<Item>> = self.inner.items.read().values().map(Arc::clone).collect();
+        gone.retain(|item| item.is_gone());
+        for item in &gone {
+            tracing::warn!(id = %item.id(), "content was deleted from the cache by somebody else");
+            item.state.lock().removed = true;
+            self.inner.items.write().remove(&item.id());
+        }
+        gone.iter().map(|item| item.id()).collect()
     }
 
     /// A handle to a content, made at `now` (unix seconds) if it is not here. A deleted cache directory is made again.

@@ -40,7 +40,8 @@
 //! 5. [`Message::Have`] tells of pieces verified since the `Hello`; `Fetching` of pieces that the sender is getting from
 //!    the origin: the receiver leaves them to it. Both are hints; a false `Have` costs its sender the connection when a
 //!    request for it is rejected.
-//! 6. [`Message::GetMap`] asks for a part of the piece map in file form; it is answered by [`Message::Map`] or `Reject`.
+//! 6. [`Message::GetMap`] asks for a part of the piece map in file form; it is answered by [`Message::Map`] or `Reject`,
+//!    and the next one is sent when the answer has arrived.
 //! 7. Nothing received for 60 s ends the connection; a side with nothing to say sends [`Message::Ping`] after 30 s.
 //! 8. [`Message::Bye`] says why a side closes. Two sides that both have everything say goodbye.
 //!
@@ -70,7 +71,7 @@
 //! # Punishment
 //!
 //! A piece that does not match the map is charged to the peer(s) that sent it; three charges ban it (product §6.6).
-//! Unrequested data, more outstanding requests than allowed, requests outside the content and malformed frames end the
+//! Unrequested data, more outstanding requests than allowed (of the piece map: one), requests outside the content and malformed frames end the
 //! connection and are charged as well.
 
 mod codec;

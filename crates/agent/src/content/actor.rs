@@ -59,6 +59,8 @@ struct Running {
 }
 
 struct Actor {
+    /// Keeps the content from being evicted. First: it is let go of before the status channel tells of the end.
+    _busy: Busy,
     shared: Arc<Shared>,
     content: Content,
     map: PieceMap,
@@ -91,13 +93,11 @@ struct Actor {
     reasons: Vec<String>,
     /// Which decisions held while bytes were missing.
     account: Arc<Account>,
-    /// Counters from before this actor.
+    /// Counters of what did not come through this actor: from before it, and what downloads brought along.
     before: (ByKind, ByKind, u64),
     saved_at: Instant,
     /// The state shown last had bytes moving: it must be shown again when they have stopped.
     shown_moving: bool,
-    /// Keeps the content from being evicted.
-    _busy: Busy,
 }
 
 /// Starts the actor of a content.
@@ -200,7 +200,7 @@ impl Actor {
                         self.command(command);
                         for _ in 0..QUEUE {
                             match inbox.try_recv() {
-                                Ok(Command::Stop) => return self.end(ByeReason::ShuttingDown).await,
+                                Ok(Command::Stop) => return self.end(inbox, ByeReason::ShuttingDown).await,
                                 Ok(command) => self.command(command),
                                 Err(_) => break,
                             }
@@ -215,7 +215,7 @@ impl Actor {
                 Ok(()) = neighbours.changed() => self.meet_neighbours(),
             }
         }
-        self.end(ByeReason::Stopped).await;
+        self.end(inbox, ByeReason::Stopped).await;
     }
 
     fn id(&self) -> ContentId {
@@ -247,7 +247,8 @@ impl Actor {
         self.end_at().is_some_and(|end| now >= end)
     }
 
-    async fn end(mut self, reason: ByeReason) {
+    /// A download that joins too late sees the status channel close and starts another actor.
+    async fn end(mut self, mut inbox: mpsc::Receiver<Command>, reason: ByeReason) {
         for (_, running) in self.fetches.drain() {
             running.task.abort();
         }
@@ -256,6 +257,8 @@ impl Actor {
         }
         self.shared.leave_slot(self.id());
         self.save_counters();
+        // Whoever comes from here on waits for the end and starts another; it reads the counters saved now.
+        inbox.close();
         self.show();
         if !self.transfer.is_complete() {
             self.shared.announcer.poke(self.id());
@@ -357,8 +360,13 @@ impl Actor {
             self.http.insert(source, Http { url, known, whole: false });
             self.feed(Event::HttpJoined { source, kind: SourceKind::Cdn, known_rate });
         }
+        let (received, _, wasted) = &mut self.before;
+        received.cdn += want.brought.kept;
+        *wasted += want.brought.vain;
         self.wants.insert(want.id, want);
         self.apply_policy();
+        // A complete content has nothing else to show, and the download waits to be counted.
+        self.show();
     }
 
     fn leave(&mut self, want: u64) {

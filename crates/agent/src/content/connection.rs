@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Command;
 use super::expect::{Expected, Verdict};
+pub(crate) use super::outbox::Control;
+use super::outbox::{Outbox, Overflow, Words, outbox};
 use super::sink::Sink;
 use crate::budgets::Gate;
 
@@ -23,14 +25,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const SLOWEST: u32 = 1 << 10;
 /// Bytes read from a connection at once: small enough that progress is seen and limits hold.
 const READ_STEP: usize = 256 << 10;
-
-/// What the writer is told beside bulk data.
-#[derive(Debug)]
-pub(crate) enum Control {
-    Send(Message),
-    /// Say goodbye and close.
-    Close(ByeReason),
-}
 
 /// The actor's end of a connection.
 #[derive(Debug)]
@@ -44,7 +38,7 @@ pub(crate) struct Link {
     /// It was an address of this device when the connection was made, as far as could be seen.
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
-    pub(crate) control: mpsc::UnboundedSender<Control>,
+    pub(crate) control: Outbox,
     pub(crate) uploads: mpsc::UnboundedSender<DataHead>,
     pub(crate) expected: Arc<Mutex<Expected>>,
     pub(crate) tasks: [tokio::task::AbortHandle; 2],
@@ -75,20 +69,26 @@ pub(crate) struct Parts {
 
 /// Starts both tasks.
 pub(crate) fn start(parts: Parts, reader: FrameReader, writer: FrameWriter, dialled: bool) -> Link {
-    let (control, control_in) = mpsc::unbounded_channel();
+    let (control, words) = outbox();
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
     let (address, local, reached, kind) = (parts.address, parts.local, parts.reached, parts.kind);
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
-    let write = tokio::spawn(write_task(parts, writer, control_in, uploads_in));
+    let write = tokio::spawn(write_task(parts, writer, words, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
     Link { peer, dialled, address, local, reached, kind, control, uploads, expected, tasks }
 }
 
-async fn read_task(parts: Parts, mut reader: FrameReader, answers: mpsc::UnboundedSender<Control>) {
+async fn read_task(parts: Parts, mut reader: FrameReader, answers: Outbox) {
     let mut sink = Sink::new(parts.content.clone(), parts.source, parts.commands.clone());
-    let end = read(&parts, &mut reader, &mut sink, &answers).await;
+    let end = tokio::select! {
+        end = read(&parts, &mut reader, &mut sink, &answers) => end,
+        overflow = answers.overflow() => match overflow {
+            Overflow::Breach(what) => End::Breach(what),
+            Overflow::Unread => End::Closed,
+        },
+    };
     // What has arrived is worth keeping, whatever ended the connection.
     let _ = sink.finish().await;
     let command = match end {
@@ -103,12 +103,7 @@ enum End {
     Breach(&'static str),
 }
 
-async fn read(
-    parts: &Parts,
-    reader: &mut FrameReader,
-    sink: &mut Sink,
-    answers: &mpsc::UnboundedSender<Control>,
-) -> End {
+async fn read(parts: &Parts, reader: &mut FrameReader, sink: &mut Sink, answers: &Outbox) -> End {
     let mut pace = Step::default();
     loop {
         let incoming = match timeout(IDLE_TIMEOUT, reader.next()).await {
@@ -139,7 +134,9 @@ async fn read(
                 return End::Closed;
             }
             Incoming::Message(Message::GetMap { offset, len }) => {
-                let _ = answers.send(Control::Send(map_part(&parts.map, offset, len)));
+                if let Err(Overflow::Breach(what)) = answers.send(Control::Map { offset, len }) {
+                    return End::Breach(what);
+                }
             }
             Incoming::Message(Message::Map { .. }) => {
                 return End::Breach("a piece map that nobody asked for");
@@ -202,22 +199,19 @@ fn end_of(error: &TransportError) -> End {
 }
 
 /// A part of the piece map in file form, or the refusal of a range that it does not have.
-pub(crate) fn map_part(map: &PieceMap, offset: u32, len: u32) -> Message {
-    let bytes = map.to_bytes();
-    let from = offset as usize;
-    let to = from.saturating_add(len.min(MAX_MAP_PART) as usize).min(bytes.len());
-    match bytes.get(from..to).filter(|part| !part.is_empty()) {
-        Some(part) => Message::Map { offset, bytes: part.to_vec() },
-        None => {
-            Message::Reject { code: RejectCode::NotHere, piece: peerage_content::PieceIndex(0), offset, len }
-        }
+fn map_part(map: &PieceMap, offset: u32, len: u32) -> Message {
+    let bytes = map.part(offset as usize, len.min(MAX_MAP_PART) as usize);
+    if bytes.is_empty() {
+        Message::Reject { code: RejectCode::NotHere, piece: peerage_content::PieceIndex(0), offset, len }
+    } else {
+        Message::Map { offset, bytes }
     }
 }
 
 async fn write_task(
     parts: Parts,
     mut writer: FrameWriter,
-    mut control: mpsc::UnboundedReceiver<Control>,
+    mut words: Words,
     mut uploads: mpsc::UnboundedReceiver<DataHead>,
 ) {
     let mut buffer = Vec::new();
@@ -228,19 +222,19 @@ async fn write_task(
             // Messages overtake bulk data: a cancel or a have must not wait behind a megabyte.
             tokio::select! {
                 biased;
-                message = control.recv() => match message {
-                    Some(Control::Send(message)) => {
-                        send(&mut writer, &message).await?;
-                        while let Ok(more) = control.try_recv() {
-                            match more {
-                                Control::Send(message) => send(&mut writer, &message).await?,
-                                Control::Close(reason) => return close(&mut writer, reason).await,
+                word = words.next() => {
+                    let mut word = Some(word.unwrap_or(Control::Close(ByeReason::Stopped)));
+                    while let Some(now) = word {
+                        match now {
+                            Control::Send(message) => send(&mut writer, &message).await?,
+                            Control::Map { offset, len } => {
+                                send(&mut writer, &map_part(&parts.map, offset, len)).await?;
                             }
+                            Control::Close(reason) => return close(&mut writer, reason).await,
                         }
-                        flush(&mut writer).await?;
+                        word = words.try_next();
                     }
-                    Some(Control::Close(reason)) => return close(&mut writer, reason).await,
-                    None => return Ok(()),
+                    flush(&mut writer).await?;
                 },
                 (head, rest) = allowed(&parts.up, next, &mut step), if next.is_some() => {
                     let rest = upload(&parts, &mut writer, head, rest, &mut buffer).await?;

@@ -91,11 +91,25 @@ impl Expected {
         if entry.at == entry.end {
             self.entries.remove(at);
         }
-        if cancelled {
+        if cancelled && !self.catch_up(head.piece, head.offset, end) {
             Verdict::Skip
         } else {
             Verdict::Take { last: self.entries.iter().all(|e| e.cancelled) }
         }
+    }
+
+    /// The first answer to a range that was taken back and asked for again may have counted for the second request, and
+    /// then have been cut short as was asked. The second answer begins before what is still expected of it, and brings it.
+    fn catch_up(&mut self, piece: PieceIndex, from: u32, end: u32) -> bool {
+        let reached =
+            |e: &Entry| !e.cancelled && e.piece == piece && from < e.at && e.at < end && end <= e.end;
+        let Some(at) = self.entries.iter().position(reached) else { return false };
+        let entry = &mut self.entries[at];
+        entry.at = end;
+        if entry.at == entry.end {
+            self.entries.remove(at);
+        }
+        true
     }
 }
 
@@ -135,6 +149,18 @@ mod tests {
         assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Take { last: true });
         assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Skip);
         assert_eq!(expected.judge(&head(0, 5, 5)), Verdict::Refuse);
+    }
+
+    #[test]
+    fn a_second_answer_is_taken_though_the_first_one_began_it() {
+        let mut expected = Expected::default();
+        expected.ask(PieceIndex(0), 0, 100);
+        expected.cancel(PieceIndex(0), 0, 100);
+        expected.ask(PieceIndex(0), 0, 100);
+        // What had left before the peer heard of it, then the answer to the second request, in one go.
+        assert_eq!(expected.judge(&head(0, 0, 60)), Verdict::Take { last: false });
+        assert_eq!(expected.judge(&head(0, 0, 100)), Verdict::Take { last: true });
+        assert_eq!(expected.judge(&head(0, 0, 100)), Verdict::Refuse);
     }
 
     #[test]

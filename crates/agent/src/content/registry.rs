@@ -18,10 +18,22 @@ pub(crate) struct Registry(Mutex<HashMap<ContentId, ContentHandle>>);
 impl Registry {
     /// The actor of `id`, if it runs.
     pub(crate) fn get(&self, id: ContentId) -> Option<ContentHandle> {
-        self.0.lock().get(&id).filter(|handle| !handle.commands.is_closed()).cloned()
+        self.0.lock().get(&id).filter(|handle| !handle.is_closed()).cloned()
     }
 
-    /// The actor of a content, started if it does not run.
+    /// Waits until an actor of `id` that is ending is gone: one content has one actor at a time. One whose content was
+    /// removed is told to end.
+    pub(crate) async fn settled(&self, id: ContentId) {
+        let Some(handle) = self.0.lock().get(&id).cloned() else { return };
+        if handle.content.is_removed() {
+            handle.tell(Command::Stop).await;
+        }
+        if handle.is_closed() || handle.content.is_removed() {
+            handle.ended().await;
+        }
+    }
+
+    /// The actor of a content, started if it does not run. To be called when [`Self::settled`].
     pub(crate) fn start(
         &self,
         shared: &Arc<Shared>,
@@ -29,19 +41,19 @@ impl Registry {
         map: PieceMap,
     ) -> Result<ContentHandle, StoreError> {
         let mut running = self.0.lock();
-        if let Some(handle) = running.get(&content.id()).filter(|handle| !handle.commands.is_closed()) {
+        if let Some(handle) = running.get(&content.id()).filter(|handle| !handle.is_closed()) {
             return Ok(handle.clone());
         }
         let handle = actor::spawn(Arc::clone(shared), content, map)?;
         running.insert(handle.id, handle.clone());
-        running.retain(|_, handle| !handle.commands.is_closed());
+        running.retain(|_, handle| !handle.has_ended());
         Ok(handle)
     }
 
     /// All that run.
     pub(crate) fn all(&self) -> Vec<ContentHandle> {
         let running = self.0.lock();
-        running.values().filter(|handle| !handle.commands.is_closed()).cloned().collect()
+        running.values().filter(|handle| !handle.is_closed()).cloned().collect()
     }
 
     /// Peers connected to all contents together.

@@ -50,6 +50,8 @@ pub(crate) struct PeerRow {
 /// A moment of a content.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContentStatus {
+    /// The downloads that it counts ([`super::Want::id`]).
+    pub(crate) wants: Vec<u64>,
     pub(crate) complete: bool,
     pub(crate) verified_bytes: u64,
     /// Bytes received by kind of source, over restarts.

@@ -1,6 +1,5 @@
 //! The simple phase: plain HTTP, until it is done or a record arrives.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use peerage_api::agent::{FileState, FileStatus};
@@ -12,15 +11,17 @@ use peerage_swarm::{ByKind, SourceKind};
 use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
+use crate::content::Brought;
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::simple::{Simple, SimpleEnd, SimpleState};
 use crate::why;
 
 impl Download {
     /// Plain HTTP, until it is done or a record arrives.
-    pub(super) async fn simple(&mut self, resolver: &mut Resolver) -> Ended<Phase> {
-        let Some(url) = resolver.url().cloned() else {
+    pub(super) async fn simple(&mut self, search: &mut Search) -> Ended<Phase> {
+        let Some(url) = search.url().cloned() else {
             return Err(ApiError::new(Code::NotFound, "only a record could say where the file is"));
         };
         let lane = self.shared.budgets.lane(self.class());
@@ -30,7 +31,6 @@ impl Download {
         let open = move || Simple::open(Arc::clone(&shared), url.clone(), opened.clone(), no_progress);
         let (simple, state) = self.on_disk(FileStatus::default(), open).await?;
         let staging = simple.staging.clone();
-        let begun = staging.len();
         let run = simple.run();
         tokio::pin!(run);
         let mut policy = self.shared.policy.clone();
@@ -43,11 +43,11 @@ impl Download {
                 run.set(simple.run());
             }
             (held, network) = (now_held, now_network);
-            resolver.reconsider();
+            search.reconsider();
             // A few times a second, not with every write: nothing here may hold up the download itself.
             let mut now = state.borrow().clone();
             now.paused |= held;
-            self.show_simple(&simple, &now, resolver);
+            self.show_simple(&simple, &now, search);
             tokio::select! {
                 done = &mut run, if !held => {
                     match done {
@@ -56,12 +56,12 @@ impl Download {
                         Err(SimpleEnd::Failed(error)) => return Err(error),
                     }
                     let now = state.borrow().clone();
-                    self.show_simple(&simple, &now, resolver);
-                    return self.finish_simple(staging, resolver).await;
+                    self.show_simple(&simple, &now, search);
+                    return self.finish_simple(staging, search).await;
                 }
-                resolved = resolver.resolve(), if resolver.may_hope() => match resolved {
+                resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
-                        self.promote(&staging, &mut resolution, begun).await?;
+                        self.promote(&staging, &mut resolution).await?;
                         return Ok(Phase::Resolved(Box::new(resolution)));
                     }
                     Err(why) => self.note(why),
@@ -86,7 +86,7 @@ impl Download {
     }
 
     /// Turns what simple mode has into verified pieces.
-    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution, begun: u64) -> Ended<()> {
+    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution) -> Ended<()> {
         if staging.is_empty() {
             let _ = staging.discard();
             return Ok(());
@@ -98,47 +98,17 @@ impl Download {
         let row = FileStatus { file_id: map.id().to_string(), file_size: size, ..FileStatus::default() };
         let promote = move || {
             let (content, report) = staging.promote(&map, shared.clock.unix())?;
-            // They came from the origin, in simple mode.
-            let mut notes = content.notes();
-            let (mut received, sent, wasted) = crate::notes::counters(&notes);
-            let kept = u64::from(report.verified) * u64::from(peerage_content::PIECE_SIZE);
-            received.cdn += kept.min(held);
-            crate::notes::set_counters(
-                &mut notes,
-                &received,
-                &sent,
-                wasted + held.saturating_sub(kept.max(begun)),
-            );
-            content.set_notes(notes)?;
-            Ok(content)
+            Ok((content, report.kept))
         };
-        resolution.staged = Some(self.on_disk(row, promote).await?);
+        let (content, kept) = self.on_disk(row, promote).await?;
+        resolution.staged = Some(content);
+        // All of it came from the origin.
+        self.brought = Brought { kept, vain: held.saturating_sub(kept) };
         Ok(())
     }
 
-    async fn finish_simple(&mut self, staging: Staging, resolver: &mut Resolver) -> Ended<Phase> {
-        let wish = self.request();
-        if wish.sha256.is_some() || wish.id.is_some() {
-            let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
-            let digest = tokio::task::spawn_blocking(move || digest(file)).await;
-            let digest = digest
-                .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-                .map_err(|error| ApiError::new(Code::Disk, error.to_string()))?;
-            let wrong = wish
-                .sha256
-                .filter(|wish| *wish != digest.sha256)
-                .map(|wish| format!("the file has SHA-256 {}, asked for was {wish}", digest.sha256));
-            let wrong = wrong.or_else(|| {
-                let wish = wish.id.filter(|wish| *wish != digest.id)?;
-                Some(format!("the file has content id {}, asked for was {wish}", digest.id))
-            });
-            if let Some(message) = wrong {
-                let _ = staging.discard();
-                return Err(ApiError::new(Code::Integrity, message));
-            }
-        }
-        let opened = tokio::task::block_in_place(|| staging.open_file());
-        let file = Arc::new(opened.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?);
+    async fn finish_simple(&mut self, staging: Staging, search: &mut Search) -> Ended<Phase> {
+        let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
         let received = ByKind { cdn: self.status.bytes_from_cdn, ..ByKind::default() };
         let told = Why {
@@ -149,17 +119,17 @@ impl Download {
             ..self.account.tell(&received)
         };
         tokio::task::block_in_place(|| self.shared.past.put(told));
-        if resolver.may_hope() {
+        if search.may_hope() {
             let account = crate::why::Account::clone(&self.account);
-            crate::adopt::later(resolver.clone(), staging.clone(), account);
+            crate::adopt::later(search.hand_on(), staging.clone(), account);
         } else {
             crate::adopt::discard_later(staging.clone());
         }
         self.status.status = FileState::Complete;
-        Ok(Phase::Done(Finished::Staged(file)))
+        Ok(Phase::Done(Finished::Staged(staging, Arc::new(file))))
     }
 
-    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, resolver: &Resolver) {
+    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search) {
         let size = state.size.unwrap_or(0);
         let mut row = FileStatus {
             file_id: simple.staging.name().to_owned(),
@@ -173,28 +143,16 @@ impl Download {
         file_status::add_received(&mut row, &received);
         let decision = self.shared.decide(self.class(), RecordState::Missing, state.size);
         row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
-        let said = resolver.why().into_iter().chain(self.notes.iter().cloned());
+        let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let layers = &self.shared.policy().layers;
         let decided =
             why::decided(&decision, self.class(), layers, said, &received, self.shared.clock.unix());
         Arc::make_mut(&mut self.account).decided(decided);
-        row.reasons.extend(resolver.why());
+        row.reasons.extend(search.why());
         row.reasons.extend(self.notes.iter().cloned());
         row.reasons.extend(state.trouble.clone());
         let elapsed = self.began.elapsed().as_secs_f64().max(0.001);
         row.download_rate = (state.received as f64 / elapsed) as u64;
         self.show(row);
     }
-}
-
-fn digest(mut file: File) -> std::io::Result<peerage_content::Digest> {
-    let mut digester = peerage_content::Digester::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => break,
-            n => digester.update(&buffer[..n]),
-        }
-    }
-    digester.finish().map_err(std::io::Error::other)
 }

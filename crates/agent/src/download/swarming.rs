@@ -11,25 +11,28 @@ use peerage_store::{Content, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
-use crate::content::{Command, ContentHandle, ContentStatus, Trouble, Want};
+use crate::content::{Brought, Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::file_status::{self, chain};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::Resolution;
+use crate::search::Search;
 use crate::shared::Shared;
+use crate::wish::Found;
 
 /// An origin that takes longer to say whether the record is fresh is treated as away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Download {
     /// The content's actor does the work; this waits for it and watches over the record.
-    pub(super) async fn swarm(&mut self, resolution: Resolution, resolver: &Resolver) -> Ended<Phase> {
-        self.check_wish(resolution.record.get())?;
+    pub(super) async fn swarm(&mut self, resolution: Resolution, search: &Search) -> Ended<Phase> {
+        self.found = None;
         let Resolution { record, map, announce, staged } = resolution;
         let content = match staged {
             Some(content) => content,
             None => self.open_content(record.get(), map.clone()).await?,
         };
-        self.note_source(&content, &record, resolver.url());
-        let map = content_map(&content, map)?;
+        self.note_source(&content, &record, search.url());
+        let Some(map) = content_map(&content, map)? else { return Ok(Phase::Lost) };
+        self.shared.contents.settled(content.id()).await;
         let (shared, own) = (Arc::clone(&self.shared), content.clone());
         let started = tokio::task::spawn_blocking(move || shared.contents.start(&shared, own, map)).await;
         let handle = started
@@ -41,24 +44,12 @@ impl Download {
             Some(item) => crate::announcer::accept(&self.shared, item).await,
             None => self.shared.announcer.poke(handle.id),
         }
-        self.join(&handle, want, &record, resolver).await?;
-        let end = self.watch(&handle, want, &record, resolver).await;
+        if !self.join(&handle, want, &record, search).await {
+            return Ok(ended(&handle, &record));
+        }
+        let end = self.watch(&handle, want, &record, search).await;
         handle.tell(Command::Leave { want }).await;
         end
-    }
-
-    /// A caller that knows the file's hash must not be given another one.
-    fn check_wish(&self, record: &ContentRecord) -> Ended<()> {
-        let wish = self.request();
-        if let Some(id) = wish.id.filter(|id| *id != record.id) {
-            let message = format!("the file has content id {}, asked for was {id}", record.id);
-            return Err(ApiError::new(Code::Integrity, message));
-        }
-        if let Some(sha256) = wish.sha256.filter(|sha256| *sha256 != record.sha256) {
-            let message = format!("the file has SHA-256 {}, asked for was {sha256}", record.sha256);
-            return Err(ApiError::new(Code::Integrity, message));
-        }
-        Ok(())
     }
 
     async fn open_content(&mut self, record: &ContentRecord, map: Option<PieceMap>) -> Ended<Content> {
@@ -82,15 +73,16 @@ impl Download {
         });
     }
 
+    /// `false`: the actor has ended.
     async fn join(
-        &self,
+        &mut self,
         handle: &ContentHandle,
         want: u64,
         record: &Signed<ContentRecord>,
-        resolver: &Resolver,
-    ) -> Ended<()> {
+        search: &Search,
+    ) -> bool {
         let known = Known { size: Some(record.get().size), validators: record.get().validators.clone() };
-        let origin = resolver.url().cloned().or_else(|| {
+        let origin = search.url().cloned().or_else(|| {
             let url = record.get().urls.first()?;
             SourceUrl::parse(url).ok()
         });
@@ -99,12 +91,13 @@ impl Download {
             foreground: self.request().foreground,
             origin: origin.map(|url| (url, known)),
             record: Some(record.clone()),
+            brought: self.brought,
         };
-        if handle.tell(Command::Join(Box::new(want))).await {
-            Ok(())
-        } else {
-            Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"))
+        let joined = handle.tell(Command::Join(Box::new(want))).await;
+        if joined {
+            self.brought = Brought::default();
         }
+        joined
     }
 
     async fn watch(
@@ -112,23 +105,23 @@ impl Download {
         handle: &ContentHandle,
         want: u64,
         record: &Signed<ContentRecord>,
-        resolver: &Resolver,
+        search: &Search,
     ) -> Ended<Phase> {
         let mut fresh =
-            tokio::spawn(check_fresh(Arc::clone(&self.shared), resolver.url().cloned(), record.clone()));
+            tokio::spawn(check_fresh(Arc::clone(&self.shared), search.url().cloned(), record.clone()));
         let (mut is_fresh, mut foreground) = (false, self.request().foreground);
         let mut status = handle.status.clone();
         let mut progress = (0, Instant::now());
         loop {
             let now = Arc::clone(&status.borrow_and_update());
             self.show_content(handle, &now);
-            if now.complete && is_fresh {
+            if now.complete && is_fresh && now.wants.contains(&want) {
                 self.show_content(handle, &now);
-                return self.deliverable(handle).await.map(|content| Phase::Done(Finished::Content(content)));
+                return Ok(Phase::Done(Finished::Content(handle.content.clone())));
             }
             if is_lost(&now) {
                 handle.tell(Command::Stop).await;
-                handle.commands.closed().await;
+                handle.ended().await;
                 return Ok(Phase::Lost);
             }
             if let Some(why) = now.trouble.as_ref().and_then(Trouble::proves_stale) {
@@ -148,42 +141,31 @@ impl Download {
             }
             tokio::select! {
                 changed = status.changed() => if changed.is_err() {
-                    return Err(ApiError::new(Code::Internal, "the download's engine ended unexpectedly"));
+                    fresh.abort();
+                    return Ok(ended(handle, record));
                 },
                 told = self.next_tell() => {
                     if let Err(error) = told {
                         fresh.abort();
                         return Err(error);
                     }
-                    self.check_wish(record.get())?;
                     if self.request().foreground != foreground {
                         foreground = !foreground;
-                        self.join(handle, want, record, resolver).await?;
+                        // An actor that has ended is noticed in the next round.
+                        self.join(handle, want, record, search).await;
                     }
                 }
                 checked = &mut fresh, if !is_fresh => match checked {
-                    Ok(Ok(())) => is_fresh = true,
+                    Ok(Ok(())) => {
+                        is_fresh = true;
+                        // Callers that know better are told now, not when it is here.
+                        self.found = Some(Found { id: record.get().id, sha256: record.get().sha256 });
+                    }
                     Ok(Err(why)) => return Ok(Phase::Stale { serial: record.get().serial, why }),
                     Err(error) => return Err(ApiError::new(Code::Internal, error.to_string())),
                 },
                 () = sleep(TELL_EVERY) => {}
             }
-        }
-    }
-
-    /// The complete content; a hash that the caller brought is checked over the whole file.
-    async fn deliverable(&self, handle: &ContentHandle) -> Ended<Content> {
-        let Some(wish) = self.request().sha256 else { return Ok(handle.content.clone()) };
-        let content = handle.content.clone();
-        let hashed = tokio::task::spawn_blocking(move || content.sha256()).await;
-        let found = hashed
-            .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
-            .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
-        if found == wish {
-            Ok(handle.content.clone())
-        } else {
-            let message = format!("the file has SHA-256 {found}, asked for was {wish}");
-            Err(ApiError::new(Code::Integrity, message))
         }
     }
 
@@ -228,11 +210,20 @@ fn judge_probe(error: &OriginError) -> Result<(), String> {
     }
 }
 
-fn content_map(content: &Content, map: Option<PieceMap>) -> Ended<PieceMap> {
-    if let Some(map) = map {
+/// The download goes on with another actor.
+fn ended(handle: &ContentHandle, record: &Signed<ContentRecord>) -> Phase {
+    let staged = Some(handle.content.clone());
+    Phase::Ended(Box::new(Resolution { record: record.clone(), map: None, announce: None, staged }))
+}
+
+/// The piece map; `None` when it, or all of the content, was deleted by somebody else.
+fn content_map(content: &Content, map: Option<PieceMap>) -> Ended<Option<PieceMap>> {
+    if map.is_some() {
         return Ok(map);
     }
-    let held = tokio::task::block_in_place(|| content.map());
-    held.map_err(|error| ApiError::new(Code::Disk, chain(&error)))?
-        .ok_or_else(|| ApiError::new(Code::Internal, "the piece map is missing"))
+    match tokio::task::block_in_place(|| content.map()) {
+        Ok(held) => Ok(held),
+        Err(StoreError::Vanished { .. } | StoreError::Removed { .. }) => Ok(None),
+        Err(error) => Err(ApiError::new(Code::Disk, chain(&error))),
+    }
 }

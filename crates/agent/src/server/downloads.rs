@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Failure;
 use crate::downloads::{Caller, DownloadState};
 use crate::shared::Shared;
+use crate::wish::Wish;
 
 /// Events follow each other at least this far apart.
 const EVERY: Duration = Duration::from_millis(100);
@@ -40,9 +41,12 @@ async fn next_event(shared: &Arc<Shared>, caller: &mut Caller) -> DownloadEvent 
     loop {
         let state = Arc::clone(&caller.state.borrow_and_update());
         if let Some(end) = &state.end {
-            return last_event(shared, &state, end.clone()).await;
+            return last_event(shared, caller.wish, &state, end.clone()).await;
         }
         let status = || Box::new(state.status.clone());
+        if let Some(Err(error)) = state.found.map(|found| caller.wish.check(&found)) {
+            return DownloadEvent::Failed { error, status: status() };
+        }
         if Instant::now() >= due && !state.status.file_id.is_empty() {
             return DownloadEvent::Progress { status: status() };
         }
@@ -59,6 +63,7 @@ async fn next_event(shared: &Arc<Shared>, caller: &mut Caller) -> DownloadEvent 
 
 async fn last_event(
     shared: &Arc<Shared>,
+    wish: Wish,
     state: &DownloadState,
     end: Result<crate::download::Finished, ApiError>,
 ) -> DownloadEvent {
@@ -67,7 +72,7 @@ async fn last_event(
         Ok(finished) => finished,
         Err(error) => return DownloadEvent::Failed { error, status },
     };
-    let opened = tokio::task::spawn_blocking(move || finished.open()).await;
+    let opened = tokio::task::spawn_blocking(move || finished.open_for(wish)).await;
     let file = opened.map_err(|error| ApiError::new(Code::Internal, error.to_string())).and_then(|file| file);
     match file.map(|file| shared.deliveries.offer(file)) {
         Ok(Some(delivery)) => DownloadEvent::Done { status, delivery },

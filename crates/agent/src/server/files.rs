@@ -30,19 +30,21 @@ fn parse(id: &str) -> Result<ContentId, Failure> {
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<CachedFile>>, Failure> {
     let files = blocking(move || {
+        let age = shared.decide_device().limits.cache_age.unwrap_or(0);
         let file = |info: peerage_store::ContentInfo| {
-            let notes = shared.store.get(info.id).ok().flatten().map(|content| content.notes());
-            CachedFile {
+            // Somebody may have deleted it since the housekeeper looked.
+            let notes = shared.store.get(info.id).ok().flatten()?.notes();
+            Some(CachedFile {
                 file_id: info.id,
                 file_size: info.size,
                 file_size_in_cache: info.verified,
-                source_url: notes.map(|notes| crate::notes::url(&notes)).unwrap_or_default(),
+                source_url: crate::notes::url(&notes),
                 completed: info.last_completed,
-                expire_on: info.expire_on,
+                expire_on: info.expires(age),
                 is_pinned: info.pinned,
-            }
+            })
         };
-        Ok(shared.store.contents().into_iter().map(file).collect())
+        Ok(shared.store.contents().into_iter().filter_map(file).collect())
     });
     files.await.map(Json)
 }
@@ -101,7 +103,7 @@ pub(crate) async fn remove(
             return Err(Failure::new(Code::Conflict, "a download of this file is running"));
         }
         handle.tell(Command::Stop).await;
-        handle.commands.closed().await;
+        handle.ended().await;
     }
     let common = Arc::clone(&shared);
     blocking(move || Ok(common.store.remove(id, remove.force)?)).await?;

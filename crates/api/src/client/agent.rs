@@ -305,9 +305,10 @@ impl Download {
                         self.buffer.extend_from_slice(data);
                     }
                 }
-                Some(Err(error)) => return Err(unreachable(WHO, chain(&error))),
+                // On a socket of this host a stream breaks only when the other end does.
+                Some(Err(_)) => return Err(ended()),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(unreachable(WHO, "the stream ends in the middle of a line")),
+                None => return Err(ended()),
             }
         }
     }
@@ -322,4 +323,9 @@ impl Download {
         self.scanned = 0;
         Some(line)
     }
+}
+
+/// On a socket of this host an answer breaks off only when the agent does.
+fn ended() -> ApiError {
+    ApiError::new(Code::Unreachable, "the agent ended; what it has is kept, so ask again when it runs")
 }

@@ -368,6 +368,14 @@ impl std::fmt::Debug for AdminClient {
 }
 
 impl AdminClient {
+    /// `GET /v1/health`, with its counts.
+    ///
+    /// # Errors
+    /// Unreachable, or what the coordinator says.
+    pub async fn health(&self) -> Result<Health, ApiError> {
+        self.ask(Method::GET, "v1/health", None::<&()>, Duration::ZERO).await?.json()
+    }
+
     /// `POST /v1/publish`.
     ///
     /// # Errors

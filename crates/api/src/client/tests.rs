@@ -88,7 +88,7 @@ fn self_signed(names: &[&str]) -> (CertificateDer<'static>, KeyPair) {
 
 async fn ask(address: SocketAddr, trust: TlsTrust) -> Result<u64, ApiError> {
     let client = CoordinatorClient::new(&format!("https://{address}"), trust)?;
-    client.health().await.map(|health| health.devices)
+    client.health().await.map(|health| health.counts.map_or(0, |counts| counts.devices))
 }
 
 #[tokio::test]

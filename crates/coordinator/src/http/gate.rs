@@ -106,7 +106,7 @@ fn device(state: &Parts, headers: &HeaderMap) -> Result<PeerId, Failure> {
 }
 
 /// The admin token: its secret alone, as the client sends it, or its whole text form, as it stands in the file.
-fn administrator(state: &Parts, headers: &HeaderMap) -> Result<(), Failure> {
+pub(super) fn administrator(state: &Parts, headers: &HeaderMap) -> Result<(), Failure> {
     let denied = || Failure::new(Code::Unauthorized, "not the admin token");
     let text = bearer(headers)?;
     let secret: [u8; 16] = match text.parse::<EnrolToken>() {

@@ -5,18 +5,18 @@ use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use peerage_api::Code;
 use peerage_api::coordinator::{
-    AnnounceRequest, AnnounceResponse, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
+    AnnounceRequest, AnnounceResponse, Counts, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
     IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
     PublishRequest, PublishResponse, PushPolicyRequest, ResolveRequest, ResolveResponse, RollbackRequest,
     SessionRequest, SessionResponse,
 };
 use peerage_content::{ContentId, PeerId};
 
-use super::gate::{Caller, Door, Seen};
+use super::gate::{Caller, Door, Seen, administrator};
 use super::io::{Input, Output};
 use crate::state::{Failure, Shared};
 
@@ -31,13 +31,17 @@ pub(super) async fn nowhere() -> Failure {
 }
 
 // Rate-limited like the other two that anybody may ask: counting is not free.
-pub(super) async fn health(State(state): State<Shared>, Door(_): Door) -> Answer<Health> {
-    ok(Health {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        contents: state.records.count().await?,
-        devices: state.roster.len() as u64,
-        members: state.registry.members().await,
-    })
+pub(super) async fn health(State(state): State<Shared>, Door(_): Door, headers: HeaderMap) -> Answer<Health> {
+    // Strangers need not know how large the fleet is.
+    let counts = match administrator(&state, &headers) {
+        Ok(()) => Some(Counts {
+            contents: state.records.count().await?,
+            devices: state.roster.len() as u64,
+            members: state.registry.members().await,
+        }),
+        Err(_) => None,
+    };
+    ok(Health { version: env!("CARGO_PKG_VERSION").to_owned(), counts })
 }
 
 pub(super) async fn enroll(

@@ -10,6 +10,7 @@ use peerage_origin::{
 };
 use tokio::sync::watch;
 
+use super::pace::Pace;
 use super::{Cause, RECHECK, REFETCH, Refused, Shared, Stage, lanes};
 use crate::records::{New, Record, RecordsError};
 
@@ -21,10 +22,11 @@ const RESUME_PAUSE: Duration = Duration::from_millis(500);
 const TELL_EVERY: u64 = 1 << 20;
 
 pub(super) struct Job<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) url: &'a SourceUrl,
-    pub(super) cause: Cause,
-    pub(super) stage: &'a watch::Sender<Stage>,
+    shared: &'a Shared,
+    url: &'a SourceUrl,
+    cause: Cause,
+    stage: &'a watch::Sender<Stage>,
+    pace: Pace,
 }
 
 /// What a look at the origin says of a record.
@@ -36,9 +38,17 @@ enum Verdict {
     Silent,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        url: &'a SourceUrl,
+        cause: Cause,
+        stage: &'a watch::Sender<Stage>,
+    ) -> Self {
+        Self { shared, url, cause, stage, pace: Pace::default() }
+    }
+
     pub(super) async fn run(&self) -> Result<Record, Refused> {
-        let _place = self.shared.places.acquire().await.map_err(|_| Refused::internal())?;
         let known = self.shared.records.by_url(self.url.as_str()).await.map_err(broken)?;
         match (self.cause, known) {
             // Whoever asked may have looked just before another job ended.
@@ -46,12 +56,12 @@ impl Job<'_> {
             (Cause::Stale(serial), Some(known)) if known.get().serial != serial => Ok(known),
             (Cause::Stale(_), Some(known)) => match (self.look(&known).await?, self.shared.on_demand) {
                 (Verdict::Fresh, _) | (Verdict::Silent, false) => Ok(known),
-                (Verdict::Stale | Verdict::Silent, true) => self.fetch().await,
+                (Verdict::Stale | Verdict::Silent, true) => self.fetch(known.get().scopes).await,
                 (Verdict::Stale, false) => Err(Refused::unknown(
                     "the origin serves something else than was published, and on_demand is off".to_owned(),
                 )),
             },
-            (Cause::Unknown | Cause::Stale(_), None) | (Cause::Again, _) => self.fetch().await,
+            (Cause::Unknown | Cause::Stale(_), None) | (Cause::Again, _) => self.fetch(ScopeSet::ALL).await,
         }
     }
 
@@ -70,17 +80,33 @@ impl Job<'_> {
         Ok(if tells { Verdict::Fresh } else { Verdict::Silent })
     }
 
-    async fn fetch(&self) -> Result<Record, Refused> {
+    /// Reads the file and signs what it is; it may be shared in `scopes` at most.
+    ///
+    /// What a publisher has restricted stays so whoever asks, by whatever url: only an administrator may widen it.
+    async fn fetch(&self, scopes: ScopeSet) -> Result<Record, Refused> {
         let max = self.shared.max_time;
-        let read = tokio::time::timeout(max, self.read()).await;
+        let read = async {
+            tokio::select! {
+                read = self.read() => read,
+                slow = self.pace.too_slow() => Err(slow),
+            }
+        };
+        let read = tokio::time::timeout(max, read).await;
         let (digest, info) =
             read.map_err(|_| Refused::origin(format!("not read within {} s", max.as_secs())))??;
+        let scopes = match self.cause {
+            Cause::Again => scopes,
+            Cause::Unknown | Cause::Stale(_) => {
+                let held = self.shared.records.restriction(digest.id).await.map_err(broken)?;
+                ScopeSet::from_bits(scopes.bits() & held.bits())
+            }
+        };
         let new = New {
             map: digest.map,
             sha256: digest.sha256,
             urls: vec![self.url.as_str().to_owned()],
             validators: info.validators,
-            scopes: ScopeSet::ALL,
+            scopes,
             valid_s: None,
         };
         self.shared.records.register(new).await.map_err(broken)
@@ -101,7 +127,7 @@ impl Job<'_> {
         progress.size = info.size;
         match lanes::size_in_stripes(&body) {
             Some(size) => {
-                let mut stripes = pin!(lanes::read(&self.shared.origin, self.url, body, size));
+                let mut stripes = pin!(lanes::read(&self.shared.origin, self.url, body, size, &self.pace));
                 while let Some(stripe) = stripes.next().await {
                     progress.add(&stripe?);
                 }
@@ -115,16 +141,20 @@ impl Job<'_> {
     /// Reads to the end of the file over one connection at a time.
     async fn read_on(&self, mut body: RangeBody, progress: &mut Progress<'_>) -> Result<(), Refused> {
         let info = body.info().clone();
-        let mut failures = 0;
+        let (mut failures, mut opened_at) = (0, 0);
         loop {
             match body.chunk().await {
                 Ok(Some(bytes)) => {
+                    self.pace.add(bytes.len());
                     progress.add(&bytes);
                     failures = 0;
                 }
                 // The first answer is of the first stripe only.
                 Ok(None) if info.size.is_some_and(|size| progress.digester.size() < size) => {
-                    body = self.open(progress.digester.size(), &info.known()).await?;
+                    let at = progress.digester.size();
+                    lanes::enough(self.url, at - opened_at)?;
+                    opened_at = at;
+                    body = self.open(at, &info.known()).await?;
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {

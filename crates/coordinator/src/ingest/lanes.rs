@@ -13,11 +13,14 @@ use peerage_origin::{Known, OriginClient, OriginError, RangeBody, RangeRequest, 
 
 use super::Refused;
 use super::job::resume_pause;
+use super::pace::Pace;
 
 /// Connections to one origin at once.
 const LANES: usize = 6;
 /// Bytes that one request asks for: enough to make a round trip's pause small.
 pub(super) const STRIPE: u64 = 2 << 20;
+/// Bytes that an answer has at least, unless nothing more is missing: an origin must not be asked for byte after byte.
+const LEAST_ANSWER: u64 = 64 << 10;
 
 /// Whether the file that this answer begins can be read in stripes; how many bytes it has.
 pub(super) fn size_in_stripes(first: &RangeBody) -> Option<u64> {
@@ -33,6 +36,7 @@ pub(super) fn read<'a>(
     url: &'a SourceUrl,
     first: RangeBody,
     size: u64,
+    pace: &'a Pace,
 ) -> impl Stream<Item = Result<Vec<u8>, Refused>> + 'a {
     let info = first.info().clone();
     let mut first = Some(first);
@@ -40,7 +44,7 @@ pub(super) fn read<'a>(
     let stripes = starts.map(move |from| {
         let end = size.min(from + STRIPE);
         let known = info.known();
-        stripe(origin, url, first.take(), from..end, known)
+        stripe(origin, url, first.take(), from..end, known, pace)
     });
     stream::iter(stripes).buffered(LANES)
 }
@@ -52,9 +56,10 @@ async fn stripe(
     open: Option<RangeBody>,
     range: std::ops::Range<u64>,
     known: Known,
+    pace: &Pace,
 ) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
-    let (mut body, mut failures) = (open, 0);
+    let (mut body, mut opened_at, mut failures) = (open, range.start, 0);
     loop {
         let at = range.start + bytes.len() as u64;
         if at >= range.end {
@@ -67,7 +72,7 @@ async fn stripe(
                 match origin.open(url, wanted, &known).await {
                     Ok(opened) if opened.start() != at => return Err(changed_its_mind(url)),
                     Ok(opened) => {
-                        body = Some(opened);
+                        (body, opened_at) = (Some(opened), at);
                         Ok(None)
                     }
                     Err(error) => Err(error),
@@ -79,21 +84,35 @@ async fn stripe(
             Ok(None) => {}
             Ok(Some(Some(chunk))) => {
                 let left = (range.end - at) as usize;
+                pace.add(chunk.len());
                 bytes.extend_from_slice(&chunk[..chunk.len().min(left)]);
                 failures = 0;
             }
             // An origin may send less than it was asked for.
-            Ok(Some(None)) => body = None,
+            Ok(Some(None)) => {
+                enough(url, at - opened_at)?;
+                body = None;
+            }
             Err(error) => {
                 failures += 1;
                 body = None;
-                pause(error, failures).await?;
+                wait(error, failures).await?;
             }
         }
     }
 }
 
-async fn pause(error: OriginError, failures: u32) -> Result<(), Refused> {
+/// Refuses an origin whose answer was too small to go on like that.
+pub(super) fn enough(url: &SourceUrl, answered: u64) -> Result<(), Refused> {
+    if answered >= LEAST_ANSWER {
+        return Ok(());
+    }
+    Err(Refused::origin(format!(
+        "{url}: the origin answered with {answered} bytes of what it was asked for; at least {LEAST_ANSWER} are asked for"
+    )))
+}
+
+async fn wait(error: OriginError, failures: u32) -> Result<(), Refused> {
     let Some(pause) = resume_pause(&error, failures) else { return Err(error.into()) };
     tokio::time::sleep(pause).await;
     Ok(())

@@ -75,6 +75,24 @@ async fn every_route_is_closed_unless_it_says_otherwise() {
 }
 
 #[tokio::test]
+async fn strangers_learn_the_version_and_no_more() {
+    let world = World::new().await;
+    let _device = world.device(1).await;
+    let ask = async |bearer: &str| {
+        let request =
+            raw().get(world.url() + "/v1/health").header("authorization", format!("Bearer {bearer}"));
+        let text = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    for stranger in ["", &bearer_of(&world.token)] {
+        assert_eq!(ask(stranger).await, serde_json::json!({"version": version}));
+    }
+    let counts = serde_json::json!({"version": version, "contents": 0, "devices": 1, "members": 0});
+    assert_eq!(ask(&bearer_of(&world.admin_token)).await, counts);
+}
+
+#[tokio::test]
 async fn enrolment_needs_a_good_token_and_the_key() {
     let world = World::new().await;
     let client = world.client();
@@ -105,7 +123,7 @@ async fn enrolment_needs_a_good_token_and_the_key() {
     let stolen = EnrollRequest { peer, secret, name: "x".into(), proof };
     let answer = raw().post(world.url() + "/v1/enroll").json(&stolen).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(world.client().health().await.unwrap().devices, 2);
+    assert_eq!(world.counts().await.devices, 2);
 }
 
 #[tokio::test]
@@ -133,7 +151,7 @@ async fn the_wrong_coordinator_learns_nothing() {
     let client = CoordinatorClient::new(&world.url(), pin).unwrap();
     let error = client.enroll(&world.token, &key(1), "x").await.unwrap_err();
     assert_eq!(error.code, Code::Unreachable);
-    assert_eq!(world.client().health().await.unwrap().devices, 0);
+    assert_eq!(world.counts().await.devices, 0);
 }
 
 #[tokio::test]

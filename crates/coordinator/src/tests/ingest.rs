@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use peerage_api::Code;
 use peerage_api::client::Ingested;
 use peerage_api::coordinator::{IngestRequest, ResolveRequest, ResolveResponse};
-use peerage_content::Digester;
+use peerage_content::{Digester, Scope, ScopeSet};
 use peerage_origin::{Lookup, Resolver};
 
 use super::origin::{Origin, Page};
-use super::{World, by_url, known, refusal};
+use super::{World, by_url, known, publication, refusal};
 
 fn file(body: &[u8], etag: &'static str) -> Page {
     Page::File { body: body.to_vec(), etag }
@@ -223,6 +223,78 @@ async fn a_broken_fetch_is_taken_up_where_it_broke() {
         assert_eq!(record.get().id.as_bytes(), blake3::hash(&full).as_bytes());
         assert_eq!(origin.counts(), (gets, 0), "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_origin_is_not_asked_for_byte_after_byte() {
+    let (world, origin) = (World::new().await, Origin::new().await);
+    let device = world.device(1).await;
+    origin.put("/capped", Page::Drip { size: 5 << 20, len: 1 << 20 });
+    let record = known(device.resolve(&by_url(origin.url("/capped"))).await.unwrap(), world.key);
+    assert_eq!(record.get().size, 5 << 20, "an origin may send less than it was asked for");
+    let gets = origin.counts().0;
+    origin.put("/drip", Page::Drip { size: 5 << 20, len: 1 });
+    let (reason, _) = refusal(device.resolve(&by_url(origin.url("/drip"))).await.unwrap());
+    assert!(reason.contains("1 bytes"), "{reason}");
+    assert!(origin.counts().0 - gets < 10, "{:?}", origin.counts());
+}
+
+#[tokio::test]
+async fn one_device_does_not_keep_others_from_ingestion() {
+    let (world, origin) = (World::new().await, Origin::new().await);
+    let (greedy, modest) = (world.device(1).await, world.device(2).await);
+    for n in 0..20 {
+        origin.put(&format!("/{n}"), Page::Gated { body: vec![n; 100] });
+        let mut now = by_url(origin.url(&format!("/{n}")));
+        now.wait_ms = 0;
+        assert!(matches!(greedy.resolve(&now).await.unwrap(), ResolveResponse::Pending { .. }));
+    }
+    origin.put("/modest", file(b"modest", "\"1\""));
+    known(modest.resolve(&by_url(origin.url("/modest"))).await.unwrap(), world.key);
+}
+
+#[tokio::test]
+async fn an_administrator_is_not_kept_waiting_by_devices() {
+    let (world, origin) = (World::with(|config| config.ingest_concurrency = 1).await, Origin::new().await);
+    origin.put("/held", Page::Gated { body: vec![1; 100] });
+    origin.put("/asked", file(b"asked for by a device", "\"1\""));
+    origin.put("/wanted", file(b"wanted", "\"1\""));
+    let device = world.device(1).await;
+    for path in ["/held", "/asked"] {
+        let mut now = by_url(origin.url(path));
+        now.wait_ms = 0;
+        assert!(matches!(device.resolve(&now).await.unwrap(), ResolveResponse::Pending { .. }));
+    }
+    for path in ["/wanted", "/asked"] {
+        let request = IngestRequest { url: origin.url(path), wait_ms: 20_000 };
+        assert!(matches!(world.admin().ingest(&request).await.unwrap(), Ingested::Done(_)), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_an_administrator_lifts_a_publishers_restriction() {
+    let (world, origin) = (World::new().await, Origin::new().await);
+    let (body, device) = (b"not to be shared", world.device(1).await);
+    origin.put("/f", file(body, "\"1\""));
+    let mut request = publication(body, &origin.url("/f"));
+    request.scopes = ScopeSet::up_to(Scope::Lan);
+    world.admin().publish(&request).await.unwrap();
+    let record = known(device.resolve(&by_url(origin.url("/f?x=1"))).await.unwrap(), world.key);
+    assert_eq!(record.get().scopes, ScopeSet::up_to(Scope::Lan));
+
+    // The same url with other bytes.
+    let published = known(device.resolve(&by_url(origin.url("/f"))).await.unwrap(), world.key);
+    origin.put("/f", file(b"the next version", "\"2\""));
+    let mut stale = by_url(origin.url("/f"));
+    stale.stale_serial = Some(published.get().serial);
+    let next = known(device.resolve(&stale).await.unwrap(), world.key);
+    assert_ne!(next.get().id, published.get().id);
+    assert_eq!(next.get().scopes, ScopeSet::up_to(Scope::Lan));
+
+    let again = IngestRequest { url: origin.url("/f"), wait_ms: 20_000 };
+    assert!(matches!(world.admin().ingest(&again).await.unwrap(), Ingested::Done(_)));
+    let widened = known(device.resolve(&by_url(origin.url("/f"))).await.unwrap(), world.key);
+    assert_eq!(widened.get().scopes, ScopeSet::ALL);
 }
 
 #[tokio::test]

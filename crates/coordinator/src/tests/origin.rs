@@ -42,6 +42,11 @@ pub(super) enum Page {
         full: Vec<u8>,
         at: usize,
     },
+    /// Ranges of a file with an ETag, and of each range only so many bytes.
+    Drip {
+        size: usize,
+        len: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -144,9 +149,22 @@ impl Origin {
                 Response::new(Body::from_stream(endless))
             }
             Some(Page::Cut { full, at }) => cut(&full, at, range),
+            Some(Page::Drip { size, len }) => drip(size, len, range),
             None => status(StatusCode::NOT_FOUND),
         }
     }
+}
+
+fn drip(size: usize, len: usize, range: Option<(usize, Option<usize>)>) -> Response<Body> {
+    let (from, last) = range.unwrap_or_default();
+    let end = last.map_or(size, |last| size.min(last + 1)).min(from + len);
+    Response::builder()
+        .status(206)
+        .header("etag", "\"drip\"")
+        .header("content-range", format!("bytes {from}-{}/{size}", end - 1))
+        .header("content-length", end - from)
+        .body(Body::from(vec![7; end - from]))
+        .unwrap()
 }
 
 fn cut(full: &[u8], at: usize, range: Option<(usize, Option<usize>)>) -> Response<Body> {

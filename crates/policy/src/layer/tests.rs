@@ -26,6 +26,7 @@ fn all_errors_are_collected_and_name_their_place() {
 fn one_setting_under_two_spellings_is_refused() {
     let errors = parse_layer("p", "max_cache_age = 1\nDOMaxCacheAge = 1").unwrap_err();
     assert!(matches!(&errors.0[..], [PolicyError::Twice { key: "max_cache_age", .. }]), "{errors}");
+    assert_eq!(errors.to_string(), "p: max_cache_age: given again as DOMaxCacheAge, allowed is one of them");
 }
 
 #[test]

@@ -10,6 +10,20 @@ use peerage_store::{MAX_NOTES_LEN, Notes, StoreError, Written};
 use crate::support::{BLOCK, MIB, NOW, Sample, content_dir, open};
 
 #[test]
+fn what_somebody_deleted_is_not_handed_out_and_forgotten() {
+    let temp = tempfile::tempdir().unwrap();
+    let (kept, gone) = (Sample::new(MIB, 1), Sample::new(2 * MIB, 2));
+    let store = open(temp.path());
+    let contents = [&kept, &gone].map(|sample| sample.create(&store));
+    assert!(store.forget_gone().is_empty());
+    std::fs::remove_dir_all(content_dir(temp.path(), gone.id())).unwrap();
+    assert!(store.get(gone.id()).unwrap().is_none() && store.get(kept.id()).unwrap().is_some());
+    assert_eq!(store.forget_gone(), [gone.id()]);
+    assert_eq!(contents.map(|content| content.is_removed()), [false, true]);
+    assert_eq!(store.contents().len(), 1);
+}
+
+#[test]
 fn write_read_seal_reopen() {
     let temp = tempfile::tempdir().unwrap();
     let sample = Sample::new(3 * MIB + 5 * BLOCK + 7, 1);
@@ -25,9 +39,11 @@ fn write_read_seal_reopen() {
         assert_eq!(sample.write_blocks(&content, 3, 5, 1).unwrap(), Written::Duplicate);
         assert_eq!(content.partial(PieceIndex(3)), BlockSet(0b11_0000));
         assert_eq!(content.partials(), [(PieceIndex(3), BlockSet(0b11_0000))]);
+        assert_eq!(content.held(), (MIB + 2 * BLOCK) as u64);
         assert_eq!(sample.write_blocks(&content, 3, 0, 5).unwrap(), Written::Verified);
         sample.check(&content);
         sample.finish(&content);
+        assert_eq!(content.held(), sample.bytes.len() as u64);
         content.seal(NOW + 5).unwrap();
         content.seal(NOW + 9).unwrap();
         let info = content.info();

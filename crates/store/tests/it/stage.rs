@@ -39,6 +39,26 @@ fn bytes_in_order_survive_a_restart() {
 }
 
 #[test]
+fn what_was_delivered_stays_whole_when_the_area_begins_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let staging = open(temp.path()).stage("a").unwrap();
+        staging.set_notes(Notes::from([("etag".to_owned(), "\"v1\"".to_owned())])).unwrap();
+        staging.write_at(0, b"the old file").unwrap();
+        staging.sync().unwrap();
+        let mut delivered = staging.open_file().unwrap();
+        staging.begin_anew().unwrap();
+        assert!(staging.is_empty() && staging.notes().is_empty());
+        staging.write_at(0, b"new").unwrap();
+        let mut found = String::new();
+        delivered.read_to_string(&mut found).unwrap();
+        assert_eq!(found, "the old file");
+    }
+    let staging = open(temp.path()).stage("a").unwrap();
+    assert_eq!((staging.len(), staging.notes()), (3, Notes::new()));
+}
+
+#[test]
 fn a_power_cut_takes_what_was_not_synced() {
     let temp = tempfile::tempdir().unwrap();
     {

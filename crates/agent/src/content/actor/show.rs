@@ -32,6 +32,7 @@ impl Actor {
         let full = u64::from(have.count()) * u64::from(peerage_content::PIECE_SIZE);
         let verified = if have.contains(last) { full - short } else { full };
         let status = ContentStatus {
+            wants: self.wants.keys().copied().collect(),
             complete: self.transfer.is_complete(),
             verified_bytes: verified.min(size),
             received,
