@@ -136,7 +136,9 @@ fn two_offices_are_two_groups_that_dhcp_names() {
     std::fs::create_dir_all(&root).unwrap();
     let file = root.join("f.bin");
     random_file(&file, 3, 8 * MIB).unwrap();
-    let origin = Nginx::serve(&root).on(&origin_host).start(link.dir.path()).unwrap();
+    // Slower than peers of another site: else it has brought all before they are asked.
+    let origin =
+        Nginx::serve(&root).directive("limit_rate 4m;").on(&origin_host).start(link.dir.path()).unwrap();
     // Every device is a site of its own, so that only the group makes them peers.
     let sites: String =
         (11..14).map(|last| format!("s{last} = [\"10.97.0.{last}/32\"]\n")).collect::<Vec<_>>().concat();
