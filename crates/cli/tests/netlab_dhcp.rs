@@ -136,9 +136,7 @@ fn two_offices_are_two_groups_that_dhcp_names() {
     std::fs::create_dir_all(&root).unwrap();
     let file = root.join("f.bin");
     random_file(&file, 3, 8 * MIB).unwrap();
-    // Slower than peers of another site: else it has brought all before they are asked.
-    let origin =
-        Nginx::serve(&root).directive("limit_rate 4m;").on(&origin_host).start(link.dir.path()).unwrap();
+    let origin = Nginx::serve(&root).on(&origin_host).start(link.dir.path()).unwrap();
     // Every device is a site of its own, so that only the group makes them peers.
     let sites: String =
         (11..14).map(|last| format!("s{last} = [\"10.97.0.{last}/32\"]\n")).collect::<Vec<_>>().concat();
@@ -152,7 +150,9 @@ fn two_offices_are_two_groups_that_dhcp_names() {
         let at = SocketAddr::new(host.ip(), 7680);
         fleet.agent(&format!("d{last}"), at, Some(&host), &format!("{OPEN_POLICY}{lines}")).unwrap()
     };
-    let (a, b) = (device(11, BY_DHCP), device(12, BY_DHCP));
+    // The origin waits for the second one: else it has brought all before a peer of another site is asked.
+    let patient = format!("{BY_DHCP}delay_background_download_from_http = 30\n");
+    let (a, b) = (device(11, BY_DHCP), device(12, &patient));
     let lyon = "download_mode = \"group\"\ngroup_id = \"6f1c2a34-0000-4000-8000-000000000002\"\n";
     let c = device(13, lyon);
     for agent in [&a, &b] {
