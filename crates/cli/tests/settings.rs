@@ -85,9 +85,9 @@ fn records_of_a_trusted_publisher_count_as_long_as_it_is_trusted() {
     let publisher = SecretKey::from_seed(&[7; 32]);
     let path = office.path("agents/a/data/records.json");
     let mut records: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for text in records.as_object_mut().unwrap().values_mut() {
-        let signed = resign(text.as_str().unwrap(), &publisher);
-        *text = Value::String(signed);
+    for known in records.as_object_mut().unwrap().values_mut() {
+        let signed = resign(known["record"].as_str().unwrap(), &publisher);
+        known["record"] = Value::String(signed);
     }
     let trusting = format!("{OPEN_POLICY}trusted_publishers = [\"{}\"]\n", publisher.public());
     for (policy, trusted) in [(OPEN_POLICY, false), (trusting.as_str(), true)] {
