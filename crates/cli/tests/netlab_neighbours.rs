@@ -229,6 +229,7 @@ fn another_fleet_on_the_same_link_is_not_a_neighbour() {
     let agent = other.agent("stranger", at, Some(&host), OPEN_POLICY).unwrap();
     let stranger = Device { agent, host, at };
     link.get(&a, "a");
+    a.sees(1);
     b.sees(1);
     link.knows_it(&stranger, "s1");
     let mut other = other;
