@@ -49,6 +49,8 @@ pub(crate) fn back_off(failures: u32) -> Duration {
 pub(crate) struct Coordinator {
     key: SecretKey,
     state: StateDir,
+    /// Held by whoever writes an enrolment: what an older one brings must not overwrite a newer one.
+    writing: tokio::sync::Mutex<()>,
     local: Option<IpAddr>,
     enrolled: RwLock<Option<Arc<Enrolled>>>,
     /// Counts enrolments of this run.
@@ -66,6 +68,7 @@ impl Coordinator {
         let coordinator = Self {
             key,
             state,
+            writing: tokio::sync::Mutex::new(()),
             local,
             enrolled: RwLock::new(None),
             enrolments: watch::Sender::new(0),
@@ -120,6 +123,7 @@ impl Coordinator {
             catalog_keys,
             site_key: answer.site_key,
         };
+        let _writing = self.writing.lock().await;
         self.state
             .set_enrolment(&enrolment)
             .map_err(|error| ApiError::new(Code::Disk, format!("{error}: {}", error.source)))?;
@@ -127,10 +131,15 @@ impl Coordinator {
     }
 
     /// Keeps the site key that came with the session in use, if it is a new one.
-    async fn learn_site_key(&self, enrolled: &Enrolled) {
+    async fn learn_site_key(&self, enrolled: &Arc<Enrolled>) {
         // The session is open: the request that went before has used it.
         let Ok(session) = enrolled.client.session(false).await else { return };
         if session.site_key.is_none() || session.site_key == *self.site_key.borrow() {
+            return;
+        }
+        let _writing = self.writing.lock().await;
+        if !self.enrolled.read().as_ref().is_some_and(|now| Arc::ptr_eq(now, enrolled)) {
+            // Enrolled anew meanwhile: this key is of another time, perhaps of another fleet.
             return;
         }
         let enrolment = Enrolment {

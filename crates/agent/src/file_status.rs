@@ -1,6 +1,9 @@
 //! From the state of a content to the rows that `peerage status` shows (DO reference §4.1).
 
+use std::time::Duration;
+
 use peerage_api::agent::{FileState, FileStatus, PeerStatus, PeerType, Priority};
+use peerage_api::{ApiError, Code};
 use peerage_content::ContentId;
 use peerage_store::ContentInfo;
 use peerage_swarm::{ByKind, SourceKind};
@@ -95,6 +98,12 @@ pub(crate) fn add_received(row: &mut FileStatus, received: &ByKind) {
 
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// A download has waited `limit` in vain; `why` is a sentence, or empty.
+pub(crate) fn no_progress(limit: Duration, why: &str) -> ApiError {
+    let message = format!("no progress for {} s. {why}", limit.as_secs());
+    ApiError::new(Code::NoProgress, message.trim_end())
 }
 
 /// The priority of a download.

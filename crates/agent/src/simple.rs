@@ -155,8 +155,7 @@ impl Simple {
             }
             if progress_at.elapsed() + wait >= self.no_progress {
                 let last = self.state.borrow().trouble.clone().unwrap_or_default();
-                let message = format!("no progress for {} s. {last}", self.no_progress.as_secs());
-                return Err(ApiError::new(Code::NoProgress, message).into());
+                return Err(crate::file_status::no_progress(self.no_progress, &last).into());
             }
             tokio::time::sleep(wait).await;
         }

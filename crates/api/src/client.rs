@@ -9,17 +9,19 @@
 //! [`Code::Unreachable`](crate::Code::Unreachable) when it could not be asked. Answers are read up to a limit.
 //! Clients hold no state that a crash could lose: a lost session is opened again.
 
+mod admin;
 mod agent;
 mod coordinator;
+mod device;
 mod files;
 mod http_json;
 mod policy;
 mod trust;
 
+pub use admin::{AdminClient, Ingested, bearer_of};
 pub use agent::{AgentClient, Download};
-pub use coordinator::{
-    AdminClient, ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, Ingested, bearer_of,
-};
+pub use coordinator::{ClientOptions, CoordinatorClient};
+pub use device::{DeviceClient, DeviceCredentials};
 pub use files::fetch_file;
 pub use trust::{TlsTrust, TrustError, spki_pin};
 

@@ -5,15 +5,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use peerage_testkit::{Agent, Job, Office, same_file, wait_until};
+use peerage_testkit::{Agent, Job, Office, number, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
 
 fn run(agent: &Agent, args: &[&str]) -> Value {
     Job::start("command", agent.command(args), &agent.dir).unwrap().json().unwrap()

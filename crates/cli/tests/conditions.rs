@@ -4,13 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use peerage_testkit::{Agent, Office, SystemBus, same_file, wait_until};
+use peerage_testkit::{Agent, Office, SystemBus, number, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// As many looks at a download without a new byte, each after at least 10 ms, count as a standstill.
-const STILL: u32 = 60;
 /// Everything is shared; the conditions of the device count, as by default.
 const POLICY: &str =
     "min_ram_allowed_to_peer = 1\nmin_disk_size_allowed_to_peer = 1\nmin_file_size_to_cache = 1\n";
@@ -22,24 +20,6 @@ const UPOWER_PATH: &str = "/org/freedesktop/UPower";
 const BATTERY: &str = "/org/freedesktop/UPower/devices/bat0";
 const NM: &str = "org.freedesktop.NetworkManager";
 const NM_PATH: &str = "/org/freedesktop/NetworkManager";
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
-
-fn has(agent: &Agent, id: &str) -> u64 {
-    agent.file(id).unwrap().map_or(0, |row| number(&row, "FileSizeInCache"))
-}
-
-fn stands_still(agent: &Agent, id: &str) {
-    let (mut last, mut same) = (u64::MAX, 0);
-    wait_until("the download stands still", PATIENCE, || {
-        let now = has(agent, id);
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same >= STILL
-    });
-}
 
 /// Waits until the row of `id` gives a reason with `word`.
 fn gives_reason(agent: &Agent, id: &str, word: &str) {
@@ -81,11 +61,11 @@ fn a_device_on_battery_uploads_while_it_is_charged_enough() {
     a.get(&url, &office.path("a.out")).unwrap();
     let b = office.agent_with("b", &format!("{POLICY}{FROM_PEERS}"), &[]).unwrap();
     let job = b.begin_get(&url, &office.path("b.out"), &[]).unwrap();
-    wait_until("it comes from the peer", PATIENCE, || has(&b, &id) >= 2 * MIB);
+    wait_until("it comes from the peer", PATIENCE, || b.held_bytes(&id) >= 2 * MIB);
     charge(&bus, "59.9");
     gives_reason(&a, &id, "min_battery_percentage_allowed_to_upload");
-    stands_still(&b, &id);
-    assert!(has(&b, &id) < 48 * MIB);
+    b.wait_still(&id, PATIENCE);
+    assert!(b.held_bytes(&id) < 48 * MIB);
     charge(&bus, "60.0");
     let status = job.json().unwrap();
     assert!(same_file(&file, &office.path("b.out")).unwrap());
@@ -116,14 +96,14 @@ fn downloads_that_may_not_run_on_a_metered_connection_wait_until_it_is_none() {
     let simple =
         || a.status().unwrap().into_iter().find(|row| row["FileId"].as_str().unwrap().starts_with("url-"));
     let simple_has = || simple().map_or(0, |row| number(&row, "FileSizeInCache"));
-    wait_until("both have begun", PATIENCE, || has(&a, &id) >= MIB && simple_has() >= MIB);
+    wait_until("both have begun", PATIENCE, || a.held_bytes(&id) >= MIB && simple_has() >= MIB);
     bus.set(NM, NM_PATH, NM, "Metered", "uint32 3").unwrap();
     gives_reason(&a, &id, "allow_metered_downloads");
     wait_until("both are paused", PATIENCE, || {
         let rows = [a.file(&id).unwrap(), simple()];
         rows.into_iter().all(|row| row.is_some_and(|row| row["Status"] == "Paused"))
     });
-    stands_still(&a, &id);
+    a.wait_still(&id, PATIENCE);
     let held = simple_has();
     assert!(simple().unwrap()["Reasons"].to_string().contains("allow_metered_downloads"));
     // Somebody waits for this one.
@@ -148,7 +128,7 @@ fn a_vpn_connection_parts_from_peers_until_it_ends() {
     a.get(&url, &office.path("a.out")).unwrap();
     let b = agent_on(&office, &bus, "b", &format!("{POLICY}{FROM_PEERS}"));
     let job = b.begin_get(&url, &office.path("b.out"), &[]).unwrap();
-    wait_until("it comes from the peer", PATIENCE, || has(&b, &id) >= 2 * MIB);
+    wait_until("it comes from the peer", PATIENCE, || b.held_bytes(&id) >= 2 * MIB);
     assert_eq!(number(&b.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
     // Known by a keyword in its name, not by its type.
     let active = "/org/freedesktop/NetworkManager/ActiveConnection/7";
@@ -239,8 +219,8 @@ fn a_download_changes_its_rate_when_the_hour_strikes() {
     let a = office.agent_in("a", &format!("{POLICY}{hours}"), &[], &env).unwrap();
     let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
     gives_reason(&a, &id, "inside the hours");
-    stands_still(&a, &id);
-    assert!(has(&a, &id) < 24 * MIB);
+    a.wait_still(&id, PATIENCE);
+    assert!(a.held_bytes(&id) < 24 * MIB);
     wall.is(strikes + 1 - now);
     job.json().unwrap();
     assert!(same_file(&file, &office.path("a.out")).unwrap());

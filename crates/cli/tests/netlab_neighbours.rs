@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerage_testkit::{
-    Agent, Bridge, Fleet, Host, Nginx, OPEN_POLICY, Process, World, random_file, same_file, wait_until,
+    Agent, Bridge, Fleet, Host, Nginx, OPEN_POLICY, Process, World, number, random_file, same_file,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -33,10 +34,6 @@ struct Device {
     agent: Agent,
     host: Host,
     at: SocketAddr,
-}
-
-fn number(row: &Value, key: &str) -> u64 {
-    row[key].as_u64().unwrap_or_else(|| panic!("{key} in {row}"))
 }
 
 fn policy(lines: &str) -> String {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use peerage_testkit::{Agent, Bridge, Fleet, Host, Nginx, World, random_file, same_file, wait_until};
+use peerage_testkit::{Agent, Bridge, Fleet, Host, Nginx, World, number, random_file, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -77,10 +77,6 @@ impl Scene {
     fn out(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.out"))
     }
-}
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
 }
 
 fn row(agent: &Agent, id: &str, key: &str) -> u64 {

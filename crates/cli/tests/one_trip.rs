@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use peerage_testkit::{
-    Daemon, OPEN_POLICY, Office, peerage_bin, random_file, same_file, wait_for, wait_until,
+    Daemon, OPEN_POLICY, Office, number, peerage_bin, random_file, same_file, wait_for, wait_until,
 };
 use serde_json::Value;
 
@@ -16,10 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(directives: &[&str]) -> Office {
     Office::new(31, directives).unwrap()
-}
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
 }
 
 #[test]

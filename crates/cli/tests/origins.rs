@@ -5,15 +5,10 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use peerage_testkit::{Job, OPEN_POLICY, Office, peerage_bin, same_file, wait_until};
-use serde_json::Value;
+use peerage_testkit::{Job, OPEN_POLICY, Office, number, peerage_bin, same_file, wait_until};
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
 
 #[test]
 fn https_with_an_authority_of_ones_own() {

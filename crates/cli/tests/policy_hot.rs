@@ -3,17 +3,13 @@
 
 use std::time::Duration;
 
-use peerage_testkit::{Agent, OPEN_POLICY, Office, same_file, wait_for, wait_until};
+use peerage_testkit::{Agent, OPEN_POLICY, Office, number, same_file, wait_for, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// As many looks at a download without a new byte, each after at least 10 ms, count as a standstill.
 const STILL: u32 = 60;
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
 
 fn open(directives: &[&str]) -> Office {
     Office::new(34, directives).unwrap()
@@ -23,32 +19,16 @@ fn policy(lines: &str) -> String {
     format!("{OPEN_POLICY}{lines}\n")
 }
 
-/// How much of the file the agent has.
-fn has(agent: &Agent, id: &str) -> u64 {
-    agent.file(id).unwrap().map_or(0, |row| number(&row, "FileSizeInCache"))
-}
-
-/// Waits until no more bytes arrive.
-fn stands_still(agent: &Agent, id: &str) {
-    let (mut last, mut same) = (u64::MAX, 0);
-    wait_until("the download stands still", PATIENCE, || {
-        let now = has(agent, id);
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same >= STILL
-    });
-}
-
 #[test]
 fn a_cap_on_background_downloads_takes_hold_and_lets_go() {
     let office = open(&["limit_rate 8m;"]);
     let (file, url, id) = office.published("capped.bin", 160 * MIB).unwrap();
     let a = office.agent("a").unwrap();
     let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
-    wait_until("it has begun", PATIENCE, || has(&a, &id) >= 2 * MIB);
+    wait_until("it has begun", PATIENCE, || a.held_bytes(&id) >= 2 * MIB);
     a.set_policy(&policy("max_background_download_bandwidth = 1")).unwrap();
-    stands_still(&a, &id);
-    assert!(has(&a, &id) < 160 * MIB);
+    a.wait_still(&id, PATIENCE);
+    assert!(a.held_bytes(&id) < 160 * MIB);
     a.set_policy(OPEN_POLICY).unwrap();
     job.json().unwrap();
     assert!(same_file(&file, &office.path("a.out")).unwrap());
@@ -64,7 +44,7 @@ fn a_cap_on_foreground_downloads_leaves_background_ones_alone() {
     wait_until("the foreground download runs", PATIENCE, || a.file(&slow_id).unwrap().is_some());
     a.get(&url, &office.path("back")).unwrap();
     assert!(same_file(&file, &office.path("back")).unwrap());
-    assert!(has(&a, &slow_id) < 4 * MIB);
+    assert!(a.held_bytes(&slow_id) < 4 * MIB);
 }
 
 #[test]
@@ -78,8 +58,8 @@ fn a_cap_on_uploads_takes_hold_and_lets_go() {
     wait_until("the cap is in force", PATIENCE, || setting(&a, "max_upload_bandwidth") == "1 KB/s");
     let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
     wait_until("it has begun", PATIENCE, || b.file(&id).unwrap().is_some());
-    stands_still(&b, &id);
-    assert!(has(&b, &id) < 4 * MIB);
+    b.wait_still(&id, PATIENCE);
+    assert!(b.held_bytes(&id) < 4 * MIB);
     assert_eq!(number(&b.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
     a.set_policy(OPEN_POLICY).unwrap();
     let status = job.json().unwrap();
@@ -137,7 +117,7 @@ fn http_tops_up_beside_a_slow_neighbour_and_lets_go() {
     b.set_policy(&low).unwrap();
     wait_until("that is in force", PATIENCE, || setting(&b, "min_background_qos") == "100 KB/s");
     let last = rests(&b, &id);
-    assert!(has(&b, &id) < 64 * MIB, "nothing is left for the neighbour");
+    assert!(b.held_bytes(&id) < 64 * MIB, "nothing is left for the neighbour");
     a.set_policy(OPEN_POLICY).unwrap();
     let status = job.json().unwrap();
     assert!(same_file(&file, &office.path("b")).unwrap());
@@ -154,7 +134,7 @@ fn the_mode_changes_where_bytes_come_from() {
     // From the origin alone, until peers are allowed.
     let b = office.agent_with("b", &policy("download_mode = \"http_only\""), &[]).unwrap();
     let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
-    wait_until("it comes from the origin", PATIENCE, || has(&b, &id) >= 2 * MIB);
+    wait_until("it comes from the origin", PATIENCE, || b.held_bytes(&id) >= 2 * MIB);
     let row = b.file(&id).unwrap().unwrap();
     assert_eq!((number(&row, "BytesFromLanPeers"), number(&row, "ConnectedPeers")), (0, 0));
     b.set_policy(OPEN_POLICY).unwrap();
@@ -170,7 +150,7 @@ fn the_mode_changes_where_bytes_come_from() {
     let held = policy("delay_background_download_from_http = 3600");
     let c = office.agent_with("c", &held, &[]).unwrap();
     let job = c.begin_get(&url, &office.path("c"), &[]).unwrap();
-    wait_until("it comes from a peer", PATIENCE, || has(&c, &id) >= MIB);
+    wait_until("it comes from a peer", PATIENCE, || c.held_bytes(&id) >= MIB);
     assert_eq!(number(&c.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
     c.set_policy(&policy("download_mode = \"http_only\"")).unwrap();
     let status = job.json().unwrap();
@@ -193,7 +173,7 @@ fn the_delay_holds_the_origin_back_until_it_is_lifted() {
     wait_until("the peer is connected", PATIENCE, || {
         b.file(&id).unwrap().is_some_and(|row| number(&row, "ConnectedPeers") == 1)
     });
-    stands_still(&b, &id);
+    b.wait_still(&id, PATIENCE);
     assert_eq!(number(&b.file(&id).unwrap().unwrap(), "BytesFromCdn"), 0);
     b.set_policy(OPEN_POLICY).unwrap();
     let status = job.json().unwrap();

@@ -4,15 +4,11 @@
 use std::time::Duration;
 
 use peerage_content::{ContentRecord, PublicKey, SecretKey, Signed};
-use peerage_testkit::{Agent, OPEN_POLICY, Office, same_file, wait_until};
+use peerage_testkit::{Agent, OPEN_POLICY, Office, number, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
 
 fn from_peers(agent: &Agent, id: &str) -> u64 {
     agent.file(id).unwrap().map_or(0, |row| number(&row, "BytesFromLanPeers"))

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Download, Ended, Phase, TELL_EVERY};
 use crate::downloads::Key;
+use crate::file_status;
 use crate::search::Search;
 
 impl Download {
@@ -24,8 +25,7 @@ impl Download {
             }
             if since.elapsed() >= self.no_progress() {
                 let why = search.why().unwrap_or_else(|| "The coordinator does not answer.".to_owned());
-                let message = format!("no progress for {} s. {why}", self.no_progress().as_secs());
-                return Err(ApiError::new(Code::NoProgress, message));
+                return Err(file_status::no_progress(self.no_progress(), &why));
             }
         }
     }

@@ -133,11 +133,7 @@ impl Download {
             }
             if progress.1.elapsed() >= self.no_progress() {
                 let trouble = now.trouble.as_ref().map(file_status::sentence).unwrap_or_default();
-                let seconds = self.no_progress().as_secs();
-                return Err(ApiError::new(
-                    Code::NoProgress,
-                    format!("no progress for {seconds} s. {trouble}"),
-                ));
+                return Err(file_status::no_progress(self.no_progress(), &trouble));
             }
             tokio::select! {
                 changed = status.changed() => if changed.is_err() {

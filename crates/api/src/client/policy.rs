@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::coordinator::{AdminClient, DeviceClient, MAX_ANSWER};
+use super::admin::AdminClient;
+use super::coordinator::MAX_ANSWER;
+use super::device::DeviceClient;
 use crate::ApiError;
 use crate::coordinator::{
     HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, RollbackRequest,
