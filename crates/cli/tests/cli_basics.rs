@@ -326,6 +326,8 @@ fn a_taken_port_is_told_once_and_taken_when_it_is_free() {
     let said =
         |what: &str| fs::read_to_string(dir.path().join("agent.stderr")).unwrap().matches(what).count();
     assert_eq!(agent.daemon.ready()["peers"], Value::Null);
+    // Ready comes before the first line about the port.
+    wait_until("the port to be missed", PATIENCE, || said("the peer port cannot be opened") == 1);
     drop(taken);
     wait_until("the port to be open", PATIENCE, || said("the peer port is open") == 1);
     assert_eq!(said("the peer port cannot be opened"), 1);
