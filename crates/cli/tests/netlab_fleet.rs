@@ -55,3 +55,31 @@ fn the_origin_vanishes_and_the_peers_finish() {
     late.get(&url, &out).unwrap();
     assert!(same_file(&file, &out).unwrap());
 }
+
+#[test]
+fn an_agent_killed_twenty_times_fetches_next_to_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(dir.path(), "100mbit").unwrap();
+    let (file, size) = (site.root().join("f.bin"), 200 * MIB);
+    random_file(&file, 7, size).unwrap();
+    let url = site.origin.url("f.bin");
+    let id = site.fleet.publish(&file, &url).unwrap()["FileId"].as_str().unwrap().to_owned();
+    let mut device = site.device(10, "1gbit").unwrap();
+    let (out, before) = (dir.path().join("out"), site.origin_counters().unwrap());
+    for round in 1..=20 {
+        let job = device.begin_get(&url, &out, &[]).unwrap();
+        // A different, deterministic distance each time.
+        let target = round * size / 22 + (round * 37 % 20) * 100_000;
+        wait_until("it gets on", Duration::from_secs(60), || device.held_bytes(&id) >= target);
+        device.daemon.kill().unwrap();
+        drop(job);
+        device.restart().unwrap();
+    }
+    device.get(&url, &out).unwrap();
+    assert!(same_file(&file, &out).unwrap());
+    let sent = site.origin_counters().unwrap().since(before).tx_bytes;
+    let logged = site.origin_body_bytes().unwrap();
+    println!("{sent} bytes left the origin for {size}, its log says {logged}");
+    // On the wire, with all headers.
+    assert!(sent <= size * 106 / 100, "the origin sent {sent} bytes for {size}");
+}
