@@ -12,7 +12,7 @@ use peerage_content::{
     Bitmap, ContentId, Layout, PeerId, PieceMap, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
 };
 use peerage_swarm::{Offence, SourceKind};
-use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming};
+use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming, Path};
 use peerage_wire::{Features, HELLO_TIMEOUT, Hello, Message, RejectCode, VERSION};
 use tokio::time::timeout;
 
@@ -25,6 +25,8 @@ pub(crate) struct Admitted {
     pub(crate) address: SocketAddr,
     /// Our end of it.
     pub(crate) local: SocketAddr,
+    /// Its socket.
+    pub(crate) path: Path,
     pub(crate) kind: SourceKind,
     /// Whether this device opened the connection.
     pub(crate) dialled: bool,
@@ -205,13 +207,14 @@ pub(crate) async fn greet(
     have: Bitmap,
 ) -> Result<Admitted, Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
+    let path = connection.path();
     let (binding, own) = (*connection.binding(), shared.identity.peer());
     let meeting = Meeting { binding, own_side: Side::Dialled, content, own, peer, address };
     let credential = match kind {
         SourceKind::LinkLocal => meeting.prove(shared)?,
         _ => Credential::Ticket(shared.tickets.get(content).ok_or(Refused::NoTicket)?),
     };
-    shared.governor.upload(connection.path(), address);
+    shared.governor.upload(path.clone(), address);
     let (mut reader, mut writer) = connection.split();
     let own = Self_ { content, layout, have: &have };
     say(&mut writer, &hello(&own, credential)).await?;
@@ -224,7 +227,18 @@ pub(crate) async fn greet(
         (SourceKind::LinkLocal, None) => return Err(Refused::Site("there is none")),
         _ => drop(check_ticket(shared, peer, content, &theirs.ticket)?),
     }
-    Ok(Admitted { peer, address, local, kind, dialled: true, have: theirs.have, told: have, reader, writer })
+    Ok(Admitted {
+        peer,
+        address,
+        local,
+        path,
+        kind,
+        dialled: true,
+        have: theirs.have,
+        told: have,
+        reader,
+        writer,
+    })
 }
 
 /// Least rate at which a peer must give the piece map, in bytes a second: another source may do better.
@@ -290,7 +304,8 @@ pub(crate) async fn receive(
     connection: Connection,
 ) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
-    shared.governor.upload(connection.path(), address);
+    let path = connection.path();
+    shared.governor.upload(path.clone(), address);
     let binding = *connection.binding();
     let (mut reader, mut writer) = connection.split();
     let checked = check_incoming(shared, peer, address, binding, &mut reader).await;
@@ -300,7 +315,7 @@ pub(crate) async fn receive(
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
             say(&mut writer, &hello(&own, credential)).await?;
             let admitted =
-                Admitted { peer, address, local, kind, dialled: false, have, told, reader, writer };
+                Admitted { peer, address, local, path, kind, dialled: false, have, told, reader, writer };
             Ok((handle, admitted))
         }
         Err(refused) => {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use peerage_content::{EnrolToken, PeerId};
 use peerage_host::Monitor;
-use peerage_origin::{Intake, OriginClient, OriginConfig, ProxyConfig, ProxyMode};
+use peerage_origin::{OriginClient, OriginConfig, ProxyConfig, ProxyMode};
+use peerage_policy::Class;
 use peerage_transport::Identity;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -69,15 +70,14 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .collect::<Result<Vec<_>, _>>()?;
     let (governor, enlisted) = Governor::new();
     let proxy = proxy(&config)?;
-    let config_of = |intake| OriginConfig {
+    let config_of = |class| OriginConfig {
         extra_roots: extra_roots.clone(),
         proxy: proxy.clone(),
-        intake,
+        intake: Some(governor.intake(class)),
         ..OriginConfig::default()
     };
-    let origin = OriginClient::new(config_of(None))?;
-    let yielding: Arc<dyn Intake> = Arc::new(governor.clone());
-    let background = OriginClient::new(config_of(Some(yielding)))?;
+    let origin = OriginClient::new(config_of(Class::Foreground))?;
+    let background = OriginClient::new(config_of(Class::Background))?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());

@@ -150,6 +150,11 @@ impl Budgets {
         }
     }
 
+    /// The lowest cap that holds for what a class of downloads fetches over the downlink, in bytes/s.
+    pub(crate) fn cap(&self, class: Class) -> Option<u64> {
+        self.tree.lock().cap(class, Path::FromWan)
+    }
+
     /// Writes the counts down. Blocking.
     pub(crate) fn save(&self) -> Result<(), StateError> {
         let remembered = {
@@ -166,10 +171,11 @@ impl Budgets {
 
     fn try_pass(&self, lane: &Lane, path: Path, bytes: u64) -> Result<(), Duration> {
         let now = self.clock.now();
+        let carried = with_headers(bytes);
         let tree = &mut *self.tree.lock();
-        tree.budget.pass(lane.nodes[path as usize], bytes, now)?;
+        tree.budget.pass(lane.nodes[path as usize], carried, now)?;
         match path {
-            Path::FromLan | Path::FromWan => tree.count(*lane.class.lock(), path, bytes, now),
+            Path::FromLan | Path::FromWan => tree.count(*lane.class.lock(), path, carried, now),
             Path::ToInternet => tree.internet_sent += bytes,
             Path::ToNear => {}
         }
@@ -185,6 +191,12 @@ impl Tree {
         }
     }
 
+    fn cap(&mut self, class: Class, path: Path) -> Option<u64> {
+        let (all, wan) = (self.class(class).all, self.class(class).wan);
+        let far = if path == Path::FromWan { self.budget.rate(wan) } else { None };
+        lower(self.budget.rate(all), far)
+    }
+
     fn count(&mut self, class: Class, path: Path, bytes: u64, now: Time) {
         self.class(class).meter.add(bytes, now);
         if matches!(path, Path::FromWan) {
@@ -193,6 +205,12 @@ impl Tree {
             self.downlink.add(bytes, capped, now);
         }
     }
+}
+
+/// What the link carries for so many bytes of a file: caps are promises about the link. Ethernet, IPv4 and TCP with
+/// timestamps add 66 bytes to every 1448; IPv6 20 more.
+const fn with_headers(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 1448 * 66)
 }
 
 const fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
@@ -267,6 +285,11 @@ impl Gate {
     /// The class of the download that passes.
     pub(crate) fn class(&self) -> Class {
         *self.lane.class.lock()
+    }
+
+    /// The lowest cap that holds here for what comes, in bytes/s.
+    pub(crate) fn cap(&self) -> Option<u64> {
+        self.lane.budgets.tree.lock().cap(self.class(), self.path)
     }
 
     /// Waits until `bytes` may pass, and counts them. Cancel-safe: nothing is counted before it is ready.

@@ -1,5 +1,5 @@
 //! Drives the low-priority governors of `peerage-swarm::ledbat`: reads `TCP_INFO` of every upload and every background
-//! download, and sets what each may do.
+//! download, and sets what each may do. Also keeps small what capped downloads leave unread.
 //!
 //! One governor per direction and remote subnet. Which bottleneck a connection crosses cannot be known; devices of one
 //! subnet are behind the same last link as a rule, and have about the same round trip, which is what the shared base delay
@@ -8,6 +8,7 @@
 
 mod socket;
 mod together;
+mod unread;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use peerage_origin::{Intake, Throttle};
+use peerage_policy::Class;
 use peerage_swarm::Time;
 use peerage_swarm::ledbat::{FlowId, Governor as Ledbat, Sample};
 use peerage_transport::Path;
@@ -25,6 +27,8 @@ use tokio::time::Instant;
 
 use self::socket::Socket;
 use self::together::Together;
+use self::unread::{Capped, Of, Unread};
+use crate::budgets::Gate;
 use crate::shared::Shared;
 
 /// A subnet's round trip and buffer are remembered this long after its last connection.
@@ -35,13 +39,22 @@ const MAX_SOCKETS: usize = 4096;
 /// Where connections are handed to the governors. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Governor {
-    enlist: mpsc::UnboundedSender<(Way, Socket)>,
+    enlist: mpsc::UnboundedSender<Enlist>,
     /// The brakes of the downloads: one a way.
     throttles: Arc<Mutex<HashMap<Way, Weak<Throttle>>>>,
 }
 
 /// What the actor takes in.
-pub(crate) type Enlisted = mpsc::UnboundedReceiver<(Way, Socket)>;
+pub(crate) type Enlisted = mpsc::UnboundedReceiver<Enlist>;
+
+/// A connection to be looked after.
+#[derive(Debug)]
+pub(crate) enum Enlist {
+    /// It yields to others.
+    Govern(Way, Socket),
+    /// Caps hold for what it brings.
+    Bound(Capped),
+}
 
 /// The flow that all downloads of a way are.
 const ALL: FlowId = FlowId(0);
@@ -75,15 +88,22 @@ impl Governor {
             tracing::debug!(%remote, %error, "packets cannot be marked as lower effort");
         }
         // The actor outlives all connections but in the last moment of the process.
-        let _ = self.enlist.send((Way::new(true, remote), Socket::Upload(path)));
+        let _ = self.enlist.send(Enlist::Govern(Way::new(true, remote), Socket::Upload(path)));
     }
-}
 
-/// What comes over the connections of a client with this intake yields, too. All connections of a way are one flow: a
-/// download asks now over this one, now over that one, and none has a history of its own.
-impl Intake for Governor {
-    fn connected(&self, socket: &Arc<TcpStream>) -> Arc<Throttle> {
-        let (Ok(path), Ok(remote)) = (Path::of(socket), socket.peer_addr()) else { return Arc::default() };
+    /// What comes over this connection from a peer passes `gate`: while a cap holds there, little waits unread.
+    pub(crate) fn bound(&self, path: Path, gate: Gate) {
+        let _ = self.enlist.send(Enlist::Bound(Capped::new(path, Of::Gate(gate))));
+    }
+
+    /// Takes in the connections that downloads of a class make.
+    pub(crate) fn intake(&self, class: Class) -> Arc<dyn Intake> {
+        Arc::new(Door { governor: self.clone(), class })
+    }
+
+    /// What comes over this connection yields. All connections of a way are one flow: a download asks now over this one,
+    /// now over that one, and none has a history of its own.
+    fn download(&self, path: Path, remote: SocketAddr) -> Arc<Throttle> {
         let way = Way::new(false, remote);
         let throttle = {
             let mut throttles = self.throttles.lock();
@@ -95,8 +115,28 @@ impl Intake for Governor {
                 new
             })
         };
-        let _ = self.enlist.send((way, Socket::download(path, Arc::clone(&throttle))));
+        let _ = self.enlist.send(Enlist::Govern(way, Socket::download(path, Arc::clone(&throttle))));
         throttle
+    }
+}
+
+/// Where the connections of one class of downloads come in.
+#[derive(Debug)]
+struct Door {
+    governor: Governor,
+    class: Class,
+}
+
+impl Intake for Door {
+    fn connected(&self, socket: &Arc<TcpStream>) -> Arc<Throttle> {
+        let (Ok(path), Ok(remote)) = (Path::of(socket), socket.peer_addr()) else { return Arc::default() };
+        let capped = Capped::new(path.clone(), Of::Class(self.class));
+        let _ = self.governor.enlist.send(Enlist::Bound(capped));
+        match self.class {
+            Class::Background => self.governor.download(path, remote),
+            // Somebody waits: it takes its share like any other.
+            Class::Foreground => Arc::default(),
+        }
     }
 }
 
@@ -147,19 +187,28 @@ impl Bottleneck {
 /// Looks after all connections. Returns when the agent ends.
 pub(crate) async fn run(shared: Arc<Shared>, mut enlisted: Enlisted) {
     let mut ways: HashMap<Way, Bottleneck> = HashMap::new();
+    let mut unread = Unread::new();
     let mut count = 0;
     loop {
         // Without connections there is nothing to look at, and nothing wakes up.
-        let due = ways.values().filter(|way| !way.sockets.is_empty()).map(|way| way.due).min();
+        let governed = ways.values().filter(|way| !way.sockets.is_empty()).map(|way| way.due).min();
+        let due = [governed, unread.due()].into_iter().flatten().min();
         tokio::select! {
             biased;
             next = enlisted.recv() => {
-                let Some((way, socket)) = next else { return };
-                let sockets: usize = ways.values().map(|way| way.sockets.len()).sum();
+                let sockets = ways.values().map(|way| way.sockets.len()).sum::<usize>().max(unread.len());
                 if sockets >= MAX_SOCKETS {
                     tracing::warn!(sockets, "too many connections to govern");
                     continue;
                 }
+                let (way, socket) = match next {
+                    None => return,
+                    Some(Enlist::Govern(way, socket)) => (way, socket),
+                    Some(Enlist::Bound(connection)) => {
+                        unread.add(connection, &shared.budgets);
+                        continue;
+                    }
+                };
                 ways.retain(|_, way| !way.sockets.is_empty() || way.used.elapsed() < MEMORY);
                 count += 1;
                 let bottleneck = ways.entry(way).or_insert_with(|| Bottleneck::new(way.upload));
@@ -168,6 +217,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut enlisted: Enlisted) {
             }
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let now = Instant::now();
+                if unread.due().is_some_and(|due| due <= now) {
+                    unread.look(&shared.budgets);
+                }
                 for (way, bottleneck) in ways.iter_mut().filter(|(_, way)| way.due <= now) {
                     bottleneck.look(shared.clock.now());
                     if !bottleneck.sockets.is_empty() {

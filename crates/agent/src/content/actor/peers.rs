@@ -104,7 +104,7 @@ impl Actor {
     }
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, local, kind, dialled, have, told, reader, writer } = admitted;
+        let Admitted { peer, address, local, path, kind, dialled, have, told, reader, writer } = admitted;
         if self.shared.is_banned(&peer) {
             self.feed(Event::DialFailed { peer });
             return;
@@ -131,6 +131,8 @@ impl Actor {
             self.peer_left(source);
         }
         let source = self.new_source();
+        let down = self.lane.from(kind);
+        self.shared.governor.bound(path, down.clone());
         let parts = Parts {
             source,
             peer,
@@ -142,7 +144,7 @@ impl Actor {
             map: self.map.clone(),
             commands: self.commands.clone(),
             expected: Arc::new(Mutex::new(Expected::default())),
-            down: self.lane.from(kind),
+            down,
             up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
