@@ -273,14 +273,17 @@ impl Shared {
         last.or_else(|| Some("banned".to_owned()))
     }
 
-    /// What a device at `ip` is as a source.
+    /// What a device at `ip` is as a source, if its ticket is good for `scope` and discovery has not named it: the ticket tells
+    /// the widest scope, not the one in which the two meet.
     pub(crate) fn kind_of(&self, ip: IpAddr, scope: Scope) -> SourceKind {
+        // All loopback addresses are one subnet, and whatever sites a lab makes of them.
+        let on_the_link = !ip.is_loopback() && self.policy().facts.same_subnet(ip);
         let private = match ip {
             IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_loopback() || (ip.segments()[0] & 0xfe00) == 0xfc00,
         };
         match scope {
-            _ if private && scope != Scope::Group => SourceKind::Lan,
+            _ if on_the_link || (private && scope != Scope::Group) => SourceKind::Lan,
             Scope::Lan => SourceKind::Lan,
             Scope::Group => SourceKind::Group,
             Scope::Internet => SourceKind::Internet,
