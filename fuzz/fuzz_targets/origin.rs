@@ -24,5 +24,11 @@ fuzz_target!(|text: &str| {
         assert_eq!(SourceUrl::parse(url.as_str()).as_ref(), Ok(&url));
         assert!(!url.to_string().contains('@') || url.as_url().path().contains('@'));
         let _ = url.secret();
+        if let Some(there) = url.at_cache("cache.example", None) {
+            assert_eq!((there.is_https(), there.as_url().path()), (url.is_https(), url.as_url().path()));
+            assert!(there.names_cache_origin() && there.as_url().host_str() == Some("cache.example"));
+        }
+        let _ = base.at_cache(text, None);
+        let _ = SourceUrl::parse("http://host.example/a?b").expect("a good url").at_cache(text, Some(80));
     }
 });

@@ -20,8 +20,8 @@ const LEFT: Duration = Duration::from_secs(3600);
 /// The caller has this long to fetch the file.
 const KEEP: Duration = Duration::from_secs(90);
 
-/// Waits for the record of a finished file and makes it a seed.
-pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
+/// Waits for the record of a finished file, of which `cached` bytes came from connected caches, and makes it a seed.
+pub(crate) fn later(mut search: Search, staging: Staging, account: Account, cached: u64) {
     tokio::spawn(async move {
         let shared = std::sync::Arc::clone(search.shared());
         let resolution = match timeout(WAIT, search.answer()).await {
@@ -37,7 +37,9 @@ pub(crate) fn later(mut search: Search, staging: Staging, account: Account) {
             let (content, report) = staging.promote(&map, now)?;
             let mut notes = content.notes();
             let (mut received, sent, wasted) = crate::notes::counters(&notes);
-            received.cdn += report.kept;
+            let cached = cached.min(report.kept);
+            received.cache_server += cached;
+            received.cdn += report.kept - cached;
             let wasted = wasted + held.saturating_sub(report.kept);
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::announcer::{self, Announcer};
 use crate::budgets::{self, Budgets};
+use crate::caches::Caches;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -78,6 +79,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     };
     let origin = OriginClient::new(config_of(Class::Foreground))?;
     let background = OriginClient::new(config_of(Class::Background))?;
+    let caches = Caches::new(&extra_roots, &governor)?;
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());
@@ -114,6 +116,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         store,
         origin,
         background_origin: background,
+        caches,
         coordinator,
         announcer,
         catalog,

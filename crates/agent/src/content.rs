@@ -42,7 +42,12 @@ pub(crate) enum Command {
     /// Something for the engine.
     Event(Event),
     /// An HTTP range failed; told before the engine hears of it.
-    HttpFailed(OriginError),
+    HttpFailed {
+        /// The origin, or a cache.
+        source: SourceId,
+        /// Why.
+        error: OriginError,
+    },
     /// The disk failed under a write.
     Trouble(Arc<StoreError>),
     /// A peer broke the protocol.
@@ -73,11 +78,13 @@ pub(crate) struct Want {
     pub(crate) brought: Brought,
 }
 
-/// Bytes that came from the origin before the content was known.
+/// Bytes that came over HTTP before the content was known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Brought {
     /// Taken over.
     pub(crate) kept: u64,
+    /// … of these, from connected caches.
+    pub(crate) cached: u64,
     /// Of no use: wrong, or here already.
     pub(crate) vain: u64,
 }

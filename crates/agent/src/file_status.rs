@@ -5,6 +5,8 @@ use std::time::Duration;
 use peerage_api::agent::{FileState, FileStatus, PeerStatus, PeerType, Priority};
 use peerage_api::{ApiError, Code};
 use peerage_content::ContentId;
+use peerage_origin::{Failure, OriginError};
+use peerage_policy::CacheHost;
 use peerage_store::ContentInfo;
 use peerage_swarm::{ByKind, SourceKind};
 
@@ -30,6 +32,8 @@ pub(crate) fn of_content(
             (true, false) => FileState::Complete,
         },
         http_connection_count: status.http_connections,
+        cache_server_connection_count: status.cache_connections,
+        cache_host: status.cache_host.clone().unwrap_or_default(),
         num_peers: status.known_peers,
         wasted_bytes: status.wasted,
         download_rate: status.down_rate,
@@ -139,10 +143,33 @@ pub(crate) fn sentence(trouble: &Trouble) -> String {
             format!("Paused: {}. It goes on by itself when that is mended.", chain(error.as_ref()))
         }
         Trouble::Origin(error) => format!("The last request to the origin failed: {error}."),
+        Trouble::Cache { host, error } => cache_failed(host, error),
+        Trouble::CacheCorrupt { host } => format!(
+            "{host}, a connected cache, sent wrong bytes: they were thrown away, and it is left alone for 5 min."
+        ),
         Trouble::OriginCorrupt => {
             "Bytes from the origin do not match the signed record; they were thrown away.".to_owned()
         }
     }
+}
+
+/// A connected cache failed, in a sentence.
+pub(crate) fn cache_failed(host: &CacheHost, error: &OriginError) -> String {
+    let what = match &error.failure {
+        Failure::Busy { status, .. }
+        | Failure::Gone { status }
+        | Failure::Denied { status }
+        | Failure::Status { status } => format!("it answers {status}"),
+        Failure::Redirects { .. } => "it redirects elsewhere".to_owned(),
+        Failure::NoRanges => "it ignores ranges".to_owned(),
+        Failure::Changed { what, found, known } => {
+            format!("its copy is not the origin's file: {what} is {found:?}, at the origin {known:?}")
+        }
+        failure => failure.to_string(),
+    };
+    format!(
+        "{host}, a connected cache, failed: {what}. It is left alone for 5 min, unless the origin waits for it."
+    )
 }
 
 /// An error and its causes on one line.

@@ -18,6 +18,7 @@ mod announcer;
 mod app;
 mod budgets;
 mod cache_place;
+mod caches;
 mod catalog;
 mod clock;
 mod config;

@@ -17,6 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         tracing::info!("the network is another one: connections begin anew, addresses are announced");
         shared.origin.reconnect();
         shared.background_origin.reconnect();
+        shared.caches.begin_anew();
         tokio::task::block_in_place(|| shared.coordinator.reconnect());
         shared.announcer.announce_all();
     }

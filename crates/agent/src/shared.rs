@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use peerage_content::{ContentId, PeerId, PublicKey, Scope};
 use peerage_origin::OriginClient;
 use peerage_policy::{
-    Allowed, Class, ContentFacts, Decision, PeerEncryption, RecordState, decide, decide_device,
+    Allowed, Class, ContentFacts, Decision, OriginUrl, PeerEncryption, RecordState, decide, decide_device,
 };
 use peerage_store::Store;
 use peerage_swarm::{Bans, Offence, Slots, SourceKind};
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::announcer::Announcer;
 use crate::budgets::Budgets;
+use crate::caches::Caches;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) origin: OriginClient,
     /// The same for what nobody waits for: its connections yield to everybody else's traffic.
     pub(crate) background_origin: OriginClient,
+    pub(crate) caches: Caches,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) tickets: Tickets,
@@ -114,6 +116,7 @@ pub(crate) struct Parts {
     pub(crate) origin: OriginClient,
     /// The same for what nobody waits for: its connections yield to everybody else's traffic.
     pub(crate) background_origin: OriginClient,
+    pub(crate) caches: Caches,
     pub(crate) coordinator: Coordinator,
     pub(crate) announcer: Announcer,
     pub(crate) catalog: Catalog,
@@ -134,6 +137,7 @@ impl Shared {
             store,
             origin,
             background_origin,
+            caches,
             coordinator,
             announcer,
             catalog,
@@ -151,6 +155,7 @@ impl Shared {
             store,
             origin,
             background_origin,
+            caches,
             coordinator,
             announcer,
             tickets: Tickets::default(),
@@ -184,10 +189,9 @@ impl Shared {
     }
 
     /// What policy says of one content.
-    pub(crate) fn decide(&self, class: Class, record: RecordState<'_>, size: Option<u64>) -> Decision {
+    pub(crate) fn decide(&self, content: &ContentFacts<'_>) -> Decision {
         let policy = self.policy();
-        let facts = ContentFacts { class, record, size };
-        decide(&policy.settings, &policy.facts, &facts, self.clock.unix())
+        decide(&policy.settings, &policy.facts, content, self.clock.unix())
     }
 
     /// What policy says of the device.
@@ -315,7 +319,10 @@ impl Shared {
     pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> Share {
         let record = crate::notes::record(&content.notes(), &self.record_keys());
         let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
-        let decision = self.decide(Class::Background, state, Some(content.layout().size()));
+        let size = Some(content.layout().size());
+        let facts =
+            ContentFacts { class: Class::Background, record: state, size, origin: OriginUrl::default() };
+        let decision = self.decide(&facts);
         Share::of(&decision.allowed)
     }
 

@@ -1,9 +1,14 @@
 //! Simple mode: plain HTTP from byte 0, no peers (product §2; DO mode 99). Never an error: what happens when there is no
 //! record (yet), no coordinator, or policy does not allow more.
 //!
+//! Connected caches are asked before the origin. What they send must be of the file that the origin says it has, as far as
+//! size and validators tell; the origin is asked for those, not for bytes.
+//!
 //! Bytes go to a staging file with the validators they came with, so that an interrupted download goes on where it was,
 //! and a changed file begins anew. What is here to its last byte counts only when the origin says that it still has the
 //! same. Nothing here is verified beyond what the caller knows; nothing here is ever served.
+
+mod ways;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +16,28 @@ use std::time::Duration;
 use peerage_api::{ApiError, Code};
 use peerage_content::{Digester, Validators};
 use peerage_origin::{ErrorKind, Failure, Known, OriginError, RangeRequest, SourceUrl};
+use peerage_policy::CacheHost;
 use peerage_store::{Notes, Staging, StoreError};
+use peerage_swarm::{ByKind, SourceId, SourceKind};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::budgets::Gate;
+use crate::caches::CachedAt;
 use crate::housekeeping::DISK_RETRY;
 use crate::shared::Shared;
+use ways::{Way, Ways};
 
 /// Bytes written at once.
 const BATCH: usize = 256 << 10;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+/// While the origin waits for caches, they are looked at again after this time.
+const CACHE_PAUSE: Duration = Duration::from_millis(250);
+/// Sentences about caches that are kept.
+const MAX_TROUBLES: usize = 8;
+/// An origin that takes longer to say what it has is treated as away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A note: somebody who knows the file's hash was given these bytes and found them wrong.
 const DOUBTED: &str = "doubted";
@@ -33,7 +48,11 @@ pub(crate) struct SimpleState {
     pub(crate) size: Option<u64>,
     pub(crate) bytes: u64,
     /// Bytes received since the agent started, thrown-away ones included.
-    pub(crate) received: u64,
+    pub(crate) received: ByKind,
+    /// The connected cache that is asked now.
+    pub(crate) cache: Option<CacheHost>,
+    /// How connected caches failed, in sentences.
+    pub(crate) cache_troubles: Vec<String>,
     pub(crate) trouble: Option<String>,
     pub(crate) paused: bool,
 }
@@ -47,6 +66,7 @@ pub(crate) struct Simple {
     gate: Gate,
     state: watch::Sender<SimpleState>,
     no_progress: Duration,
+    ways: Ways,
 }
 
 /// The next download of a finished file is to fetch it again.
@@ -101,16 +121,43 @@ impl Simple {
         let known = known_of(&staging.notes());
         let state = SimpleState { size: known.size, bytes: staging.len(), ..SimpleState::default() };
         let (sender, receiver) = watch::channel(state);
-        Ok((Self { shared, url, staging, gate, state: sender, no_progress }, receiver))
+        let ways = Ways::default();
+        Ok((Self { shared, url, staging, gate, state: sender, no_progress, ways }, receiver))
+    }
+
+    /// Policy lets these caches be asked, and the origin wait for `delay`. Returns whether a request that is under way may
+    /// not be what is wanted now.
+    pub(crate) fn allow(&self, hosts: &[CacheHost], delay: Duration) -> bool {
+        self.ways.allow(&self.shared, &self.url, hosts, delay)
+    }
+
+    /// The network is another one.
+    pub(crate) fn forgive(&self) {
+        self.ways.forgive();
+    }
+
+    fn cache_failed(&self, source: SourceId, at: &CachedAt, error: &OriginError) {
+        self.ways.failed(&self.shared, source, at, error);
+        let sentence = crate::file_status::cache_failed(&at.host, error);
+        self.state.send_modify(|state| {
+            state.cache = None;
+            if state.cache_troubles.len() < MAX_TROUBLES && !state.cache_troubles.contains(&sentence) {
+                state.cache_troubles.push(sentence);
+            }
+        });
     }
 
     /// Downloads to the end. Dropping the future stops the traffic and keeps what has arrived.
     pub(crate) async fn run(&self) -> Result<(), SimpleEnd> {
         let (mut failures, mut progress_at, mut progress) = (0u32, Instant::now(), self.staging.len());
+        let mut at_origin = None;
         loop {
             let known = known_of(&self.staging.notes());
-            let wait = match self.attempt(&known).await {
-                Ok(()) => return Ok(()),
+            let way = self.ways.next(self.shared.clock.now());
+            let wait = match self.attempt(&known, &way, &mut at_origin).await {
+                Ok(Done::File) => return Ok(()),
+                Ok(Done::Again) => Duration::ZERO,
+                Ok(Done::Waits) => CACHE_PAUSE,
                 Err(Stop::Disk(
                     StoreError::Vanished { .. }
                     | StoreError::Removed { .. }
@@ -123,6 +170,10 @@ impl Simple {
                         return Err(ApiError::new(Code::Disk, crate::file_status::chain(&error)).into());
                     }
                     DISK_RETRY
+                }
+                Err(Stop::Cache(source, at, error)) => {
+                    self.cache_failed(source, &at, &error);
+                    Duration::ZERO
                 }
                 Err(Stop::Origin(error)) => {
                     self.say(Some(format!("The last request to the origin failed: {error}.")), false);
@@ -192,34 +243,60 @@ impl Simple {
         })
     }
 
-    async fn attempt(&self, known: &Known) -> Result<(), Stop> {
+    async fn attempt(&self, known: &Known, way: &Way, at_origin: &mut Option<Known>) -> Result<Done, Stop> {
         if known.size == Some(self.staging.len()) {
             if self.is_current(known).await.map_err(Stop::Origin)? {
-                return Ok(());
+                return Ok(Done::File);
+            }
+            if self.staging.notes().contains_key(DOUBTED) {
+                // Whoever sent the wrong bytes: this time they come from the origin.
+                self.ways.distrust();
             }
             self.staging.begin_anew().map_err(Stop::Disk)?;
-            return Box::pin(self.attempt(&Known::default())).await;
+            return Ok(Done::Again);
         }
+        let way = match way {
+            Way::None => return Ok(Done::Waits),
+            Way::Origin => None,
+            Way::Cache(source, at) => Some((*source, at)),
+        };
+        let known = match way {
+            None => known.clone(),
+            Some(_) => self.expected(known, at_origin).await?,
+        };
+        let failed = |error: OriginError| match way {
+            None => Stop::Origin(error),
+            Some((source, at)) => Stop::Cache(source, at.clone(), error),
+        };
+        let (client, url, kind) = match way {
+            None => (self.shared.origin_for(self.gate.class()), &self.url, SourceKind::Cdn),
+            Some((_, at)) => (self.shared.caches.client(self.gate.class()), &at.url, SourceKind::CacheServer),
+        };
         let from = self.staging.len();
         let range = RangeRequest { from, to: None };
-        let mut body = match self.shared.origin_for(self.gate.class()).open(&self.url, range, known).await {
+        let mut body = match client.open(url, range, &known).await {
             Ok(body) => body,
             // All bytes are here, the end was not noticed before a crash.
             Err(OriginError { failure: Failure::OutOfRange { size: Some(size), .. }, .. })
                 if size == from =>
             {
-                return self.note(&Known { size: Some(size), ..known.clone() }).map_err(Stop::Disk);
+                self.note(&Known { size: Some(size), ..known }).map_err(Stop::Disk)?;
+                return Ok(Done::File);
             }
-            Err(error) => return Err(Stop::Origin(error)),
+            Err(error) => return Err(failed(error)),
         };
-        let found = body.info().known();
+        let found = body.info().known().or(&known);
         let mut at = body.start();
+        if at != from && way.is_some() {
+            return Err(failed(OriginError { url: url.to_string(), failure: Failure::NoRanges }));
+        }
         if at != from {
             // The origin ignores ranges and begins at byte 0.
             self.staging.truncate(at).map_err(Stop::Disk)?;
         }
         self.note(&found).map_err(Stop::Disk)?;
         self.say(None, false);
+        self.state.send_modify(|state| state.cache = way.map(|(_, at)| at.host.clone()));
         let mut batch: Vec<u8> = Vec::with_capacity(BATCH);
         loop {
             let chunk = body.chunk().await;
@@ -229,34 +306,66 @@ impl Simple {
                 batch.extend_from_slice(bytes);
             }
             if batch.len() >= BATCH || (ended && !batch.is_empty()) {
-                batch = self.write(at, batch).await?;
-                at = self.staging.len();
+                // Not what is held: a request before this one may still be writing.
+                let next = at + batch.len() as u64;
+                batch = self.write(at, batch, kind).await?;
+                at = next;
             }
             match chunk {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(error) => return Err(Stop::Origin(error)),
+                Err(error) => return Err(failed(error)),
             }
         }
+        if let Some((source, at)) = way {
+            self.ways.delivered(&self.shared, source, at);
+        }
         // A body without an announced length ends where it ends.
-        self.note(&Known { size: Some(at), ..found }).map_err(Stop::Disk)
+        self.note(&Known { size: Some(at), ..found }).map_err(Stop::Disk)?;
+        Ok(Done::File)
     }
 
-    async fn write(&self, at: u64, batch: Vec<u8>) -> Result<Vec<u8>, Stop> {
-        let (staging, len) = (self.staging.clone(), batch.len() as u64);
-        let written = tokio::task::spawn_blocking(move || staging.write_at(at, &batch).map(|_| batch)).await;
-        let mut batch = match written {
+    /// What a cache must send: the file that the origin says it has, and of which a part may be here. An origin that cannot
+    /// be asked says nothing; caches may finish the download without it (product §8).
+    async fn expected(&self, known: &Known, at_origin: &mut Option<Known>) -> Result<Known, Stop> {
+        let found = match at_origin {
+            Some(found) => found.clone(),
+            None => {
+                let client = self.shared.origin_for(self.gate.class());
+                match timeout(PROBE_TIMEOUT, client.probe(&self.url)).await {
+                    Ok(Ok(info)) => info.known(),
+                    Ok(Err(error)) => match error.kind() {
+                        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Later { .. } => Known::default(),
+                        _ => return Err(Stop::Origin(error)),
+                    },
+                    Err(_) => Known::default(),
+                }
+            }
+        };
+        let found = at_origin.insert(found);
+        let changed = |failure| Stop::Origin(OriginError { url: self.url.to_string(), failure });
+        known.check(found).map_err(changed)?;
+        Ok(found.clone().or(known))
+    }
+
+    async fn write(&self, at: u64, batch: Vec<u8>, kind: SourceKind) -> Result<Vec<u8>, Stop> {
+        let (staging, state) = (self.staging.clone(), self.state.clone());
+        // Whoever stops waiting for it does not stop the write: it counts itself.
+        let write = move || {
+            let bytes = staging.write_at(at, &batch)?;
+            state.send_modify(|state| {
+                state.bytes = bytes;
+                *state.received.get_mut(kind) += batch.len() as u64;
+                state.trouble = None;
+                state.paused = false;
+            });
+            Ok(batch)
+        };
+        let mut batch = match tokio::task::spawn_blocking(write).await {
             Ok(written) => written.map_err(Stop::Disk)?,
             Err(_) => Vec::new(),
         };
         batch.clear();
-        let bytes = self.staging.len();
-        self.state.send_modify(|state| {
-            state.bytes = bytes;
-            state.received += len;
-            state.trouble = None;
-            state.paused = false;
-        });
         Ok(batch)
     }
 
@@ -285,4 +394,13 @@ impl From<ApiError> for SimpleEnd {
 enum Stop {
     Disk(StoreError),
     Origin(OriginError),
+    Cache(SourceId, CachedAt, OriginError),
+}
+
+enum Done {
+    File,
+    /// Nothing of it is here any more: from the beginning.
+    Again,
+    /// It is nobody's turn.
+    Waits,
 }

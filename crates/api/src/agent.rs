@@ -140,8 +140,10 @@ pub struct FileStatus {
     pub bytes_to_internet_peers: u64,
     /// Milliseconds that the download has run.
     pub download_duration: u64,
-    /// HTTP connections now.
+    /// HTTP connections to the origin now.
     pub http_connection_count: u32,
+    /// Connections to connected caches now.
+    pub cache_server_connection_count: u32,
     /// Connections to LAN peers now.
     pub lan_connection_count: u32,
     /// Connections to peers found by DNS-SD now.
@@ -155,6 +157,8 @@ pub struct FileStatus {
     /// Where it comes from.
     #[serde(rename = "SourceURL")]
     pub source_url: String,
+    /// The connected cache that is asked now; empty: none.
+    pub cache_host: String,
     /// Peers returned by discovery.
     pub num_peers: u32,
     /// Peers really connected.

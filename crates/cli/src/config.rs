@@ -33,6 +33,7 @@ struct Answer {
     #[serde(default)]
     admin_error: Option<String>,
     group: Option<Group>,
+    caches: Option<Caches>,
     dhcp_cache_hosts: Option<CacheHosts>,
 }
 
@@ -52,6 +53,24 @@ struct Group {
 struct Silent {
     source: String,
     why: String,
+}
+
+/// Connected caches in use.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Caches {
+    hosts: Vec<Cache>,
+    source: Option<String>,
+    why_none: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Cache {
+    host: String,
+    out_of_use: Option<u64>,
+    why: Option<String>,
 }
 
 /// Connected caches that DHCP names.
@@ -119,6 +138,9 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
         lines.push(String::new());
         lines.extend(group.lines());
     }
+    if let Some(caches) = &answer.caches {
+        lines.extend(caches.lines());
+    }
     if let Some(caches) = answer.dhcp_cache_hosts.as_ref().filter(|caches| !caches.hosts.is_empty()) {
         lines.push(format!("DHCP names these caches: {}", printable(&caches.hosts.join(", "))));
     }
@@ -139,6 +161,26 @@ impl Group {
         };
         let silent = |silent: &Silent| format!("  {}: {}", printable(&silent.source), printable(&silent.why));
         lines.extend(self.failed.iter().map(silent));
+        lines
+    }
+}
+
+impl Caches {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(source) = &self.source {
+            lines.push(format!("Connected caches (from {}):", printable(source)));
+        }
+        for cache in &self.hosts {
+            let state = match (cache.out_of_use, &cache.why) {
+                (Some(seconds), Some(why)) => format!(", out of use for {seconds} s: {why}"),
+                _ => String::new(),
+            };
+            lines.push(format!("  {}", printable(&format!("{}{state}", cache.host))));
+        }
+        if let Some(why) = &self.why_none {
+            lines.push(format!("DHCP names no connected cache: {}", printable(why)));
+        }
         lines
     }
 }
@@ -216,6 +258,13 @@ mod tests {
                 "GroupId": "8a1c", "HashedGroupId": "aM9Z=", "Source": "domain_sid",
                 "Failed": [{"Source": "ad_site", "Why": "there is no sssd.conf"}],
             },
+            "Caches": {
+                "Hosts": [
+                    {"Host": "c1", "OutOfUse": null, "Why": null},
+                    {"Host": "c2:80", "OutOfUse": 290, "Why": "could not connect"},
+                ],
+                "Source": "dhcp_option", "WhyNone": null,
+            },
             "DhcpCacheHosts": {"Hosts": ["c1", "c2:80"], "WhyNone": null},
         });
         let answer = serde_json::from_value(answer).unwrap();
@@ -232,6 +281,9 @@ mod tests {
             "Group: 8a1c (from domain_sid)",
             "  in reports: aM9Z=",
             "  ad_site: there is no sssd.conf",
+            "Connected caches (from dhcp_option):",
+            "  c1",
+            "  c2:80, out of use for 290 s: could not connect",
             "DHCP names these caches: c1, c2:80",
         ];
         assert_eq!(lines(&answer, None), expected);

@@ -174,3 +174,40 @@ fn two_offices_are_two_groups_that_dhcp_names() {
     assert!(number(&row, "BytesFromGroupPeers") > 0, "{row}");
     assert!(!link.world.namespaces().is_empty());
 }
+
+#[test]
+fn caches_that_dhcp_names_are_used_as_far_as_they_may_be() {
+    let link = Link::new();
+    let _server = dnsmasq(&link.server, link.dir.path(), &["235,10.97.0.9,10.97.0.7:8080"]);
+    let root = link.dir.path().join("www");
+    std::fs::create_dir_all(&root).unwrap();
+    let file = root.join("f.bin");
+    random_file(&file, 3, 4 * MIB).unwrap();
+    let (origin_host, cache_host) =
+        (link.lan.host("origin", "10.97.0.2/24").unwrap(), link.lan.host("cache", "10.97.0.7/24").unwrap());
+    let origin = Nginx::serve(&root).on(&origin_host).start(link.dir.path()).unwrap();
+    let cache = Nginx::serve(&root).on(&cache_host).port(8080).start(link.dir.path()).unwrap();
+    // Nothing verifies this file, and its URL is clear text. The first cache is not there.
+    let agent = link.agent(11, "download_mode = \"simple\"\ncache_host_source = \"dhcp_option\"\n");
+    let found = settled(&agent, |config| config["Caches"]["Source"] == "dhcp_option");
+    assert_eq!(found["Caches"]["Hosts"][1]["Host"], "10.97.0.7:8080", "{found}");
+    let get = |name: &str| {
+        let out = link.dir.path().join(name);
+        let row = agent.get(&origin.url("f.bin"), &out).unwrap();
+        assert!(same_file(&file, &out).unwrap());
+        (row["BytesFromCacheServer"].as_u64().unwrap(), row["BytesFromCdn"].as_u64().unwrap())
+    };
+    assert_eq!(get("a"), (4 * MIB, 0));
+    assert!(cache.hits().unwrap().iter().any(|hit| hit.path == "/f.bin"));
+    // On a VPN such bytes are not for whoever answers on the link.
+    assert!(!link.world.namespaces().is_empty());
+    let vpn = "vpn_keywords = \"eth\"\n";
+    let lines = "download_mode = \"simple\"\ncache_host_source = \"dhcp_option\"\n";
+    agent.set_policy(&format!("{OPEN_POLICY}{lines}{vpn}")).unwrap();
+    settled(&agent, |config| config["Facts"]["VPN"].is_string());
+    std::fs::write(root.join("f.bin"), std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(get("b"), (0, 4 * MIB));
+    // What the administrator names is another matter, and by default wins over DHCP.
+    agent.set_policy(&format!("{OPEN_POLICY}{lines}cache_host = \"\"\n")).unwrap();
+    settled(&agent, |config| config["Caches"]["Hosts"] == serde_json::json!([]));
+}

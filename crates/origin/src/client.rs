@@ -173,7 +173,8 @@ impl OriginClient {
         limits: &Limits,
     ) -> Result<(SourceUrl, Response<Incoming>), OriginError> {
         let mut at = url.clone();
-        for _ in 0..=MAX_REDIRECTS {
+        let limit = self.shared.config.redirects;
+        for _ in 0..=limit {
             let fail = |failure| OriginError::new(&at, failure);
             let response = self.send(method, &at, headers, limits).await.map_err(fail)?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -183,7 +184,7 @@ impl OriginClient {
             tracing::debug!(from = %at, to = %next, "redirected");
             at = next;
         }
-        Err(OriginError::new(&at, Failure::Redirects { limit: MAX_REDIRECTS }))
+        Err(OriginError::new(&at, Failure::Redirects { limit }))
     }
 
     fn next_hop(&self, at: &SourceUrl, response: &Response<Incoming>) -> Result<SourceUrl, Failure> {

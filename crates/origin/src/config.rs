@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Guard, Intake, Resolver, SystemResolver};
+use crate::{Guard, Intake, MAX_REDIRECTS, Resolver, SystemResolver};
 
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,6 +79,8 @@ pub struct OriginConfig {
     pub system_roots: bool,
     /// Which proxy requests go through.
     pub proxy: ProxyConfig,
+    /// Redirects followed by one request; 0 for a cache host, which is to have the bytes itself.
+    pub redirects: usize,
     /// What may be fetched; `None`: everything, as for a user's own download.
     pub guard: Option<Guard>,
     /// Who answers names.
@@ -95,6 +97,7 @@ impl Default for OriginConfig {
             extra_roots: Vec::new(),
             system_roots: true,
             proxy: ProxyConfig::default(),
+            redirects: MAX_REDIRECTS,
             guard: None,
             resolver: Arc::new(SystemResolver),
             intake: None,

@@ -17,6 +17,7 @@ mod address;
 mod answer;
 mod auto;
 mod body;
+mod cache_url;
 mod client;
 mod config;
 mod connect;

@@ -40,7 +40,10 @@ pub struct Known {
 impl Known {
     /// Whether `found` can be the same file. What either side does not say is not compared; ETags are compared
     /// weakly (RFC 9110 §8.8.3.2), as the content record does.
-    pub(crate) fn check(&self, found: &Self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// [`Failure::Changed`].
+    pub fn check(&self, found: &Self) -> Result<(), Failure> {
         let size = |known: &Self| known.size.map(|size| size.to_string()).unwrap_or_default();
         let tag = |known: &Self| known.validators.etag.trim_start_matches("W/").to_owned();
         let date = |known: &Self| known.validators.last_modified.clone();
@@ -54,6 +57,21 @@ impl Known {
             }
         }
         Ok(())
+    }
+}
+
+impl Known {
+    /// The same, with what `other` says where this says nothing.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        let text = |own: String, other: &String| if own.is_empty() { other.clone() } else { own };
+        Self {
+            size: self.size.or(other.size),
+            validators: Validators {
+                etag: text(self.validators.etag, &other.validators.etag),
+                last_modified: text(self.validators.last_modified, &other.validators.last_modified),
+            },
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use peerage_content::{ContentRecord, Scope, ScopeSet};
 use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
-use crate::{Facts, GroupChoice, GroupId};
+use crate::{CacheHost, Facts, GroupChoice, GroupId, OriginUrl, caches};
 use conditions::Share;
 
 /// Whether someone waits for a download.
@@ -57,6 +57,8 @@ pub struct ContentFacts<'a> {
     pub record: RecordState<'a>,
     /// Its bytes as the origin tells them; a held record's size goes before it.
     pub size: Option<u64>,
+    /// What its URL is.
+    pub origin: OriginUrl,
 }
 
 /// Which sources may be used, and with whom the content is shared. The origin and connected caches may be used in every
@@ -162,6 +164,8 @@ pub struct Limits {
     pub upload_slots: Option<u64>,
     /// For how many seconds the origin is held back from this content; 0 unless peers may be fetched from.
     pub origin_delay: u64,
+    /// For how many seconds after that it is held back in favour of connected caches; 0 unless there are any.
+    pub cache_delay: u64,
     /// Peers connected at once.
     pub peer_connections: u64,
     /// Whether connections between peers must be encrypted.
@@ -197,6 +201,8 @@ pub struct Decision {
     pub allowed: Allowed,
     /// Limits.
     pub limits: Limits,
+    /// Connected caches to be asked before the origin, in this order.
+    pub caches: Vec<CacheHost>,
     /// Every reason, the mode's first.
     pub reasons: Vec<Reason>,
 }
@@ -207,7 +213,7 @@ impl Decision {
         self.allowed.fetch_any() || self.allowed.serve_any()
     }
 
-    fn because(&mut self, reason: Reason) {
+    pub(crate) fn because(&mut self, reason: Reason) {
         self.reasons.push(reason);
     }
 
@@ -224,17 +230,17 @@ impl Decision {
 }
 
 /// All that a rule may look at. `content` is `None` when the device as a whole is judged.
-struct Case<'a> {
-    settings: &'a Settings,
-    facts: &'a Facts,
-    content: Option<&'a ContentFacts<'a>>,
-    now: u64,
+pub(crate) struct Case<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) facts: &'a Facts,
+    pub(crate) content: Option<&'a ContentFacts<'a>>,
+    pub(crate) now: u64,
 }
 
 /// Takes away what it finds not allowed.
 type RuleFn = fn(&Case<'_>, &mut Decision);
 
-/// In the order in which their reasons are told. The delay looks at what the others have left, so it stands last.
+/// In the order in which their reasons are told. The delays look at what the others have left, so they stand last.
 const RULES: &[RuleFn] = &[
     mode,
     group,
@@ -246,12 +252,14 @@ const RULES: &[RuleFn] = &[
     conditions::metered_download,
     conditions::battery,
     conditions::subnet,
+    caches::rule,
     record,
     size,
     month,
     rates,
     encryption,
     origin_delay,
+    caches::delay_rule,
 ];
 
 /// Decides about one content at `now` (Unix seconds).
@@ -288,6 +296,7 @@ fn judge(case: &Case<'_>) -> Decision {
         upload: unless_zero(settings.max_upload_bandwidth),
         upload_slots: unless_zero(settings.upload_slots),
         origin_delay: 0,
+        cache_delay: 0,
         peer_connections: settings.max_peer_connections,
         peer_encryption: settings.peer_encryption,
         cache_age: unless_zero(settings.max_cache_age),
@@ -297,7 +306,7 @@ fn judge(case: &Case<'_>) -> Decision {
             Some(bytes) => CacheLimit::Bytes(bytes),
         },
     };
-    let mut decision = Decision { allowed, limits, reasons: Vec::new() };
+    let mut decision = Decision { allowed, limits, caches: Vec::new(), reasons: Vec::new() };
     for rule in RULES {
         rule(case, &mut decision);
     }

@@ -12,6 +12,7 @@
 //! This room is pure: no files, no clock, no environment. Every parser of foreign text has limits and never panics.
 
 mod cache_host;
+mod caches;
 mod check;
 mod choice;
 mod decision;
@@ -33,6 +34,7 @@ mod table;
 pub mod units;
 
 pub use cache_host::{CacheHost, CacheHostError};
+pub use caches::{CacheChoice, CacheFrom, OriginUrl};
 pub use check::{Advice, Level, check};
 pub use choice::{
     CacheHostSource, Choice, DownloadMode, GroupIdSource, MeteredDownloads, PeerEncryption, PeerRestriction,

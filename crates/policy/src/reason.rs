@@ -109,6 +109,28 @@ pub enum Code {
         /// By what the VPN is known, in words.
         sign: String,
     },
+    /// Connected caches are asked before the origin.
+    CachesNamed {
+        /// Which, in the order in which they are tried.
+        hosts: Vec<String>,
+    },
+    /// DHCP was asked for connected caches and named none.
+    NoCacheFromDhcp {
+        /// Why.
+        why: String,
+    },
+    /// DHCP alone names the caches, and nothing would verify what they send.
+    CachesUnproven {
+        /// Whether it is the VPN that what they send would bypass; else TLS.
+        vpn: bool,
+    },
+    /// The URL is somebody's own, and no cache is told of it.
+    CachesNotForPrivate,
+    /// The origin waits for connected caches.
+    CacheFallbackHeldBack {
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// On a metered connection, where no peers are used.
     PeersMetered,
     /// On a metered connection, where downloads of the class may not run.
@@ -171,6 +193,11 @@ impl Code {
             Self::HoursShared { .. } => "hours_shared",
             Self::OnVpn { .. } => "on_vpn",
             Self::CachesOnVpn { .. } => "caches_on_vpn",
+            Self::CachesNamed { .. } => "caches_named",
+            Self::NoCacheFromDhcp { .. } => "no_cache_from_dhcp",
+            Self::CachesUnproven { .. } => "caches_unproven",
+            Self::CachesNotForPrivate => "caches_not_for_private",
+            Self::CacheFallbackHeldBack { .. } => "cache_fallback_held_back",
             Self::PeersMetered => "peers_metered",
             Self::DownloadMetered { .. } => "download_metered",
             Self::OnBattery { .. } => "on_battery",
@@ -210,6 +237,11 @@ impl Code {
             | Self::HoursShared { .. }
             | Self::OnVpn { .. }
             | Self::CachesOnVpn { .. }
+            | Self::CachesNamed { .. }
+            | Self::NoCacheFromDhcp { .. }
+            | Self::CachesUnproven { .. }
+            | Self::CachesNotForPrivate
+            | Self::CacheFallbackHeldBack { .. }
             | Self::DownloadMetered { .. }
             | Self::OnBattery { .. }
             | Self::SubnetOnly
@@ -313,6 +345,28 @@ impl Reason {
             Code::CachesOnVpn { sign } => {
                 format!("this device is on a VPN, where connected caches are not used: {sign}")
             }
+            Code::CachesNamed { hosts } => {
+                format!("connected caches are asked before the origin: {}", some_of(hosts))
+            }
+            Code::NoCacheFromDhcp { why } => format!("DHCP names no connected cache: {why}"),
+            Code::CachesUnproven { vpn: false } => {
+                "connected caches are not asked: DHCP alone names them, the URL is https, and no signed record would \
+                 verify what they send"
+                    .to_owned()
+            }
+            Code::CachesUnproven { vpn: true } => {
+                "connected caches are not asked: DHCP alone names them, this device is on a VPN, and no signed record \
+                 would verify what they send"
+                    .to_owned()
+            }
+            Code::CachesNotForPrivate => {
+                "connected caches are not asked: the URL carries a password or a signature, or speaks to a cache itself"
+                    .to_owned()
+            }
+            Code::CacheFallbackHeldBack { seconds } => format!(
+                "the origin is held back for {} in favour of connected caches",
+                show_duration(*seconds)
+            ),
             Code::PeersMetered => {
                 "the connection is metered, and peers are not used on such a one".to_owned()
             }
@@ -358,7 +412,17 @@ impl Reason {
             Some(format!("{what} {name} {place}"))
         };
         match &self.code {
-            Code::ModeAdmits(_) | Code::ClearText | Code::GroupFrom { .. } => None,
+            Code::ModeAdmits(_)
+            | Code::ClearText
+            | Code::GroupFrom { .. }
+            | Code::CachesNamed { .. }
+            | Code::CachesNotForPrivate => None,
+            Code::NoCacheFromDhcp { .. } => {
+                Some("give option 235 on the DHCP server, or name the caches in cache_host".to_owned())
+            }
+            Code::CachesUnproven { .. } => Some(
+                "publish the content with `peerage publish`, or name the caches in cache_host".to_owned(),
+            ),
             Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
             Code::OnlyLocalDiscovery => set("choose none for"),
             Code::NoLocalDiscovery => set("switch on"),
@@ -376,7 +440,7 @@ impl Reason {
             Code::OnBattery { .. } => set("connect the mains, or lower"),
             Code::SubnetOnly => set("give none for"),
             Code::NoUploadSlot { .. } => set("raise"),
-            Code::OriginHeldBack { .. } => set("lower"),
+            Code::OriginHeldBack { .. } | Code::CacheFallbackHeldBack { .. } => set("lower"),
             Code::DownloadLimited { .. }
             | Code::DownlinkShared { .. }
             | Code::HoursShared { .. }
@@ -418,6 +482,16 @@ fn silent_sources(failed: &[(GroupIdSource, String)]) -> String {
     let each = failed.iter().map(|(source, why)| format!("{}: {why}", source.title()));
     let all = each.collect::<Vec<_>>().join("; ");
     if all.is_empty() { all } else { format!(" ({all})") }
+}
+
+/// The first few of a list.
+fn some_of(names: &[String]) -> String {
+    const FEW: usize = 4;
+    let shown = names.iter().take(FEW).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FEW) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn names(scopes: ScopeSet) -> String {

@@ -233,25 +233,30 @@ settings! {
     DelayBackgroundDownloadFromHttp delay_background_download_from_http: u64 = 0
         => Spec::number(Seconds, 0, MAX);
 
-    /// Connected caches, tried in order. One failure leads to the next, then to the origin.
+    /// Connected caches, asked before the origin, in this order, in every download mode. One failure leads to the next, then
+    /// to the origin; a cache that fails is left alone for 5 min. Set to nothing it counts as set.
     CacheHost cache_host: Option<Vec<CacheHost>> = None
-        => Spec::of(Rule::Hosts).pending();
+        => Spec::of(Rule::Hosts);
 
-    /// How connected caches are found besides `cache_host`. Unset: by DNS-SD.
+    /// Who names connected caches. `dhcp_option`: DHCP option 235 where `cache_host` is unset; `dhcp_option_force`: option
+    /// 235, and `cache_host` where DHCP names none. Unset or `dns_sd_off`: `cache_host` alone, for no cache announces itself
+    /// by DNS-SD yet.
     CacheHostSource cache_host_source: Option<CacheHostSource> = None
-        => Spec::choice(CacheHostSource::CHOICES).pending();
+        => Spec::choice(CacheHostSource::CHOICES);
 
-    /// How long a foreground download goes round the connected caches before it turns to the origin, in seconds.
+    /// How long a foreground download goes round the connected caches before it turns to the origin, in seconds. A delay in favour
+    /// of peers passes first.
     DelayCacheServerFallbackForeground delay_cache_server_fallback_foreground: u64 = 0
-        => Spec::number(Seconds, 0, 2_592_000).pending();
+        => Spec::number(Seconds, 0, 2_592_000);
 
-    /// How long a background download goes round the connected caches before it turns to the origin, in seconds.
+    /// How long a background download goes round the connected caches before it turns to the origin, in seconds. A delay in favour
+    /// of peers passes first.
     DelayCacheServerFallbackBackground delay_cache_server_fallback_background: u64 = 0
-        => Spec::number(Seconds, 0, 2_592_000).pending();
+        => Spec::number(Seconds, 0, 2_592_000);
 
     /// Whether connected caches are left alone while on a VPN.
     DisallowCacheServerDownloadsOnVPN disallow_cache_server_downloads_on_vpn: bool = false
-        => Spec::of(Rule::Switch).pending();
+        => Spec::of(Rule::Switch);
 
     /// Whether peers are used while on a VPN. Peers found by DNS-SD always are.
     AllowVPNPeerCaching allow_vpn_peer_caching: bool = false

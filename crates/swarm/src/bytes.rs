@@ -3,7 +3,7 @@
 use peerage_content::{BlockSet, PieceIndex};
 
 use crate::news::News;
-use crate::{Action, FetchError, FetchId, Offence, Outcome, SourceId, Time, Transfer};
+use crate::{Action, FetchError, FetchId, Offence, Outcome, SourceId, SourceKind, Time, Transfer};
 
 impl Transfer {
     pub(crate) fn stored(
@@ -35,6 +35,9 @@ impl Transfer {
             }
             Some(kind)
         } else if let Some(http) = self.https.get_mut(&source) {
+            if !http.ranges.is_empty() {
+                self.rota.delivered(source);
+            }
             http.delivered(layout.offset(piece) + u64::from(offset), bytes, now);
             self.http_due = true;
             Some(http.kind)
@@ -86,7 +89,7 @@ impl Transfer {
         // Only a piece that came wholly from one source proves anything against it.
         let Some(source) = active.sole_contributor() else { return };
         if self.https.get_mut(&source).is_some_and(|http| http.judged(false)) {
-            self.stop_fetching(source);
+            self.http_left(source);
         }
         if let Some(peer) = self.peers.get(&source) {
             self.charge(peer.id, Offence::BadPiece(piece));
@@ -111,9 +114,13 @@ impl Transfer {
         let Some(http) = self.https.get_mut(&source) else { return };
         match error {
             None => {}
+            Some(FetchError::Whole) => http.whole = true,
+            Some(_) if http.kind == SourceKind::CacheServer => {
+                self.rota.failed(source, now);
+                self.stop_fetching(source);
+            }
             Some(FetchError::Retry(wish)) => http.back_off(wish, now),
             Some(FetchError::Unusable) => http.unusable = true,
-            Some(FetchError::Whole) => http.whole = true,
         }
     }
 }

@@ -98,6 +98,18 @@ pub enum Event {
         /// Bytes a second that it is known to deliver, if it was used before.
         known_rate: Option<u64>,
     },
+    /// An HTTP source must not be used any more. What it has sent still counts.
+    HttpLeft {
+        /// The source.
+        source: SourceId,
+    },
+    /// A cache is known to have failed elsewhere: it is out of use for so long.
+    HttpRests {
+        /// The source.
+        source: SourceId,
+        /// What is left of that time.
+        left: Duration,
+    },
     /// Bytes of a piece arrived and were handed to the store.
     Stored {
         /// Who sent them.

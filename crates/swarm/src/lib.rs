@@ -30,6 +30,7 @@ mod pieces;
 mod plan;
 mod rate;
 mod rng;
+mod rota;
 mod serving;
 mod slots;
 mod source;
@@ -43,6 +44,7 @@ pub use event::{Action, Candidate, Event, FetchError, FetchId, Offence, Outcome}
 pub use limits::Limits;
 pub use rate::RateMeter;
 pub use rng::Rng;
+pub use rota::{OUT_OF_USE, Rota, Turn};
 pub use slots::Slots;
 pub use source::{ByKind, SourceId, SourceKind};
 pub use time::Time;

@@ -13,6 +13,8 @@ pub struct Limits {
     pub upload_to_peers: bool,
     /// Hold the origin back for this long (`delay_…_from_http`). Ends early when nobody else is known.
     pub origin_delay: Duration,
+    /// Hold it back for this long after that, in favour of caches (`delay_cache_server_fallback_…`).
+    pub cache_delay: Duration,
     /// Below this many bytes a second, HTTP tops up although peers have the pieces (`min_background_qos`).
     pub min_rate: u64,
     /// Background transfers are content with `min_rate`; foreground ones want whatever the origin can give.
@@ -26,6 +28,7 @@ impl Default for Limits {
             download_from_peers: true,
             upload_to_peers: true,
             origin_delay: Duration::ZERO,
+            cache_delay: Duration::ZERO,
             min_rate: 2_500_000,
             foreground: false,
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
 use peerage_wire::{MAX_LISTED, Message};
 
-use crate::http::Range;
-use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer};
+use crate::http::{Http, Range};
+use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer, Turn};
 
 /// Bytes of a range that are not worth giving it up for.
 const NEARLY_DONE: u64 = 256 << 10;
@@ -36,15 +36,16 @@ const MAX_DEBT: Duration = Duration::from_secs(2);
 
 impl Transfer {
     pub(crate) fn plan_http(&mut self, now: Time) {
-        if self.holds_origin_back(now) {
+        if self.waits_for_holders(now) {
             return;
         }
+        let best = self.best_http(now);
         let alone = self.is_alone();
         if std::mem::replace(&mut self.was_alone, alone) && !alone {
             self.shorten_ranges(now);
         }
-        self.drop_needless_ranges(now);
-        let Some(source) = self.best_http(now) else { return };
+        self.drop_needless_ranges(best, now);
+        let Some(source) = best else { return };
         if self.listens(now) {
             self.http_due = true;
             return;
@@ -64,21 +65,32 @@ impl Transfer {
         }
     }
 
-    /// The first cache that answers; the origin if none does.
-    fn best_http(&self, now: Time) -> Option<SourceId> {
-        let ready = self.https.iter().filter(|(_, http)| http.is_ready(now));
-        ready.min_by_key(|(source, http)| (http.kind, **source)).map(|(source, _)| *source)
+    /// The cache whose turn it is; the origin if it is nobody's and the origin need not wait.
+    fn best_http(&mut self, now: Time) -> Option<SourceId> {
+        if self.waits_for_peers(now) {
+            return self.rota.turn_without_origin(now);
+        }
+        match self.rota.turn(self.limits.cache_delay, now) {
+            Turn::Cache(source) => Some(source),
+            Turn::Nobody => None,
+            Turn::Origin => {
+                let mut origins = self.https.iter().filter(|(_, http)| http.kind == SourceKind::Cdn);
+                origins.find(|(_, http)| http.is_ready(now)).map(|(source, _)| *source)
+            }
+        }
     }
 
-    fn holds_origin_back(&self, now: Time) -> bool {
-        let Some(started) = self.started else { return true };
-        let hope = !self.discovered || self.dialer.has_hope() || !self.peers.is_empty();
-        if hope && self.limits.download_from_peers && now.since(started) < self.limits.origin_delay {
-            return true;
-        }
-        // Near peers hold everything: they get a moment to answer (product §6.1).
+    /// Whether the origin is held back in favour of peers. Caches are not: both are used side by side (DO reference §1.6).
+    fn waits_for_peers(&self, now: Time) -> bool {
+        let known = !self.discovered || self.dialer.has_hope() || !self.peers.is_empty();
+        let in_time = self.started.is_some_and(|started| now.since(started) < self.limits.origin_delay);
+        self.limits.download_from_peers && in_time && (known || self.rota.is_in_use(now))
+    }
+
+    /// Whether near peers that hold everything get a moment to answer (product §6.1).
+    fn waits_for_holders(&self, now: Time) -> bool {
         let waits = self.hope_since.is_some_and(|since| now.since(since) < self.first_patience());
-        waits && self.peers.is_empty() && self.dialer.awaits_holder()
+        self.started.is_none() || (waits && self.peers.is_empty() && self.dialer.awaits_holder())
     }
 
     /// Nobody else is downloading, as far as is known.
@@ -134,28 +146,31 @@ impl Transfer {
 
     /// Gives up ranges whose next piece a peer turns out to have, those that are others' to fetch, and those of the origin
     /// when there is a cache.
-    fn drop_needless_ranges(&mut self, now: Time) {
-        if self.peers_slow || !self.limits.download_from_peers {
-            return;
-        }
+    fn drop_needless_ranges(&mut self, best: Option<SourceId>, now: Time) {
+        let by_peers = !self.peers_slow && self.limits.download_from_peers;
         let turn = self.is_my_turn(now);
-        let best = self.best_http(now).and_then(|source| self.https.get(&source)).map(|http| http.kind);
-        let needless = |kind: SourceKind, range: &Range| {
+        // One that has failed shows first that it is back.
+        let by_cache = best.is_some_and(|source| self.rota.is_sound(source));
+        let needless = |http: &Http, range: &Range| {
+            if http.kind == SourceKind::Cdn && by_cache && range.left() > NEARLY_DONE {
+                return true;
+            }
+            // One that ignores ranges would begin again at the first byte.
+            if !by_peers || http.whole {
+                return false;
+            }
             let piece = range.pieces().next().filter(|piece| self.pieces.missing_blocks(*piece).count() > 0);
             // A far peer's copy would have to come through the site's link as well: nothing is saved there, and what is
             // under way would be lost.
             let had_by_peers =
                 piece.is_some_and(|piece| self.pieces.is_near(piece) && !self.pieces.is_solo(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
-            let others = !turn && barely_begun && kind == SourceKind::Cdn;
-            let dearer = best.is_some_and(|best| best < kind);
-            range.left() > NEARLY_DONE && (had_by_peers || others || dearer)
+            let others = !turn && barely_begun && http.kind == SourceKind::Cdn;
+            range.left() > NEARLY_DONE && (had_by_peers || others)
         };
-        // One that ignores ranges would begin again at the first byte.
-        let https = self.https.values().filter(|http| !http.whole);
-        let ranges = https.flat_map(|http| http.ranges.iter().map(|range| (http.kind, *range)));
+        let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(move |range| (http, range)));
         let gone: Vec<FetchId> =
-            ranges.filter(|(kind, range)| needless(*kind, range)).map(|(_, range)| range.fetch).collect();
+            ranges.filter(|(http, range)| needless(http, range)).map(|(_, range)| range.fetch).collect();
         gone.into_iter().for_each(|fetch| self.give_up(fetch));
     }
 
@@ -296,6 +311,16 @@ impl Transfer {
         Some(source)
     }
 
+    /// An HTTP source is not to be used any more.
+    pub(crate) fn http_left(&mut self, source: SourceId) {
+        self.rota.leave(source);
+        if let Some(http) = self.https.get_mut(&source) {
+            http.unusable = true;
+        }
+        self.stop_fetching(source);
+        self.http_due = true;
+    }
+
     /// An HTTP source turned out to be useless: nothing more of it is waited for.
     pub(crate) fn stop_fetching(&mut self, source: SourceId) {
         let Some(http) = self.https.get(&source) else { return };
@@ -307,8 +332,11 @@ impl Transfer {
     pub(crate) fn stop_waiting_for_http(&mut self, now: Time) {
         let silent = self.https.iter_mut().filter(|(_, http)| http.is_silent(now));
         let ranges: Vec<FetchId> = silent
-            .flat_map(|(_, http)| {
-                http.back_off(None, now);
+            .flat_map(|(source, http)| {
+                match http.kind {
+                    SourceKind::CacheServer => self.rota.failed(*source, now),
+                    _ => http.back_off(None, now),
+                }
                 http.ranges.iter().map(|range| range.fetch).collect::<Vec<_>>()
             })
             .collect();

@@ -22,7 +22,7 @@ use crate::peer::Peer;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
 use crate::trust::{Backlog, QOS_WINDOW};
-use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, SourceId, SourceKind, Time};
+use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, Rota, SourceId, SourceKind, Time};
 
 /// How often time-outs are looked at while something is missing …
 const TICK: Duration = Duration::from_millis(100);
@@ -93,6 +93,8 @@ pub struct Transfer {
     pub(crate) pieces: Pieces,
     pub(crate) peers: BTreeMap<SourceId, Peer>,
     pub(crate) https: BTreeMap<SourceId, Http>,
+    /// Those of them that are caches.
+    pub(crate) rota: Rota,
     pub(crate) claims: Claims,
     /// Pieces that far peers have been asked for, claimed among the near ones.
     pub(crate) crossing: BTreeSet<PieceIndex>,
@@ -155,6 +157,7 @@ impl Transfer {
             pieces: Pieces::new(start.layout, start.have, start.partial.into_iter()),
             peers: BTreeMap::new(),
             https: BTreeMap::new(),
+            rota: Rota::default(),
             claims: Claims::default(),
             crossing: BTreeSet::new(),
             crosses_all: false,
@@ -219,8 +222,13 @@ impl Transfer {
             Event::Message { source, message } => self.message(source, message, now),
             Event::HttpJoined { source, kind, known_rate } => {
                 self.https.insert(source, Http::new(kind, known_rate));
+                if kind == SourceKind::CacheServer {
+                    self.rota.join(source);
+                }
                 self.http_due = true;
             }
+            Event::HttpLeft { source } => self.http_left(source),
+            Event::HttpRests { source, left } => self.rota.rests(source, left, now),
             Event::Stored { source, piece, offset, len, outcome } => {
                 self.stored(source, piece, offset, len, outcome, now);
             }
@@ -244,6 +252,7 @@ impl Transfer {
             Event::NetworkChanged => {
                 self.dialer.forgive();
                 self.https.values_mut().for_each(Http::forgive);
+                self.rota.forgive();
                 (self.http_due, self.dial_due) = (true, true);
             }
             Event::Limits(limits) => self.set_limits(limits, now),

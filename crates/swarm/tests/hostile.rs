@@ -26,6 +26,7 @@ enum Step {
     Said { pick: u8, what: u8, piece: u32, offset: u32, len: u32 },
     Stored { pick: u8, piece: u32, block: u32, blocks: u32, outcome: u8 },
     Http { cache: bool },
+    HttpGoes { pick: u8, rests: bool },
     Fetched { pick: u8, result: u8 },
     Sent { pick: u8 },
     Lost { piece: u32 },
@@ -56,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (any::<u8>(), number(), 0u32..64, 1u32..64, 0u8..6)
             .prop_map(|(pick, piece, block, blocks, outcome)| Step::Stored { pick, piece, block, blocks, outcome }),
         1 => any::<bool>().prop_map(|cache| Step::Http { cache }),
+        1 => any::<(u8, bool)>().prop_map(|(pick, rests)| Step::HttpGoes { pick, rests }),
         3 => (any::<u8>(), 0u8..5).prop_map(|(pick, result)| Step::Fetched { pick, result }),
         3 => any::<u8>().prop_map(|pick| Step::Sent { pick }),
         1 => number().prop_map(|piece| Step::Lost { piece }),
@@ -207,6 +209,17 @@ impl Books {
                 let kind = if cache { SourceKind::CacheServer } else { SourceKind::Cdn };
                 Event::HttpJoined { source, kind, known_rate: cache.then_some(1 << 20) }
             }
+            Step::HttpGoes { pick, rests } => {
+                let source = Self::pick(self.https.iter().copied(), pick)?;
+                let left = Duration::from_secs(u64::from(pick));
+                if rests {
+                    Event::HttpRests { source, left }
+                } else {
+                    // Whatever is asked of it from now on is asked of nobody.
+                    self.https.remove(&source);
+                    Event::HttpLeft { source }
+                }
+            }
             Step::Fetched { pick, result } => {
                 let fetch = Self::pick(self.fetches.keys().copied(), pick)?;
                 let (source, ..) = self.fetches.remove(&fetch)?;
@@ -250,6 +263,7 @@ impl Books {
                 download_from_peers: bits & 4 == 0,
                 upload_to_peers: bits & 8 == 0,
                 origin_delay: Duration::from_secs(u64::from(bits & 16)),
+                cache_delay: Duration::from_secs(u64::from(bits & 128)),
                 min_rate: if bits & 32 == 0 { 2_500_000 } else { u64::MAX },
                 foreground: bits & 64 == 0,
             }),

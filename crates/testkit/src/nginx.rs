@@ -23,6 +23,7 @@ pub struct NginxBuilder {
     port: u16,
     identity: Option<Identity>,
     directives: String,
+    http_directives: String,
 }
 
 /// A running nginx.
@@ -56,7 +57,14 @@ pub struct Hit {
 impl Nginx {
     /// An nginx that will serve the files in `root`; on 127.0.0.1 and a free port unless told otherwise.
     pub fn serve(root: impl Into<PathBuf>) -> NginxBuilder {
-        NginxBuilder { root: root.into(), host: None, port: 0, identity: None, directives: String::new() }
+        NginxBuilder {
+            root: root.into(),
+            host: None,
+            port: 0,
+            identity: None,
+            directives: String::new(),
+            http_directives: String::new(),
+        }
     }
 
     /// Where it listens.
@@ -134,6 +142,14 @@ impl NginxBuilder {
         self
     }
 
+    /// Adds lines to the `http` block, such as `proxy_cache_path …;`.
+    #[must_use]
+    pub fn http_directive(mut self, lines: &str) -> Self {
+        self.http_directives.push_str(lines);
+        self.http_directives.push('\n');
+        self
+    }
+
     /// Starts it and waits until it listens. Its files go to `dir`.
     ///
     /// # Errors
@@ -174,6 +190,7 @@ impl NginxBuilder {
 
     fn config(&self, work: &Path, address: SocketAddr) -> Result<String> {
         let (work_dir, root, directives) = (work.display(), self.root.display(), &self.directives);
+        let http_directives = &self.http_directives;
         let mut tls = String::new();
         if let Some(identity) = &self.identity {
             fs::write(work.join("cert.pem"), &identity.cert_pem).context("cannot write cert.pem")?;
@@ -202,6 +219,7 @@ http {{
     fastcgi_temp_path {work_dir}/fastcgi;
     uwsgi_temp_path {work_dir}/uwsgi;
     scgi_temp_path {work_dir}/scgi;
+    {http_directives}
     server {{
         listen {address}{ssl};
         root {root};

@@ -3,6 +3,7 @@
 //! It ends by itself: when nobody here wants an incomplete content any more, and when a complete one has had no peers
 //! for a while (the next peer starts it again). What survives it is in the store.
 
+mod caches;
 mod conditions;
 mod peers;
 mod show;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Allowed, Class, Reason, RecordState};
+use peerage_policy::{Allowed, Class, ContentFacts, Reason, RecordState};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
     Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
@@ -30,6 +31,7 @@ use super::fetch::{self, Fetch};
 use super::sink::Sink;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
+use crate::caches::{CachedAt, origin_url};
 use crate::housekeeping::DISK_RETRY;
 use crate::shared::Shared;
 use crate::why::{self, Account};
@@ -50,6 +52,10 @@ struct Http {
     known: Known,
     /// It ignores ranges.
     whole: bool,
+    /// The cache that it is; else the origin.
+    cache: Option<CachedAt>,
+    /// It must not be asked any more.
+    left: bool,
 }
 
 /// A range on its way.
@@ -312,7 +318,10 @@ impl Actor {
             Command::Event(event) => {
                 match &event {
                     Event::FetchDone { fetch } => {
-                        self.fetches.remove(fetch);
+                        let of = self.fetches.remove(fetch).map(|running| running.source);
+                        if let Some(at) = of.and_then(|source| self.cache_of(source)) {
+                            self.shared.caches.delivered(at);
+                        }
                     }
                     Event::FetchFailed { fetch, error } => {
                         let of = self.fetches.remove(fetch).map(|running| running.source);
@@ -325,7 +334,7 @@ impl Actor {
                 }
                 self.feed(event);
             }
-            Command::HttpFailed(error) => self.set_trouble(Some(Trouble::Origin(error))),
+            Command::HttpFailed { source, error } => self.http_failed(source, error),
             Command::Trouble(error) => self.disk_trouble(error),
             Command::Breach { source, peer, what } => {
                 self.shared.charge(peer, Offence::Protocol(what));
@@ -357,11 +366,12 @@ impl Actor {
         {
             let source = self.new_source();
             let known_rate = self.shared.origin_rate(&host_key(&url));
-            self.http.insert(source, Http { url, known, whole: false });
+            self.http.insert(source, Http { url, known, whole: false, cache: None, left: false });
             self.feed(Event::HttpJoined { source, kind: SourceKind::Cdn, known_rate });
         }
         let (received, _, wasted) = &mut self.before;
-        received.cdn += want.brought.kept;
+        received.cdn += want.brought.kept.saturating_sub(want.brought.cached);
+        received.cache_server += want.brought.cached;
         *wasted += want.brought.vain;
         self.wants.insert(want.id, want);
         self.apply_policy();
@@ -415,7 +425,7 @@ impl Actor {
                     Arc::make_mut(&mut self.account).offence(peer, &offence);
                     self.shared.charge(peer, offence);
                 }
-                Action::HttpCorrupt { .. } => self.trouble = Some(Trouble::OriginCorrupt),
+                Action::HttpCorrupt { source, piece } => self.http_corrupt(source, piece),
                 Action::NeedPeers => self.shared.announcer.poke(self.id()),
                 Action::Complete => self.complete(),
             }
@@ -447,15 +457,19 @@ impl Actor {
         let (url, known) = (http.url.clone(), http.known.clone());
         let fetch = Fetch { id, url, start, end, whole: http.whole, known };
         let sink = Sink::new(self.content.clone(), source, self.commands.clone());
-        let gate = self.lane.from(SourceKind::Cdn);
-        let origin = self.shared.origin_for(gate.class()).clone();
-        let commands = self.commands.clone();
-        let task = tokio::spawn(fetch::run(fetch, origin, sink, gate, commands));
+        let kind = if http.cache.is_some() { SourceKind::CacheServer } else { SourceKind::Cdn };
+        let gate = self.lane.from(kind);
+        let client = match kind {
+            SourceKind::CacheServer => self.shared.caches.client(gate.class()),
+            _ => self.shared.origin_for(gate.class()),
+        };
+        let (client, commands) = (client.clone(), self.commands.clone());
+        let task = tokio::spawn(fetch::run(fetch, client, sink, gate, commands));
         self.fetches.insert(id, Running { source, task: task.abort_handle() });
     }
 
     fn complete(&mut self) {
-        for http in self.http.values() {
+        for http in self.http.values().filter(|http| http.cache.is_none()) {
             if let Some(rate) = self.transfer.http_rate(SourceKind::Cdn) {
                 self.shared.learn_origin_rate(&host_key(&http.url), rate);
             }
@@ -491,7 +505,14 @@ impl Actor {
             }
             Some(_) => RecordState::Untrusted,
         };
-        let decision = self.shared.decide(class, state, Some(self.content.layout().size()));
+        let origin = self.http.values().find(|http| http.cache.is_none()).map(|http| &http.url);
+        let facts = ContentFacts {
+            class,
+            record: state,
+            size: Some(self.content.layout().size()),
+            origin: origin_url(origin),
+        };
+        let decision = self.shared.decide(&facts);
         self.reasons = decision.reasons.iter().map(Reason::sentence).collect();
         // What is decided later is about sharing, not about where the bytes came from.
         if !self.wants.is_empty() && !self.transfer.is_complete() {
@@ -511,6 +532,7 @@ impl Actor {
             download_from_peers: self.allowed.fetch_any(),
             upload_to_peers: self.allowed.serve_any() && self.place == Place::Served,
             origin_delay: Duration::from_secs(decision.limits.origin_delay),
+            cache_delay: Duration::from_secs(decision.limits.cache_delay),
             min_rate: self.shared.policy().settings.min_background_qos,
             foreground,
         };
@@ -519,6 +541,7 @@ impl Actor {
             self.limits = limits;
             self.feed(Event::Limits(limits));
         }
+        self.set_caches(&decision.caches);
         self.part_from_strangers();
         let held = !self.allowed.download;
         if held != self.held {

@@ -31,6 +31,7 @@ pub(crate) async fn run(
     gate: Gate,
     commands: mpsc::Sender<Command>,
 ) {
+    let source = sink.source();
     let result = transfer(&fetch, &origin, &mut sink, &gate, &commands).await;
     if sink.finish().await.is_err() {
         return;
@@ -40,7 +41,7 @@ pub(crate) async fn run(
         Err(error) => {
             tracing::debug!(%error, "range failed");
             let verdict = verdict(&error);
-            if commands.send(Command::HttpFailed(error)).await.is_err() {
+            if commands.send(Command::HttpFailed { source, error }).await.is_err() {
                 return;
             }
             Event::FetchFailed { fetch: fetch.id, error: verdict }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use peerage_content::PeerId;
 use peerage_origin::{ErrorKind, OriginError};
+use peerage_policy::CacheHost;
 use peerage_store::StoreError;
 use peerage_swarm::{ByKind, SourceKind};
 
@@ -18,6 +19,18 @@ pub(crate) enum Trouble {
     Disk(Arc<StoreError>),
     /// The last HTTP range failed.
     Origin(OriginError),
+    /// The last HTTP range failed at a connected cache.
+    Cache {
+        /// Which.
+        host: CacheHost,
+        /// Why.
+        error: OriginError,
+    },
+    /// Pieces from a connected cache do not match the record.
+    CacheCorrupt {
+        /// Which.
+        host: CacheHost,
+    },
     /// Pieces from the origin do not match the record.
     OriginCorrupt,
 }
@@ -28,7 +41,7 @@ impl Trouble {
         match self {
             Self::Origin(error) if error.kind() == ErrorKind::Stale => Some(error.failure.to_string()),
             Self::OriginCorrupt => Some("its bytes are not those of the record".to_owned()),
-            Self::Origin(_) | Self::Disk(_) => None,
+            Self::Origin(_) | Self::Disk(_) | Self::Cache { .. } | Self::CacheCorrupt { .. } => None,
         }
     }
 }
@@ -61,7 +74,11 @@ pub(crate) struct ContentStatus {
     pub(crate) down_rate: u64,
     pub(crate) up_rate: u64,
     pub(crate) known_peers: u32,
+    /// To the origin.
     pub(crate) http_connections: u32,
+    pub(crate) cache_connections: u32,
+    /// The cache that is asked now.
+    pub(crate) cache_host: Option<String>,
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) share: Share,

@@ -1,16 +1,19 @@
 //! The simple phase: plain HTTP, until it is done or a record arrives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use peerage_api::agent::{FileState, FileStatus};
 use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
-use peerage_policy::RecordState;
+use peerage_origin::SourceUrl;
+use peerage_policy::{ContentFacts, Decision, RecordState};
 use peerage_store::Staging;
 use peerage_swarm::{ByKind, SourceKind};
 use tokio::time::sleep;
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
+use crate::caches::origin_url;
 use crate::content::Brought;
 use crate::file_status::{self, chain};
 use crate::resolve::Resolution;
@@ -36,9 +39,15 @@ impl Download {
         let mut policy = self.shared.policy.clone();
         let (mut held, mut network) = (false, policy.borrow().network);
         loop {
-            let (now_held, now_network) =
-                (self.is_held(state.borrow().size), policy.borrow_and_update().network);
-            if (now_held && !held) || now_network != network {
+            let now_network = policy.borrow_and_update().network;
+            let size = state.borrow().size;
+            let decision = self.decide_simple(search.url(), size);
+            let now_held = !decision.allowed.download;
+            let delay = Duration::from_secs(decision.limits.cache_delay);
+            if now_network != network {
+                simple.forgive();
+            }
+            if simple.allow(&decision.caches, delay) || (now_held && !held) || now_network != network {
                 // Ends the present request; the next one begins where it has come to, over a connection of its own.
                 run.set(simple.run());
             }
@@ -47,7 +56,7 @@ impl Download {
             // A few times a second, not with every write: nothing here may hold up the download itself.
             let mut now = state.borrow().clone();
             now.paused |= held;
-            self.show_simple(&simple, &now, search);
+            self.show_simple(&simple, &now, search, &decision);
             tokio::select! {
                 done = &mut run, if !held => {
                     match done {
@@ -56,12 +65,13 @@ impl Download {
                         Err(SimpleEnd::Failed(error)) => return Err(error),
                     }
                     let now = state.borrow().clone();
-                    self.show_simple(&simple, &now, search);
+                    self.show_simple(&simple, &now, search, &decision);
                     return self.finish_simple(staging, search).await;
                 }
                 resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
-                        self.promote(&staging, &mut resolution).await?;
+                        let received = state.borrow().received;
+                        self.promote(&staging, &mut resolution, &received).await?;
                         return Ok(Phase::Resolved(Box::new(resolution)));
                     }
                     Err(why) => self.note(why),
@@ -80,13 +90,19 @@ impl Download {
         }
     }
 
-    /// Whether policy holds the download back for now.
-    fn is_held(&self, size: Option<u64>) -> bool {
-        !self.shared.decide(self.class(), RecordState::Missing, size).allowed.download
+    /// What policy says as long as there is no record.
+    fn decide_simple(&self, url: Option<&SourceUrl>, size: Option<u64>) -> Decision {
+        let (class, record) = (self.class(), RecordState::Missing);
+        self.shared.decide(&ContentFacts { class, record, size, origin: origin_url(url) })
     }
 
     /// Turns what simple mode has into verified pieces.
-    async fn promote(&mut self, staging: &Staging, resolution: &mut Resolution) -> Ended<()> {
+    async fn promote(
+        &mut self,
+        staging: &Staging,
+        resolution: &mut Resolution,
+        received: &ByKind,
+    ) -> Ended<()> {
         if staging.is_empty() {
             let _ = staging.discard();
             return Ok(());
@@ -102,15 +118,19 @@ impl Download {
         };
         let (content, kept) = self.on_disk(row, promote).await?;
         resolution.staged = Some(content);
-        // All of it came from the origin.
-        self.brought = Brought { kept, vain: held.saturating_sub(kept) };
+        let cached = kept.min(received.cache_server);
+        self.brought = Brought { kept, cached, vain: held.saturating_sub(kept) };
         Ok(())
     }
 
     async fn finish_simple(&mut self, staging: Staging, search: &mut Search) -> Ended<Phase> {
         let file = staging.open_file().map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
         // The coordinator may still be reading the file itself. When its record comes, the copy here becomes a seed.
-        let received = ByKind { cdn: self.status.bytes_from_cdn, ..ByKind::default() };
+        let received = ByKind {
+            cdn: self.status.bytes_from_cdn,
+            cache_server: self.status.bytes_from_cache_server,
+            ..ByKind::default()
+        };
         let told = Why {
             file_id: self.status.file_id.clone(),
             file_size: staging.len(),
@@ -121,7 +141,8 @@ impl Download {
         tokio::task::block_in_place(|| self.shared.past.put(told));
         if search.may_hope() {
             let account = crate::why::Account::clone(&self.account);
-            crate::adopt::later(search.hand_on(), staging.clone(), account);
+            let cached = received.cache_server;
+            crate::adopt::later(search.hand_on(), staging.clone(), account, cached);
         } else {
             crate::adopt::discard_later(staging.clone());
         }
@@ -129,30 +150,35 @@ impl Download {
         Ok(Phase::Done(Finished::Staged(staging, Arc::new(file))))
     }
 
-    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search) {
+    fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search, decision: &Decision) {
         let size = state.size.unwrap_or(0);
         let mut row = FileStatus {
             file_id: simple.staging.name().to_owned(),
             file_size: size,
             file_size_in_cache: state.bytes,
             status: if state.paused { FileState::Paused } else { FileState::Downloading },
-            http_connection_count: u32::from(state.trouble.is_none()),
+            http_connection_count: u32::from(state.trouble.is_none() && state.cache.is_none()),
+            cache_server_connection_count: u32::from(state.trouble.is_none() && state.cache.is_some()),
+            cache_host: state.cache.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..FileStatus::default()
         };
-        let received = ByKind { cdn: state.received, ..ByKind::default() };
+        let received = state.received;
         file_status::add_received(&mut row, &received);
-        let decision = self.shared.decide(self.class(), RecordState::Missing, state.size);
         row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
         let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let layers = &self.shared.policy().layers;
-        let decided =
-            why::decided(&decision, self.class(), layers, said, &received, self.shared.clock.unix());
-        Arc::make_mut(&mut self.account).decided(decided);
+        let decided = why::decided(decision, self.class(), layers, said, &received, self.shared.clock.unix());
+        let account = Arc::make_mut(&mut self.account);
+        account.decided(decided);
+        for trouble in state.cache_troubles.iter().chain(&state.trouble) {
+            account.trouble(trouble.clone());
+        }
         row.reasons.extend(search.why());
         row.reasons.extend(self.notes.iter().cloned());
+        row.reasons.extend(state.cache_troubles.iter().cloned());
         row.reasons.extend(state.trouble.clone());
         let elapsed = self.began.elapsed().as_secs_f64().max(0.001);
-        row.download_rate = (state.received as f64 / elapsed) as u64;
+        row.download_rate = (received.total() as f64 / elapsed) as u64;
         self.show(row);
     }
 }

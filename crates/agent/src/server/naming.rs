@@ -1,7 +1,9 @@
 //! The group of the device and the caches that DHCP names, as `GET /v1/config` shows them.
 
-use peerage_policy::{DhcpCacheHosts, GroupChoice, GroupIdSource, Key};
+use peerage_policy::{CacheChoice, CacheFrom, CacheHost, DhcpCacheHosts, GroupChoice, GroupIdSource, Key};
 use serde::Serialize;
+
+use crate::shared::Shared;
 
 /// The group of the device and how it was found.
 #[derive(Debug, Serialize)]
@@ -29,6 +31,42 @@ struct Silent {
 pub(super) struct CacheHosts {
     hosts: Vec<String>,
     why_none: Option<String>,
+}
+
+/// The connected caches in use, in the order in which they are tried.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CachesInUse {
+    hosts: Vec<Cache>,
+    /// Who named them: `cache_host` or `dhcp_option`.
+    source: Option<&'static str>,
+    /// Why DHCP named none, where it was asked.
+    why_none: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Cache {
+    host: String,
+    /// Seconds for which it is left alone, because it failed.
+    out_of_use: Option<u64>,
+    why: Option<String>,
+}
+
+impl CachesInUse {
+    pub(super) fn of(shared: &Shared, choice: CacheChoice) -> Self {
+        let now = shared.clock.now();
+        let state = |host: &CacheHost| {
+            let (left, why) = shared.caches.out_of_use(host, now).unzip();
+            Cache { host: host.to_string(), out_of_use: left.map(|left| left.as_secs()), why }
+        };
+        Self {
+            hosts: choice.hosts.iter().map(state).collect(),
+            source: choice.from.map(CacheFrom::name),
+            why_none: choice.failed,
+        }
+    }
 }
 
 impl Group {

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use peerage_api::Code;
 use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
-use peerage_policy::{Difference, GroupChoice, Provider, Row, parse_layer};
+use peerage_policy::{CacheChoice, Difference, GroupChoice, Provider, Row, parse_layer};
 
 use super::facts::DeviceFacts;
-use super::naming::{CacheHosts, Group};
+use super::naming::{CacheHosts, CachesInUse, Group};
 use super::{Administrator, Failure};
 use crate::policy::Change;
 use crate::shared::Shared;
@@ -23,6 +23,7 @@ pub(crate) struct Config {
     do_config: serde_json::Map<String, serde_json::Value>,
     fleet: FleetState,
     group: Group,
+    caches: CachesInUse,
     dhcp_cache_hosts: CacheHosts,
     policy_error: Option<String>,
     admin_error: Option<String>,
@@ -37,6 +38,7 @@ pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
         do_config: policy.layers.to_do_json(),
         fleet: FleetState { serial: fleet.serial, parts: fleet.parts.clone(), error: fleet.error.clone() },
         group: Group::of(&GroupChoice::of(&policy.settings, &policy.facts.group_sources)),
+        caches: CachesInUse::of(&shared, CacheChoice::of(&policy.settings, &policy.facts.dhcp_cache_hosts)),
         dhcp_cache_hosts: CacheHosts::of(&policy.facts.dhcp_cache_hosts),
         policy_error: policy.error.clone(),
         admin_error: policy.admin_error.clone(),

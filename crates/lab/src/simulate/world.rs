@@ -60,6 +60,7 @@ fn limits(scenario: &Scenario) -> Limits {
         download_from_peers: peers,
         upload_to_peers: peers,
         origin_delay: Duration::from_secs(u64::from(delay)),
+        cache_delay: usual.cache_delay,
         min_rate: settings.min_background_qos.map_or(usual.min_rate, |rate| u64::from(rate) * 1000),
         foreground: scenario.foreground,
     }

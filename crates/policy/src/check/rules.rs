@@ -272,16 +272,16 @@ fn connected_caches(judge: &mut Judge<'_>) {
                 "DHCP option 235 wins, and cache_host is used where DHCP gives none",
             );
         }
-        Some(CacheHostSource::DnsSdOff) if judge.settings.cache_host.is_none() => judge.idle(
+        None | Some(CacheHostSource::DnsSdOff) if judge.settings.cache_host.is_none() => judge.idle(
             &[Key::DelayCacheServerFallbackForeground, Key::DelayCacheServerFallbackBackground],
-            Source,
+            CacheHost,
             "no connected cache is named, and none is looked for",
         ),
         _ => {}
     }
     if judge.settings.cache_host.as_ref().is_some_and(Vec::is_empty) {
-        let sentence = "cache_host is set and empty: that counts as configured, so no other way to find a cache is tried; \
-                        remove it to have caches found";
+        let sentence = "cache_host is set and empty: that counts as configured, so no cache is used unless DHCP is forced; \
+                        remove it to have DHCP asked";
         judge.say(Level::Conflict, &[CacheHost], sentence);
     }
 }

@@ -4,10 +4,11 @@ use peerage_content::{ContentId, Sha256, Validators};
 use proptest::prelude::*;
 
 use super::*;
-use crate::choice::{MeteredDownloads, PeerRestriction};
+use crate::choice::{CacheHostSource, MeteredDownloads, PeerRestriction};
 use crate::units::{GB, KB, MB};
 use crate::{
-    Connection, Hours, Interface, InterfaceAddress, Layers, LinkKind, Power, Provider, Volume, parse_layer,
+    Connection, DhcpCacheHosts, Hours, Interface, InterfaceAddress, Layers, LinkKind, Power, Provider,
+    Volume, parse_layer,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -46,7 +47,12 @@ fn scopes(set: ScopeSet) -> String {
 /// The decision about a content of 1 GB with a good record on a good device.
 fn decided(toml: &str) -> Decision {
     let record = record_of(GB, ScopeSet::ALL);
-    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let content = ContentFacts {
+        class: Class::Background,
+        record: RecordState::Held(&record),
+        size: None,
+        origin: OriginUrl::Clear,
+    };
     decide(&settings(toml), &good_facts(), &content, NOW)
 }
 
@@ -119,14 +125,20 @@ fn records() {
         (RecordState::Untrusted, "", "record_untrusted"),
         (RecordState::Stale, "", "record_stale"),
     ] {
-        let content = ContentFacts { class: Class::Foreground, record, size: Some(GB) };
+        let content =
+            ContentFacts { class: Class::Foreground, record, size: Some(GB), origin: OriginUrl::Clear };
         let decision = decide(&settings, &good_facts(), &content, NOW);
         assert_eq!(scopes(decision.allowed.fetch), allowed, "{reason}");
         let found: Vec<_> = decision.reasons.iter().filter(|reason| reason.setting.is_none()).collect();
         assert_eq!(found.iter().map(|reason| reason.code.name()).collect::<String>(), reason);
         assert!(found.iter().all(|reason| reason.provider.is_none() && reason.remedy().is_some()));
     }
-    let content = ContentFacts { class: Class::Foreground, record: RecordState::Missing, size: Some(GB) };
+    let content = ContentFacts {
+        class: Class::Foreground,
+        record: RecordState::Missing,
+        size: Some(GB),
+        origin: OriginUrl::Clear,
+    };
     let decision = decide(&self::settings("download_mode = 0"), &good_facts(), &content, NOW);
     assert_eq!(codes(&decision), ["http_only"], "no record is missed where no peer may be used");
 }
@@ -142,7 +154,7 @@ fn the_least_size_is_inclusive_and_the_record_knows_it_best() {
         (RecordState::Missing, Some(50 * MB), false, "record_missing"),
         (RecordState::Missing, None, false, "size_unknown"),
     ] {
-        let content = ContentFacts { class: Class::Background, record, size };
+        let content = ContentFacts { class: Class::Background, record, size, origin: OriginUrl::Clear };
         let decision = decide(&settings, &good_facts(), &content, NOW);
         assert_eq!((decision.peers(), codes(&decision).last().copied()), (peers, Some(last)));
     }
@@ -192,7 +204,8 @@ fn the_origin_is_held_back_only_where_peers_may_deliver() {
         (0, Class::Background, 0),
         (99, Class::Foreground, 0),
     ] {
-        let content = ContentFacts { class, record: RecordState::Held(&record), size: None };
+        let content =
+            ContentFacts { class, record: RecordState::Held(&record), size: None, origin: OriginUrl::Clear };
         let settings = settings(&format!("{delays}download_mode = {mode}"));
         let decision = decide(&settings, &good_facts(), &content, NOW);
         assert_eq!(decision.limits.origin_delay, seconds, "mode {mode}");
@@ -248,7 +261,12 @@ fn neighbours() {
     // A record for the Internet alone is none for neighbours either.
     let record =
         record_of(GB, ScopeSet::from_bits(ScopeSet::ALL.bits() & !ScopeSet::up_to(Scope::Lan).bits()));
-    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let content = ContentFacts {
+        class: Class::Background,
+        record: RecordState::Held(&record),
+        size: None,
+        origin: OriginUrl::Clear,
+    };
     let decision = decide(&settings("download_mode = 3"), &good_facts(), &content, NOW);
     assert!(!decision.allowed.link_local.any() && scopes(decision.allowed.fetch) == "i");
     let weak = Facts { installed_ram: Some(GB), ..good_facts() };
@@ -262,7 +280,12 @@ fn every_reason_speaks() {
         cache_volume: Some(Volume { capacity: GB, free: 0 }),
         ..Facts::default()
     };
-    let content = ContentFacts { class: Class::Background, record: RecordState::Missing, size: Some(1) };
+    let content = ContentFacts {
+        class: Class::Background,
+        record: RecordState::Missing,
+        size: Some(1),
+        origin: OriginUrl::Clear,
+    };
     let settings =
         settings("download_mode = 2\nmax_background_download_bandwidth = 5\nmax_upload_bandwidth = 5");
     let decision = decide(&settings, &weak, &content, NOW);
@@ -309,12 +332,18 @@ fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static st
         (la.peer_connections <= lb.peer_connections, "connections"),
         (clear(la) <= clear(lb), "encryption"),
         (delay, "origin delay"),
+        (strict.caches.iter().all(|host| loose.caches.contains(host)), "caches"),
+        (strict.caches.is_empty() || la.cache_delay >= lb.cache_delay, "cache delay"),
     ] {
         if !holds {
             return Err(what);
         }
     }
     Ok(())
+}
+
+fn cache_hosts(text: &str) -> Vec<CacheHost> {
+    text.split(", ").map(|host| host.parse().unwrap()).collect()
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
@@ -335,8 +364,9 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         (rate(), 1u64..=100, prop::option::of(prop_oneof![Just(0), size()]), any::<bool>(), 1u64..100),
         (any::<[bool; 3]>(), 0u64..=100, 0usize..3, 0u64..5, rate()),
         ([0u64..=100, 0u64..=100], prop::option::of(any_hours()), prop::option::of(any_hours())),
+        (prop::sample::select(&[None, Some("a"), Some("a, b")][..]), 0usize..4, [0u64..3, 0u64..3]),
     )
-        .prop_map(|(who, two, rest, conditions, shares)| {
+        .prop_map(|(who, two, rest, conditions, shares, (named, source, waits))| {
             let (mode, group, file, ram, disk, restriction, discovery) = who;
             let (fore, back, up, fore_delay, back_delay) = two;
             let (age, percent, absolute, clear, connections) = rest;
@@ -353,6 +383,12 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 shares.0;
             settings.set_hours_to_limit_foreground_download_bandwidth = shares.1;
             settings.set_hours_to_limit_background_download_bandwidth = shares.2;
+            settings.cache_host = named.map(cache_hosts);
+            settings.cache_host_source = CacheHostSource::ALL.get(source).copied();
+            [
+                settings.delay_cache_server_fallback_foreground,
+                settings.delay_cache_server_fallback_background,
+            ] = waits;
             settings.download_mode = mode;
             settings.restrict_peer_selection_by = restriction;
             settings.local_discovery = discovery;
@@ -430,9 +466,11 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
         25 => tighten(&mut settings.monthly_upload_data_cap),
         26 => tighten(&mut settings.percentage_max_foreground_bandwidth),
         27 => tighten(&mut settings.percentage_max_background_bandwidth),
+        28 => settings.delay_cache_server_fallback_foreground += by,
+        29 => settings.delay_cache_server_fallback_background += by,
         which => {
             let hours = match which {
-                28 => &mut settings.set_hours_to_limit_foreground_download_bandwidth,
+                30 => &mut settings.set_hours_to_limit_foreground_download_bandwidth,
                 _ => &mut settings.set_hours_to_limit_background_download_bandwidth,
             };
             for percent in hours.iter_mut().flat_map(|hours| [&mut hours.inside, &mut hours.outside]) {
@@ -451,7 +489,7 @@ fn stricter(mut settings: Settings, which: usize, by: u64) -> Settings {
 }
 
 /// How many settings [`stricter`] knows.
-const STRICTER: usize = 30;
+const STRICTER: usize = 32;
 /// Keywords that some name of [`any_facts`] has or has not.
 const WORDS: [&str; 3] = ["eth", "office", "nowhere"];
 
@@ -481,9 +519,10 @@ fn any_facts() -> impl Strategy<Value = Facts> {
     let size = || prop::option::of(1..200 * GB);
     (
         (size(), size(), 0..10 * KB, any::<Option<bool>>(), power),
-        (kind, any::<bool>(), any::<bool>(), -50_000i64..50_000),
+        (kind, any::<bool>(), any::<bool>(), -50_000i64..50_000, any::<bool>()),
     )
-        .prop_map(|((ram, disk, sent, metered, power), (kind, second, vpn, ahead))| {
+        .prop_map(|((ram, disk, sent, metered, power), (kind, second, vpn, ahead, caches))| {
+            let offered = if caches { Ok(cache_hosts("b, c")) } else { Err("silence".to_owned()) };
             let mut facts = Facts {
                 installed_ram: ram,
                 cache_volume: disk.map(|capacity| Volume { capacity, free: capacity / 2 }),
@@ -494,6 +533,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 power,
                 zone: None,
                 clock_ahead: ahead,
+                dhcp_cache_hosts: DhcpCacheHosts(offered),
                 ..Facts::default()
             };
             facts.interfaces.extend(second.then(|| interface("x0", kind)));
@@ -577,7 +617,8 @@ fn metered_connections_hold_back_peers_and_downloads() {
         ("allow_metered_peer_caching = true", Class::Foreground, true, true, true),
         ("allow_metered_peer_caching = true", Class::Background, false, true, false),
     ] {
-        let content = ContentFacts { class, record: RecordState::Held(&record), size: None };
+        let content =
+            ContentFacts { class, record: RecordState::Held(&record), size: None, origin: OriginUrl::Clear };
         let decision = decide(&settings(toml), &on, &content, NOW);
         let allowed = decision.allowed;
         assert_eq!(
@@ -661,7 +702,12 @@ fn hours_replace_the_percentage_of_their_class() {
 #[test]
 fn a_spent_month_spares_near_peers() {
     let record = record_of(GB, ScopeSet::ALL);
-    let content = ContentFacts { class: Class::Background, record: RecordState::Held(&record), size: None };
+    let content = ContentFacts {
+        class: Class::Background,
+        record: RecordState::Held(&record),
+        size: None,
+        origin: OriginUrl::Clear,
+    };
     let toml =
         "download_mode = 3\nmonthly_upload_data_cap = 5\ngroup_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
     for (sent, serve, told) in [(0, "lgi", false), (5 * GB - 1, "lgi", false), (5 * GB, "lg", true)] {
@@ -698,8 +744,9 @@ proptest! {
         loose in any_settings(),
         (which, by) in (0..STRICTER, prop_oneof![1u64..10, 1..100 * GB]),
         (facts, condition, size) in (any_facts(), 0..WORSE, 1..200 * GB),
-        (kind, scope_bits, foreground) in (0u8..5, 0u8..8, any::<bool>()),
+        (kind, scope_bits, foreground, url) in (0u8..5, 0u8..8, any::<bool>(), 0usize..3),
     ) {
+        let origin = [OriginUrl::Clear, OriginUrl::Secure, OriginUrl::Private][url];
         let record = record_of(size, ScopeSet::from_bits(scope_bits));
         let state = match kind {
             0 => RecordState::Missing,
@@ -708,7 +755,7 @@ proptest! {
             _ => RecordState::Held(&record),
         };
         let class = if foreground { Class::Foreground } else { Class::Background };
-        let content = ContentFacts { class, record: state, size: Some(size) };
+        let content = ContentFacts { class, record: state, size: Some(size), origin };
         // Of the neighbours, mode `group` admits fewer than mode `lan`: those of the group (DO reference §1.4).
         let of_group = loose.restrict_peer_selection_by == PeerRestriction::LocalDiscovery;
         prop_assume!(which != 0 || loose.download_mode != DownloadMode::Group || !of_group);

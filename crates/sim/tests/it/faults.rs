@@ -119,6 +119,35 @@ fn a_cache_that_fails() {
 }
 
 #[test]
+fn a_cache_that_is_away_while_the_origin_waits_for_it() {
+    let patient = |seconds| Limits { cache_delay: secs(seconds), ..Limits::default() };
+    let away = world().devices(3).pieces(20).cache_mbit(100.0).fault(ms(0), Fault::Cache(Health::Gone));
+    each_seed("cache gone, delay of 40 s", 0..3, &away.clone().limits(patient(40)), |report| {
+        assert!(report.end >= secs(40) && report.end <= secs(48), "{report}");
+        assert!(report.cache_bytes == 0 && report.origin_copies() <= 1.1, "{report}");
+    });
+    let back = away.fault(secs(20), Fault::Cache(Health::Fine)).limits(patient(3600));
+    each_seed("cache back after 20 s", 0..3, &back, |report| {
+        // Pauses have grown to 16 s by then. The origin is met first, and left when the cache is met.
+        assert!(report.origin_copies() <= 0.01 && report.end <= secs(45), "{report}");
+    });
+}
+
+#[test]
+fn a_cache_that_lies_while_the_origin_waits_for_it() {
+    let limits = Limits { cache_delay: secs(3600), ..Limits::default() };
+    let world = world().devices(1).pieces(20).cache_mbit(100.0).limits(limits);
+    each_seed(
+        "cache serves something else",
+        0..3,
+        &world.fault(ms(0), Fault::Cache(Health::Wrong)),
+        |report| {
+            assert!(report.end <= secs(10) && report.origin_copies() >= 1.0, "{report}");
+        },
+    );
+}
+
+#[test]
 fn an_origin_that_changes_its_rate() {
     let world = eight().fault(secs(4), Fault::OriginMbit(10.0)).fault(secs(20), Fault::OriginMbit(200.0));
     each_seed("origin at 100, 10, 200 Mbit/s", 0..3, &world, |report| {

@@ -31,6 +31,8 @@ impl Actor {
         let short = u64::from(peerage_content::PIECE_SIZE) - u64::from(self.content.layout().piece_len(last));
         let full = u64::from(have.count()) * u64::from(peerage_content::PIECE_SIZE);
         let verified = if have.contains(last) { full - short } else { full };
+        let asked = self.fetches.values().filter_map(|running| self.cache_of(running.source));
+        let (from_caches, cache_host) = (asked.clone().count(), asked.map(|at| at.host.to_string()).next());
         let status = ContentStatus {
             wants: self.wants.keys().copied().collect(),
             complete: self.transfer.is_complete(),
@@ -41,7 +43,9 @@ impl Actor {
             down_rate: stats.down_rate,
             up_rate: stats.up_rate,
             known_peers: stats.known_peers,
-            http_connections: self.fetches.len() as u32,
+            http_connections: (self.fetches.len() - from_caches) as u32,
+            cache_connections: from_caches as u32,
+            cache_host,
             peers: self.peer_rows(),
             trouble: self.trouble.clone(),
             share: Share::of(&self.allowed),
@@ -53,7 +57,7 @@ impl Actor {
     }
 
     fn reasons(&self) -> Vec<String> {
-        let whole = self.http.values().any(|http| http.whole);
+        let whole = self.http.values().any(|http| http.whole && http.cache.is_none());
         self.reasons.iter().cloned().chain(whole.then(|| NO_RANGES.to_owned())).collect()
     }
 
