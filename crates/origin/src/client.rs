@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION, RANGE,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION,
+    RANGE, USER_AGENT,
 };
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Empty;
@@ -25,8 +25,9 @@ use crate::connect::Connector;
 use crate::headers::{digits, is_strong_etag};
 use crate::proxy::{Route, Routes};
 use crate::resolve::Names;
+use crate::script_source::Scripts;
 use crate::{
-    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl, tls,
+    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl, WayOut, tls,
 };
 
 /// Redirects followed by one request.
@@ -74,6 +75,27 @@ impl OriginClient {
     /// The network is another one: whatever is asked from now on goes over new connections. What is under way is not touched.
     pub fn reconnect(&self) {
         self.shared.clients.lock().clear();
+        self.shared.routes.moved();
+    }
+
+    /// Says where this network has proxy auto-configuration scripts; `None`: somebody is looking, and requests wait for the
+    /// answer, for up to 10 s. Heeded with [`ProxyMode::Discover`](crate::ProxyMode::Discover) alone.
+    pub fn scripts(&self, scripts: Option<Scripts>) {
+        if let Some(auto) = self.shared.routes.auto() {
+            auto.look_at(scripts);
+        }
+    }
+
+    /// Reads the proxy auto-configuration script now, if one is configured and has not been read of late.
+    pub async fn read_script(&self) {
+        if let Some(auto) = self.shared.routes.auto() {
+            auto.read().await;
+        }
+    }
+
+    /// What is known of the way that requests go out.
+    pub fn way_out(&self) -> WayOut {
+        self.shared.routes.way_out()
     }
 
     /// Asks for a range, and returns once the head of the answer has been found good.
@@ -242,6 +264,12 @@ impl OriginClient {
         let uri: Uri = bare.as_str().parse().map_err(|error: http::uri::InvalidUri| malformed(&error))?;
         let mut headers = headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        // The dot that makes a name absolute is for resolvers; servers know themselves without it.
+        if let Some(authority) = uri.authority().filter(|at| !url.is_https() && at.host().ends_with('.')) {
+            let port = authority.port().map_or_else(String::new, |port| format!(":{port}"));
+            let host = format!("{}{port}", authority.host().trim_end_matches('.'));
+            headers.insert(HOST, HeaderValue::try_from(host).map_err(|error| malformed(&error))?);
+        }
         if url.has_credentials() {
             headers.insert(AUTHORIZATION, basic(url.as_url()).map_err(|error| malformed(&error))?);
         }
