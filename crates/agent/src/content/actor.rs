@@ -31,6 +31,7 @@ use super::sink::Sink;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
 use crate::housekeeping::DISK_RETRY;
+use crate::rangeless::host_key;
 use crate::shared::Shared;
 use crate::why::{self, Account};
 
@@ -55,6 +56,7 @@ struct Http {
 /// A range on its way.
 struct Running {
     source: SourceId,
+    start: u64,
     task: tokio::task::AbortHandle,
 }
 
@@ -312,12 +314,18 @@ impl Actor {
             Command::Event(event) => {
                 match &event {
                     Event::FetchDone { fetch } => {
-                        self.fetches.remove(fetch);
+                        let ended = self.fetches.remove(fetch).filter(|ended| ended.start > 0);
+                        let http = ended.and_then(|ended| self.http.get(&ended.source));
+                        if let Some(http) = http.filter(|http| !http.whole) {
+                            self.shared.rangeless.obeys(&http.url);
+                        }
                     }
                     Event::FetchFailed { fetch, error } => {
                         let of = self.fetches.remove(fetch).map(|running| running.source);
-                        if let Some(http) = of.and_then(|source| self.http.get_mut(&source)) {
-                            http.whole |= *error == FetchError::Whole;
+                        let http = of.and_then(|source| self.http.get_mut(&source));
+                        if let Some(http) = http.filter(|_| *error == FetchError::Whole) {
+                            http.whole = true;
+                            self.shared.rangeless.note(&http.url, self.shared.clock.unix());
                         }
                     }
                     Event::Stored { .. } => self.set_trouble(None),
@@ -451,7 +459,7 @@ impl Actor {
         let origin = self.shared.origin_for(gate.class()).clone();
         let commands = self.commands.clone();
         let task = tokio::spawn(fetch::run(fetch, origin, sink, gate, commands));
-        self.fetches.insert(id, Running { source, task: task.abort_handle() });
+        self.fetches.insert(id, Running { source, start, task: task.abort_handle() });
     }
 
     fn complete(&mut self) {
@@ -535,8 +543,4 @@ impl Actor {
         }
         self.meet_neighbours();
     }
-}
-
-fn host_key(url: &SourceUrl) -> String {
-    format!("{}:{}", url.host(), url.port())
 }
