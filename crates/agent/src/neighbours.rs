@@ -45,12 +45,32 @@ pub(crate) struct Neighbour {
 pub(crate) struct Neighbours {
     found: watch::Sender<Arc<Vec<Neighbour>>>,
     /// Why nobody is looked for; `None`: the door is open.
-    closed: Mutex<Option<String>>,
+    closed: Mutex<Option<Closed>>,
+}
+
+/// Why nobody is looked for, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) why: String,
+    /// What to do about it, if something can be done here.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+impl Closed {
+    fn new(why: &str, remedy: Option<&'static str>) -> Self {
+        Self { why: why.to_owned(), remedy }
+    }
+
+    fn failed(error: &str) -> Self {
+        let remedy =
+            "let UDP port 5353 in and out for multicast; docs/local-discovery.md tells more of what it needs";
+        Self::new(&format!("DNS-SD failed: {error}"), Some(remedy))
+    }
 }
 
 impl Default for Neighbours {
     fn default() -> Self {
-        let closed = Mutex::new(Some("local discovery has not begun yet".to_owned()));
+        let closed = Mutex::new(Some(Closed::new("it has not begun yet", None)));
         Self { found: watch::Sender::new(Arc::default()), closed }
     }
 }
@@ -66,8 +86,8 @@ impl Neighbours {
         self.found.subscribe()
     }
 
-    /// Why nobody is looked for, for people; `None`: somebody is.
-    pub(crate) fn closed(&self) -> Option<String> {
+    /// Why nobody is looked for; `None`: somebody is.
+    pub(crate) fn closed(&self) -> Option<Closed> {
         self.closed.lock().clone()
     }
 
@@ -97,15 +117,23 @@ impl Plan {
     ///
     /// # Errors
     /// Why the door is closed.
-    fn of(shared: &Shared) -> Result<Self, &'static str> {
+    fn of(shared: &Shared) -> Result<Self, Closed> {
         let (allowed, listen) = (shared.decide_device().allowed, shared.config.listen.ip());
         if !allowed.link_local.any() {
-            return Err("policy does not let peers be found that way now");
+            return Err(Closed::new("policy does not let peers be found that way now", None));
         }
         if listen.to_canonical().is_loopback() {
-            return Err("the agent listens on the loopback alone, which has no neighbours");
+            let remedy = "let the agent listen on all addresses: `listen` in agent.toml";
+            return Err(Closed::new(
+                "the agent listens on the loopback alone, which has no neighbours",
+                Some(remedy),
+            ));
         }
-        let key = shared.coordinator.site_key().ok_or("the coordinator has given no site key yet")?;
+        let key = shared.coordinator.site_key().ok_or_else(|| {
+            let remedy = "join a coordinator, or let it be reached once: it gives the key by which devices of the fleet know \
+                          each other";
+            Closed::new("no coordinator has given this device the fleet's key yet", Some(remedy))
+        })?;
         let open = *shared.listening.borrow();
         let port = open.filter(|_| allowed.link_local.serve).map(|open| open.port());
         Ok(Self { listen, key, port, group: allowed.group })
@@ -203,7 +231,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut failed = None;
     loop {
         let plan = Plan::of(&shared);
-        let closed = plan.as_ref().err().map(|why| (*why).to_owned());
+        let closed = plan.as_ref().err().cloned();
         let plan = plan.ok();
         let fits = match (&mut door, &plan) {
             (Some(door), Some(plan)) => door.take_up(plan, &own),
@@ -217,7 +245,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Ok(open) => door = Some(open),
                 Err(error) => {
                     tracing::warn!(%error, "neighbours cannot be looked for");
-                    failed = Some(format!("DNS-SD failed: {error}"));
+                    failed = Some(Closed::failed(&error.to_string()));
                     not_before = Instant::now() + RETRY;
                 }
             }
@@ -234,7 +262,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 (Some(sight), Some(door)) => door.note(sight, &own),
                 _ => {
                     door = None;
-                    failed = Some("DNS-SD failed".to_owned());
+                    failed = Some(Closed::failed("it has ended"));
                     not_before = Instant::now() + RETRY;
                 }
             },

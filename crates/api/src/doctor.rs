@@ -124,6 +124,8 @@ pub struct DiscoveryState {
     pub neighbours: usize,
     /// Why it does not run.
     pub trouble: Option<String>,
+    /// What to do about that.
+    pub remedy: Option<String>,
 }
 
 /// The device's group.

@@ -184,17 +184,17 @@ fn style_of(level: Level) -> Style {
 /// One line for all.
 fn summary(findings: &[Finding]) -> String {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let (fails, warns) = (count(Level::Fail), count(Level::Warn));
-    let checks = |n: usize, what: &str| match n {
-        0 => None,
-        1 => Some(format!("1 check {what}s")),
-        n => Some(format!("{n} checks {what}")),
-    };
-    let amiss: Vec<String> = [checks(fails, "fail"), checks(warns, "warn")].into_iter().flatten().collect();
-    match amiss.as_slice() {
-        [] => format!("All {} checks pass.", findings.len()),
-        amiss => format!("{} of {}.", amiss.join(" and "), findings.len()),
+    let (warns, fails) = (count(Level::Warn), count(Level::Fail));
+    let all = findings.len();
+    if warns + fails == 0 {
+        return format!("All {all} checks pass.");
     }
+    let part = |n: usize, what: &str| match n {
+        0 => String::new(),
+        1 => format!(", 1 {what}s"),
+        n => format!(", {n} {what}"),
+    };
+    format!("{} of {all} checks pass{}{}.", all - warns - fails, part(warns, "warn"), part(fails, "fail"))
 }
 
 #[cfg(test)]
@@ -215,7 +215,7 @@ mod tests {
                 "coordinator",
                 Level::Fail,
                 "it does not answer: \x1b[31m connection refused",
-                &["check that it runs"],
+                &["check that it runs there"],
             ),
             finding("port", Level::Warn, "closed", &[]),
         ];
@@ -223,19 +223,19 @@ mod tests {
             "Health",
             "  pass  agent        version 0.1.0",
             "                     answers",
-            "  fail  coordinator  it does not",
-            "                     answer: \\u{1b}[31m",
+            "  fail  coordinator  it does not answer:",
+            "                     \\u{1b}[31m",
             "                     connection refused",
-            "                     → check that it",
-            "                       runs",
+            "                     → check that it runs",
+            "                       there",
             "",
             "Peers",
             "  warn  port         closed",
             "",
-            "1 check fails and 1 check warns of 3.",
+            "1 of 3 checks pass, 1 warns, 1 fails.",
         ];
         assert_eq!(lines(&findings, 40), expected);
-        assert_eq!(summary(&findings[..1]), "All 1 checks pass.");
+        assert_eq!(summary(&[findings[0].clone(), findings[0].clone()]), "All 2 checks pass.");
     }
 
     #[test]

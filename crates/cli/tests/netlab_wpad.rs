@@ -166,8 +166,8 @@ fn dhcp_names_the_script_and_another_network_another_one() {
     // A network that names none.
     drop(first);
     let _second = link.dnsmasq("dnsmasq2", &["--port=0"]);
-    device.host.run("ip", ["addr", "add", "10.98.0.12/24", "dev", "eth0"]).unwrap();
     device.host.run("ip", ["addr", "del", "10.98.0.11/24", "dev", "eth0"]).unwrap();
+    device.host.run("ip", ["addr", "add", "10.98.0.12/24", "dev", "eth0"]).unwrap();
     let proxy = wait_for("the script is forgotten", PATIENCE, || {
         Some(device.proxy()).filter(|proxy| proxy["Script"].is_null() && !proxy["Trouble"].is_null())
     });

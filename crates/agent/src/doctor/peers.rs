@@ -120,14 +120,16 @@ pub(super) fn discovery(sight: &Sight) -> Option<Verdict> {
             (Some(why), _) if !checkup.peering.fetch && !checkup.peering.serve => {
                 Verdict::pass(format!("not running: {why}"))
             }
-            (Some(why), _) => Verdict::warn(
-                format!("devices of the same link are not looked for: {why}"),
-                "let UDP port 5353 in and out for multicast, and the agent listen on all addresses; docs/local-discovery.md \
-                 tells more",
-            ),
+            (Some(why), _) => {
+                let sentence = format!("devices of the same link are not looked for: {why}");
+                let remedy = state.remedy.as_deref().unwrap_or("ask again in a few seconds");
+                Verdict::warn(sentence, remedy)
+            }
             (None, 0) => Verdict::pass("running; no other device of the fleet is on this link"),
             (None, 1) => Verdict::pass("running; 1 other device of the fleet is on this link"),
-            (None, more) => Verdict::pass(format!("running; {more} other devices of the fleet are on this link")),
+            (None, more) => {
+                Verdict::pass(format!("running; {more} other devices of the fleet are on this link"))
+            }
         })
     })
 }

@@ -35,7 +35,7 @@ fn healthy() -> Checkup {
             trouble: None,
         },
         port: PortState { configured: at, listening: Some(at), wanted: true, trouble: None },
-        discovery: DiscoveryState { running: true, neighbours: 3, trouble: None },
+        discovery: DiscoveryState { running: true, neighbours: 3, ..DiscoveryState::default() },
         group: GroupState::default(),
         proxy: ProxyState::default(),
         rangeless: Vec::new(),
@@ -110,7 +110,10 @@ fn each_trouble_is_one_finding_with_a_remedy() {
     one(after(|it| it.peering.because.push(because("on_vpn"))), "VPN", Warn, "mend on_vpn");
     one(after(|it| it.peering.because.push(because("no_group"))), "group", Warn, "mend no_group");
     one(after(|it| it.peering.because.push(because("no_local_discovery"))), "local discovery", Warn, "mend");
-    one(after(|it| it.discovery.trouble = Some("no site key".into())), "local discovery", Warn, "5353");
+    let lone = |it: &mut Checkup| {
+        (it.discovery.trouble, it.discovery.remedy) = (Some("no key".into()), Some("join".into()));
+    };
+    one(after(lone), "local discovery", Warn, "no key / join");
     let closed = |it: &mut Checkup| (it.port.listening, it.port.trouble) = (None, Some("in use".into()));
     one(after(closed), "port", Fail, "in use");
     one(after(|it| it.port.listening = None), "port", Warn, "about to be");

@@ -19,6 +19,7 @@ use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 
 use super::Failure;
 use crate::listener;
+use crate::neighbours::Neighbours;
 use crate::policy::PolicyView;
 use crate::shared::Shared;
 
@@ -50,11 +51,7 @@ pub(crate) async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Che
             wanted: listener::may_listen(&shared),
             trouble: shared.port_trouble.lock().clone(),
         },
-        discovery: DiscoveryState {
-            running: shared.neighbours.closed().is_none(),
-            neighbours: shared.neighbours.now().len(),
-            trouble: shared.neighbours.closed(),
-        },
+        discovery: discovery(&shared.neighbours),
         group: GroupState {
             id: group.group.map(|id| id.to_string()),
             source: group
@@ -92,10 +89,23 @@ fn peering(shared: &Shared, view: &PolicyView) -> Peering {
     }
 }
 
+fn discovery(neighbours: &Neighbours) -> DiscoveryState {
+    let closed = neighbours.closed();
+    DiscoveryState {
+        running: closed.is_none(),
+        neighbours: neighbours.now().len(),
+        remedy: closed.as_ref().and_then(|closed| closed.remedy).map(str::to_owned),
+        trouble: closed.map(|closed| closed.why),
+    }
+}
+
 fn cache(directory: &Path) -> CacheState {
     let volume = volume_of(directory).ok();
     CacheState {
-        directory: directory.display().to_string(),
+        directory: std::path::absolute(directory)
+            .unwrap_or_else(|_| directory.to_owned())
+            .display()
+            .to_string(),
         capacity: volume.map(|volume| volume.capacity),
         free: volume.map(|volume| volume.free),
         trouble: write_a_byte(directory).err().map(|error| error.to_string()),

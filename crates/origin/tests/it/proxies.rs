@@ -1,5 +1,7 @@
 //! Ways out: proxies by rule and by script, and what happens when one is down.
 
+use std::sync::Arc;
+
 use peerage_origin::{
     ChosenBy, Known, OriginClient, OriginConfig, ProxyConfig, ProxyMode, RangeRequest, Scripts, SourceUrl,
 };
@@ -134,13 +136,16 @@ async fn who_resolves_the_name_is_told_by_the_scheme() {
 #[tokio::test]
 async fn a_script_of_the_network_is_waited_for_and_fetched_from_no_address_of_this_device() {
     let (origin, server) = (Server::start(honest).await, Server::start(honest).await);
-    let config = OriginConfig { proxy: ProxyMode::Discover.into(), ..config() };
+    let resolver = Answers::new(&[&["127.0.0.1"]]);
+    let config =
+        OriginConfig { proxy: ProxyMode::Discover.into(), resolver: Arc::clone(&resolver) as _, ..config() };
     let client = OriginClient::new(config).unwrap();
     let waiting = tokio::spawn({
         let (client, url) = (client.clone(), origin.url("/f").to_string());
         async move { fetch(&client, &url).await }
     });
-    let scripts = Scripts { urls: vec![server.url("/wpad.dat")], silent: vec!["DHCP is silent".into()] };
+    let urls = vec![server.url("/wpad.dat"), server.named("wpad.corp.example.", "/wpad.dat")];
+    let scripts = Scripts { urls, silent: vec!["DHCP is silent".into()] };
     client.scripts(Some(scripts));
     assert_eq!(waiting.await.unwrap().unwrap(), b"012");
     assert_eq!(server.seen().connections, 0);
@@ -148,6 +153,8 @@ async fn a_script_of_the_network_is_waited_for_and_fetched_from_no_address_of_th
     let trouble = state.trouble.unwrap();
     assert!(trouble.contains("DHCP is silent") && trouble.contains("a loopback address"), "{trouble}");
     assert_eq!(state.from, None);
+    // Absolute, so that no resolver tries it in other domains.
+    assert_eq!(*resolver.asked.lock(), ["wpad.corp.example."]);
 }
 
 #[test]
