@@ -68,16 +68,10 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
     let (governor, enlisted) = Governor::new();
-    let proxy = proxy(&config)?;
-    let config_of = |intake| OriginConfig {
-        extra_roots: extra_roots.clone(),
-        proxy: proxy.clone(),
-        intake,
-        ..OriginConfig::default()
-    };
-    let origin = OriginClient::new(config_of(None))?;
+    let origin =
+        OriginClient::new(OriginConfig { extra_roots, proxy: proxy(&config)?, ..OriginConfig::default() })?;
     let yielding: Arc<dyn Intake> = Arc::new(governor.clone());
-    let background = OriginClient::new(config_of(Some(yielding)))?;
+    let background = origin.with_intake(yielding);
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());

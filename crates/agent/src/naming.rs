@@ -68,13 +68,6 @@ async fn scripts(says: &DhcpSays) -> Scripts {
     scripts
 }
 
-/// Tells the ways to origins where scripts are; `None`: that is being looked for.
-fn tell(shared: &Shared, scripts: Option<&Scripts>) {
-    for origin in [&shared.origin, &shared.background_origin] {
-        origin.scripts(scripts.cloned());
-    }
-}
-
 /// Reads and tells until the agent ends.
 pub(crate) async fn run(shared: Arc<Shared>, found: watch::Sender<Naming>) {
     let discover = matches!(shared.origin.way_out().by, ChosenBy::Discovery(_));
@@ -100,7 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, found: watch::Sender<Naming>) {
             asked = Some(kept);
         }
         if discover {
-            tell(&shared, Some(&scripts(&says).await));
+            shared.origin.scripts(Some(scripts(&says).await));
         }
         let Ok(mut naming) = tokio::task::spawn_blocking(Naming::of_files).await else { return };
         naming.group_sources.dhcp_option = says.group();
@@ -126,7 +119,7 @@ pub(crate) async fn run(shared: Arc<Shared>, found: watch::Sender<Naming>) {
             }
             if view.facts.interfaces != interfaces {
                 // Another network may have another script, or none: downloads that begin wait for the answer.
-                tell(&shared, None);
+                shared.origin.scripts(None);
                 break;
             }
             if wants(&view.settings) != wanted {

@@ -27,7 +27,8 @@ use crate::proxy::{Route, Routes};
 use crate::resolve::Names;
 use crate::script_source::Scripts;
 use crate::{
-    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl, WayOut, tls,
+    ConfigError, Failure, Intake, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl,
+    WayOut, tls,
 };
 
 /// Redirects followed by one request.
@@ -56,7 +57,7 @@ pub struct OriginClient {
 struct Parts {
     config: OriginConfig,
     tls: ClientConfig,
-    routes: Routes,
+    routes: Arc<Routes>,
     /// One for each way out that has been gone, for every request that is not held to addresses of its own.
     clients: Mutex<Vec<(Route, Client)>>,
 }
@@ -68,8 +69,17 @@ impl OriginClient {
     /// [`ConfigError`].
     pub fn new(config: OriginConfig) -> Result<Self, ConfigError> {
         let tls = tls::client_config(&config)?;
-        let routes = Routes::new(&config)?;
+        let routes = Arc::new(Routes::new(&config)?);
         Ok(Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) })
+    }
+
+    /// The same client with connections of its own, which `intake` is told of. What is known of proxies is shared.
+    #[must_use]
+    pub fn with_intake(&self, intake: Arc<dyn Intake>) -> Self {
+        let Parts { config, tls, routes, .. } = &*self.shared;
+        let config = OriginConfig { intake: Some(intake), ..config.clone() };
+        let (tls, routes) = (tls.clone(), Arc::clone(routes));
+        Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) }
     }
 
     /// The network is another one: whatever is asked from now on goes over new connections. What is under way is not touched.

@@ -12,7 +12,7 @@ use peerage_api::doctor::{
     PortState, ProxyBy, ProxyState, Rangeless,
 };
 use peerage_host::volume_of;
-use peerage_origin::{ChosenBy, WayOut};
+use peerage_origin::{ChosenBy, ScriptState, WayOut};
 use peerage_policy::{Class, Facts, GroupChoice, GroupIdSource, Key, Power, Provider};
 use peerage_swarm::ByKind;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
@@ -125,25 +125,17 @@ fn write_a_byte(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Both clients go the same ways; each has met other proxies that do not answer.
 fn proxy(shared: &Shared) -> ProxyState {
-    let WayOut { by, proxies, mut failed } = shared.origin.way_out();
-    let other = shared.background_origin.way_out();
-    failed.extend(other.failed);
-    failed.sort();
-    failed.dedup();
-    let (by, script) = match (by, other.by) {
-        (ChosenBy::Nothing, _) => (ProxyBy::Nothing, None),
-        (ChosenBy::Environment, _) => (ProxyBy::Environment, None),
-        (ChosenBy::Configuration, _) => (ProxyBy::Configuration, None),
-        (ChosenBy::Script(one), ChosenBy::Script(other)) => (ProxyBy::Script, Some((one, other))),
-        (ChosenBy::Discovery(one), ChosenBy::Discovery(other)) => (ProxyBy::Discovery, Some((one, other))),
-        (ChosenBy::Script(one), _) => (ProxyBy::Script, Some((one.clone(), one))),
-        (ChosenBy::Discovery(one), _) => (ProxyBy::Discovery, Some((one.clone(), one))),
+    let WayOut { by, proxies, failed } = shared.origin.way_out();
+    let (by, script) = match by {
+        ChosenBy::Nothing => (ProxyBy::Nothing, None),
+        ChosenBy::Environment => (ProxyBy::Environment, None),
+        ChosenBy::Configuration => (ProxyBy::Configuration, None),
+        ChosenBy::Script(state) => (ProxyBy::Script, Some(state)),
+        ChosenBy::Discovery(state) => (ProxyBy::Discovery, Some(state)),
     };
-    let (script, trouble) =
-        script.map_or((None, None), |(one, other)| (one.from.or(other.from), one.trouble.or(other.trouble)));
-    ProxyState { by, proxies, script, trouble, failed }
+    let ScriptState { from, trouble } = script.unwrap_or_default();
+    ProxyState { by, proxies, script: from, trouble, failed }
 }
 
 fn device(facts: &Facts, vpn_keywords: &[String]) -> DeviceState {
