@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use peerage_host::{Offered, parse_dhclient, parse_networkd, parse_reply};
+use peerage_host::{Offered, parse_dhclient, parse_networkd, parse_reply, wpad_url_in};
 
 fn is_small(offered: Offered) {
-    for value in [offered.group, offered.cache_hosts].into_iter().flatten() {
+    for value in [offered.group, offered.cache_hosts, offered.script].into_iter().flatten() {
         assert!(value.len() <= 255);
     }
 }
@@ -16,5 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         is_small(parse_networkd(text));
         is_small(parse_dhclient(text, 1_800_000_000));
+        if let Ok(url) = wpad_url_in(text) {
+            assert!(url.len() <= 255 + 20 && url.is_ascii());
+        }
     }
 });

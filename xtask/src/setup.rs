@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gdbus", "libglib2.0-bin"),
     ("git", "git"),
     ("ip", "iproute2"),
+    ("microsocks", "microsocks"),
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("ping", "iputils-ping"),

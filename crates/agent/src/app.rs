@@ -70,16 +70,14 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .map(|path| std::fs::read(path).with_context(|| format!("could not read {}", path.display())))
         .collect::<Result<Vec<_>, _>>()?;
     let (governor, enlisted) = Governor::new();
-    let proxy = proxy(&config)?;
-    let config_of = |class| OriginConfig {
-        extra_roots: extra_roots.clone(),
-        proxy: proxy.clone(),
-        intake: Some(governor.intake(class)),
-        ..OriginConfig::default()
-    };
-    let origin = OriginClient::new(config_of(Class::Foreground))?;
-    let background = OriginClient::new(config_of(Class::Background))?;
     let caches = Caches::new(&extra_roots, &governor)?;
+    let origin = OriginClient::new(OriginConfig {
+        extra_roots,
+        proxy: proxy(&config)?,
+        intake: Some(governor.intake(Class::Foreground)),
+        ..OriginConfig::default()
+    })?;
+    let background = origin.with_intake(governor.intake(Class::Background));
     let coordinator = Coordinator::new(key, state.clone(), local_address(&config));
     enrol_if_told(&config, &coordinator).await?;
     let clock = Arc::new(Clock::new());

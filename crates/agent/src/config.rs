@@ -51,12 +51,13 @@ pub struct ConfigFile {
     pub policy_dir: Option<PathBuf>,
     /// PEM files of certificates that origins may use beside the system's.
     pub origin_ca: Option<Vec<PathBuf>>,
-    /// The way to origins: `environment`, `direct`, a proxy's URL, or `pac+URL` of an auto-configuration file. Peers and
-    /// the coordinator are always reached without a proxy.
+    /// The way to origins: `environment`, `direct`, a proxy's URL (`http`, `https`, `socks5`, `socks5h`), `pac+URL` of an
+    /// auto-configuration file, or `wpad` for the one that the network names. Peers and the coordinator are always reached
+    /// without a proxy.
     pub proxy: Option<String>,
     /// Hosts that are reached without the proxy: names with their subdomains, addresses, networks in CIDR form.
     pub no_proxy: Option<Vec<String>>,
-    /// `user:password` for the proxies of an auto-configuration file, or `@FILE` that holds it.
+    /// `user:password` for the proxies of an auto-configuration file, or `@FILE` that holds it. Not with `wpad`.
     pub proxy_credentials: Option<String>,
 }
 

@@ -195,6 +195,16 @@ impl Coordinator {
         }
     }
 
+    /// Asks it for a new session, whether it is held back or not; `None`: it answers as it should.
+    pub(crate) async fn check(&self, patience: Duration) -> Option<String> {
+        let enrolled = self.enrolled.read().clone()?;
+        match tokio::time::timeout(patience, enrolled.client.session(true)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.message),
+            Err(_) => Some(format!("no answer within {} s", patience.as_secs())),
+        }
+    }
+
     pub(crate) async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveResponse, ApiError> {
         let client = self.open()?;
         self.answer(client.client.resolve(request)).await

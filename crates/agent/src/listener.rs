@@ -35,6 +35,7 @@ pub(crate) async fn run(shared: Arc<Shared>, first: Option<Listener>) {
         if open && listener.is_none() {
             listener = trouble.told(bind(&shared, address), address);
         }
+        *shared.port_trouble.lock() = trouble.0.clone().filter(|_| open);
         if let Some(local) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
             // A port that was chosen for us is taken again when sharing resumes.
             address = local;

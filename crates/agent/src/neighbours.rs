@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use peerage_content::{ADVERT_NONCE, Advert, PeerId, SiteKey};
 use peerage_host::{DnsSd, MAX_ADDRESSES, Sight, is_on_link};
 use peerage_policy::GroupId;
@@ -41,27 +42,57 @@ pub(crate) struct Neighbour {
 
 /// Who is there, for whoever wants to know.
 #[derive(Debug)]
-pub(crate) struct Neighbours(watch::Sender<Arc<Vec<Neighbour>>>);
+pub(crate) struct Neighbours {
+    found: watch::Sender<Arc<Vec<Neighbour>>>,
+    /// Why nobody is looked for; `None`: the door is open.
+    closed: Mutex<Option<Closed>>,
+}
+
+/// Why nobody is looked for, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) why: String,
+    /// What to do about it, if something can be done here.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+impl Closed {
+    fn new(why: &str, remedy: Option<&'static str>) -> Self {
+        Self { why: why.to_owned(), remedy }
+    }
+
+    fn failed(error: &str) -> Self {
+        let remedy =
+            "let UDP port 5353 in and out for multicast; docs/local-discovery.md tells more of what it needs";
+        Self::new(&format!("DNS-SD failed: {error}"), Some(remedy))
+    }
+}
 
 impl Default for Neighbours {
     fn default() -> Self {
-        Self(watch::Sender::new(Arc::default()))
+        let closed = Mutex::new(Some(Closed::new("it has not begun yet", None)));
+        Self { found: watch::Sender::new(Arc::default()), closed }
     }
 }
 
 impl Neighbours {
     /// Those that are there now.
     pub(crate) fn now(&self) -> Arc<Vec<Neighbour>> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.found.borrow())
     }
 
     /// Wakes whenever they change.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Vec<Neighbour>>> {
-        self.0.subscribe()
+        self.found.subscribe()
+    }
+
+    /// Why nobody is looked for; `None`: somebody is.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.closed.lock().clone()
     }
 
     fn set(&self, found: Vec<Neighbour>) {
-        self.0.send_if_modified(|now| {
+        self.found.send_if_modified(|now| {
             let changed = **now != found;
             if changed {
                 *now = Arc::new(found);
@@ -82,16 +113,30 @@ struct Plan {
 }
 
 impl Plan {
-    /// `None`: the door is closed.
-    fn of(shared: &Shared) -> Option<Self> {
-        let (key, listen) = (shared.coordinator.site_key()?, shared.config.listen.ip());
-        let allowed = shared.decide_device().allowed;
-        if !allowed.link_local.any() || listen.to_canonical().is_loopback() {
-            return None;
+    /// How it is to stand now.
+    ///
+    /// # Errors
+    /// Why the door is closed.
+    fn of(shared: &Shared) -> Result<Self, Closed> {
+        let (allowed, listen) = (shared.decide_device().allowed, shared.config.listen.ip());
+        if !allowed.link_local.any() {
+            return Err(Closed::new("policy does not let peers be found that way now", None));
         }
+        if listen.to_canonical().is_loopback() {
+            let remedy = "let the agent listen on all addresses: `listen` in agent.toml";
+            return Err(Closed::new(
+                "the agent listens on the loopback alone, which has no neighbours",
+                Some(remedy),
+            ));
+        }
+        let key = shared.coordinator.site_key().ok_or_else(|| {
+            let remedy = "join a coordinator, or let it be reached once: it gives the key by which devices of the fleet know \
+                          each other";
+            Closed::new("no coordinator has given this device the fleet's key yet", Some(remedy))
+        })?;
         let open = *shared.listening.borrow();
         let port = open.filter(|_| allowed.link_local.serve).map(|open| open.port());
-        Some(Self { listen, key, port, group: allowed.group })
+        Ok(Self { listen, key, port, group: allowed.group })
     }
 }
 
@@ -183,8 +228,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut keys = shared.coordinator.site_keys();
     let mut door: Option<Door> = None;
     let mut not_before = Instant::now();
+    let mut failed = None;
     loop {
         let plan = Plan::of(&shared);
+        let closed = plan.as_ref().err().cloned();
+        let plan = plan.ok();
         let fits = match (&mut door, &plan) {
             (Some(door), Some(plan)) => door.take_up(plan, &own),
             (open, _) => Ok(open.is_none()),
@@ -197,10 +245,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Ok(open) => door = Some(open),
                 Err(error) => {
                     tracing::warn!(%error, "neighbours cannot be looked for");
+                    failed = Some(Closed::failed(&error.to_string()));
                     not_before = Instant::now() + RETRY;
                 }
             }
         }
+        *shared.neighbours.closed.lock() =
+            if door.is_some() { None } else { closed.or_else(|| failed.clone()) };
         shared.neighbours.set(door.as_ref().map(|door| door.neighbours(&shared)).unwrap_or_default());
         tokio::select! {
             changed = policy.changed() => if changed.is_err() { return },
@@ -211,6 +262,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 (Some(sight), Some(door)) => door.note(sight, &own),
                 _ => {
                     door = None;
+                    failed = Some(Closed::failed("it has ended"));
                     not_before = Instant::now() + RETRY;
                 }
             },

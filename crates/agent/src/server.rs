@@ -3,6 +3,7 @@
 //! Anyone on the device may download and look (as with DO's cmdlets); only root and the agent's own user may change the
 //! cache, the enrolment or a setting. The caller is known from the socket (SO_PEERCRED), not from anything it says.
 
+pub(crate) mod doctor;
 pub(crate) mod downloads;
 pub(crate) mod facts;
 pub(crate) mod files;
@@ -171,6 +172,7 @@ impl Drop for CleanUp {
 fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/health", get(health))
+        .route("/v1/doctor", get(doctor::doctor))
         .route("/v1/enroll", post(enroll))
         .route("/v1/config", get(settings::config))
         .route("/v1/settings/{name}", put(settings::set).delete(settings::unset))

@@ -32,6 +32,7 @@ use crate::downloads::Downloads;
 use crate::governor::Governor;
 use crate::neighbours::Neighbours;
 use crate::policy::{Policies, PolicyView};
+use crate::rangeless::RangelessHosts;
 use crate::tickets::Tickets;
 use crate::why::Past;
 
@@ -62,6 +63,9 @@ pub(crate) struct Shared {
     pub(crate) policy: watch::Receiver<Arc<PolicyView>>,
     /// Where peers reach this device; `None` while sharing is not allowed.
     pub(crate) listening: watch::Sender<Option<SocketAddr>>,
+    /// Why the port that policy wants open is not.
+    pub(crate) port_trouble: Mutex<Option<String>>,
+    pub(crate) rangeless: RangelessHosts,
     pub(crate) neighbours: Neighbours,
     /// Wakes the housekeeper: the disk is full.
     pub(crate) make_room: tokio::sync::Notify,
@@ -169,6 +173,8 @@ impl Shared {
             policies,
             policy,
             listening: watch::Sender::new(None),
+            port_trouble: Mutex::default(),
+            rangeless: RangelessHosts::default(),
             neighbours: Neighbours::default(),
             make_room: tokio::sync::Notify::new(),
             bans: Mutex::new(Bans::default()),

@@ -292,6 +292,7 @@ impl Simple {
         }
         if at != from {
             // The origin ignores ranges and begins at byte 0.
+            self.shared.rangeless.note(&self.url, self.shared.clock.unix());
             self.staging.truncate(at).map_err(Stop::Disk)?;
         }
         self.note(&found).map_err(Stop::Disk)?;

@@ -12,6 +12,7 @@
 //! | `POST /v1/policy/diff` | [`DiffRequest`] → list of `peerage_policy::Difference` as JSON |
 //! | `POST /v1/enroll` | [`EnrollRequest`] |
 //! | `GET /v1/health` | [`Health`] |
+//! | `GET /v1/doctor` | [`Checkup`](crate::doctor::Checkup) |
 //!
 //! # Delivery
 //!

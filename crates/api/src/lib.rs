@@ -4,6 +4,7 @@
 //!   services (DO reference §2.1): enrolment and session = bootstrap (Geo, KeyValue), resolve and maps = content
 //!   policy and metadata, announce = Discovery and Array.
 //! - [`agent`]: what local programs ask of the agent over its unix socket.
+//! - [`doctor`], [`why`]: what an agent tells of itself and of its downloads.
 //! - [`error`]: one table of stable error codes, HTTP statuses and exit codes.
 //! - [`client`]: HTTP over a unix socket or over TLS pinned to an enrolment token.
 //!
@@ -13,6 +14,7 @@
 pub mod agent;
 pub mod client;
 pub mod coordinator;
+pub mod doctor;
 pub mod error;
 pub mod why;
 

@@ -14,7 +14,7 @@ use crate::exit::usage;
 use crate::output;
 
 /// Read when there is one (product §4).
-const CONFIG: &str = "/etc/peerage/agent.toml";
+pub(crate) const CONFIG: &str = "/etc/peerage/agent.toml";
 
 /// Run the agent in the foreground: the daemon that downloads, keeps files and serves peers
 ///
@@ -50,8 +50,8 @@ pub(crate) struct AgentArgs {
     /// Certificates (PEM) that origins may use beside the system's; may be repeated
     #[arg(long, value_name = "FILE")]
     origin_ca: Vec<PathBuf>,
-    /// The way to origins: environment, direct, a proxy's URL, or pac+URL of a proxy auto-configuration file [default:
-    /// environment]
+    /// The way to origins: environment, direct, a proxy's URL (http, https, socks5, socks5h), pac+URL of a proxy
+    /// auto-configuration file, or wpad for the one that the network names [default: environment]
     #[arg(long, value_name = "PROXY")]
     proxy: Option<String>,
     /// Hosts that are reached without the proxy: names, addresses, networks; may be repeated

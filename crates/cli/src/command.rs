@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use peerage_lab::{LabArgs, LabChildArgs, LabOriginArgs};
 
-use crate::{agent, completions, config, coordinator, enroll, files, get, policy, publish, set, status, why};
+use crate::{
+    agent, completions, config, coordinator, doctor, enroll, files, get, policy, publish, set, status, why,
+};
 
 /// Peerage: a large file crosses the site's Internet link once; every other device gets it from its neighbours.
 #[derive(Debug, Parser)]
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Publish(publish::PublishArgs),
     Status(status::StatusArgs),
     Why(why::WhyArgs),
+    Doctor(doctor::DoctorArgs),
     Files(files::FilesArgs),
     Config(config::ConfigArgs),
     Set(set::SetArgs),
@@ -67,6 +70,7 @@ impl Command {
             Self::Publish(args) => publish::run(args).await,
             Self::Status(args) => status::run(args).await,
             Self::Why(args) => why::run(args).await,
+            Self::Doctor(args) => doctor::run(args).await,
             Self::Files(args) => files::run(args).await,
             Self::Config(args) => config::run(args).await,
             Self::Set(args) => set::set(args).await,

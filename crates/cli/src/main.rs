@@ -8,6 +8,7 @@ mod config;
 mod coordinator;
 mod daemon;
 mod destination;
+mod doctor;
 mod engine;
 mod enroll;
 mod exit;
@@ -25,6 +26,7 @@ mod socket;
 mod status;
 mod table;
 mod why;
+mod wrap;
 
 use std::process::ExitCode;
 

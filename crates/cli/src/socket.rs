@@ -7,7 +7,7 @@ use peerage_agent::Config;
 use peerage_api::client::AgentClient;
 use peerage_api::{ApiError, Code};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SocketArgs {
     /// The agent's socket [default: /run/peerage/agent.sock, or what /etc/peerage/agent.toml says]
     #[arg(long, value_name = "PATH", env = "PEERAGE_SOCKET")]

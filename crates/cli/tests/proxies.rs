@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -86,6 +86,80 @@ fn a_proxy_that_drops_ranges_is_read_from_the_first_byte() {
     let status = a.get(&url, &office.path("a")).unwrap();
     assert!(same_file(&file, &office.path("a")).unwrap());
     assert!(status["Reasons"].to_string().contains("ignores ranges"), "{status}");
+    let told = a.command(&["doctor", "--health"]).output().unwrap();
+    let shown = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success(), "{shown}");
+    assert!(
+        shown.contains("the origin, or the proxy on the way to it, ignores Range at 127.0.0.1"),
+        "{shown}"
+    );
+}
+
+/// A SOCKS5 proxy (microsocks), with further arguments.
+fn socks(dir: &Path, args: &[&str]) -> (SocketAddr, Process) {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = probe.local_addr().unwrap();
+    drop(probe);
+    let mut command = Command::new("microsocks");
+    command.args(["-i", "127.0.0.1", "-p", &address.port().to_string()]).args(args);
+    let process = Process::spawn("microsocks", command, dir).unwrap();
+    wait_until("the proxy listens", PATIENCE, || TcpStream::connect(address).is_ok());
+    (address, process)
+}
+
+#[test]
+fn http_and_https_go_through_a_socks_proxy_with_a_password() {
+    let office = Office::with_https(34, &[]).unwrap();
+    let ca = office.ca().unwrap().to_str().unwrap().to_owned();
+    let (at, proxy) = socks(&office.path(""), &["-u", "me", "-P", "hunter2"]);
+    let through = || proxy.stderr().matches("connected to").count();
+    let (file, url, _) = office.published("tls.bin", 5 * MIB + 3).unwrap();
+    for (name, scheme) in [("a", "socks5"), ("b", "socks5h")] {
+        let before = through();
+        let way = format!("{scheme}://me:hunter2@{at}");
+        let simple = "download_mode = \"simple\"\n";
+        let agent = office.agent_with(name, simple, &["--origin-ca", &ca, "--proxy", &way]).unwrap();
+        agent.get(&url, &office.path(name)).unwrap();
+        assert!(same_file(&file, &office.path(name)).unwrap());
+        assert!(through() > before, "{}", proxy.stderr());
+    }
+    // Clear text, and the proxy named by the environment.
+    let office = Office::new(34, &[]).unwrap();
+    let (file, url, _) = office.published("clear.bin", 5 * MIB + 3).unwrap();
+    let way = format!("socks5h://me:hunter2@{at}");
+    let (before, env) = (through(), [("ALL_PROXY", way.as_str()), ("NO_PROXY", ""), ("no_proxy", "")]);
+    let c = office.agent_in("c", OPEN_POLICY, &[], &env).unwrap();
+    c.get(&url, &office.path("c")).unwrap();
+    assert!(same_file(&file, &office.path("c")).unwrap());
+    assert!(through() > before, "{}", proxy.stderr());
+    let told = c.command(&["doctor", "--health", "--json"]).output().unwrap();
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["Facts"]["Proxy"]["Proxies"][0], format!("socks5h://{at}"), "{told}");
+    assert!(!told.to_string().contains("hunter2"), "{told}");
+    // The wrong password: the origin is not reached past the proxy.
+    let before = through();
+    let way = format!("socks5://me:wrong@{at}");
+    let d = office.agent_with("d", "download_mode = \"simple\"\n", &["--proxy", &way]).unwrap();
+    let job = d.begin_get(&url, &office.path("d"), &[]).unwrap();
+    wait_until("it is said why nothing comes", PATIENCE, || {
+        d.status().unwrap().iter().any(|row| row["Reasons"].to_string().contains("SOCKS error"))
+    });
+    assert_eq!(through(), before);
+    drop(job);
+}
+
+#[test]
+fn a_script_may_name_a_socks_proxy() {
+    let office = Office::new(34, &[]).unwrap();
+    let (at, proxy) = socks(&office.path(""), &[]);
+    let (file, url, _) = office.published("pac.bin", 5 * MIB).unwrap();
+    let script = office.path("proxy.pac");
+    fs::write(&script, format!("function FindProxyForURL() {{ return 'SOCKS5 {at}; DIRECT' }}")).unwrap();
+    let way = format!("pac+file://{}", script.display());
+    let a = office.agent_with("a", "download_mode = \"simple\"\n", &["--proxy", &way]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    assert!(same_file(&file, &office.path("a")).unwrap());
+    assert!(proxy.stderr().contains("connected to"), "{}", proxy.stderr());
 }
 
 #[test]

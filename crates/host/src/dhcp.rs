@@ -1,7 +1,9 @@
-//! DHCP options 234 (group id) and 235 (connected caches), from whoever holds the lease, else asked for.
+//! DHCP options 234 (group id), 235 (connected caches) and 252 (proxy auto-configuration script), from whoever holds the
+//! lease, else asked for.
 //!
 //! Order: NetworkManager (D-Bus), the lease files of systemd-networkd and dhclient, then an own DHCPINFORM (RFC 2131
-//! §4.4.3), which needs port 68 and takes no lease. Whoever answers first with one of the two is believed for both.
+//! §4.4.3), which needs port 68 and takes no lease. Whoever answers first with 234 or 235 is believed for both; clients
+//! ask for 252 of their own accord and for the others only when told to, so it is a matter of its own.
 //!
 //! DHCP proves nothing: anybody on the link can answer. What it says is text of limited length, chooses among what policy
 //! allows and admits nobody. Malformed values are passed over, with the reason.
@@ -22,6 +24,8 @@ pub use lease_file::{parse_dhclient, parse_networkd};
 pub const GROUP_OPTION: u8 = 234;
 /// The option that holds connected caches (DO reference §1.6).
 pub const CACHE_HOST_OPTION: u8 = 235;
+/// The option that holds the URL of a proxy auto-configuration script (WPAD; never standardised, in use since 1999).
+pub const SCRIPT_OPTION: u8 = 252;
 /// Longest value taken in, in bytes: what one option holds.
 const MAX_VALUE: usize = 255;
 /// Caches that one option may name: as many as the setting may.
@@ -29,28 +33,64 @@ const MAX_HOSTS: usize = 64;
 /// Interfaces that are asked.
 const MAX_INTERFACES: usize = 8;
 
-/// The two options as they came; `None`: not there.
+/// The options as they came; `None`: not there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offered {
     /// Option 234.
     pub group: Option<Vec<u8>>,
     /// Option 235.
     pub cache_hosts: Option<Vec<u8>>,
+    /// Option 252.
+    pub script: Option<Vec<u8>>,
+}
+
+/// What is wanted of DHCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Options 234 and 235.
+    pub names: bool,
+    /// Option 252.
+    pub script: bool,
+}
+
+impl Wanted {
+    /// Whether anything is.
+    pub const fn any(self) -> bool {
+        self.names || self.script
+    }
 }
 
 impl Offered {
-    /// Whether neither is there.
+    /// Whether none is there.
     pub const fn is_empty(&self) -> bool {
-        self.group.is_none() && self.cache_hosts.is_none()
+        !self.has_names() && self.script.is_none()
     }
 
-    /// Takes in one option, if it is one of the two.
+    const fn has_names(&self) -> bool {
+        self.group.is_some() || self.cache_hosts.is_some()
+    }
+
+    /// What is wanted and not there.
+    const fn lacks(&self, wanted: Wanted) -> Wanted {
+        Wanted { names: wanted.names && !self.has_names(), script: wanted.script && self.script.is_none() }
+    }
+
+    /// Takes in one option, if it is one of these.
     fn take(&mut self, option: u8, value: Vec<u8>) {
         match option {
             GROUP_OPTION => self.group = Some(value),
             CACHE_HOST_OPTION => self.cache_hosts = Some(value),
+            SCRIPT_OPTION => self.script = Some(value),
             _ => {}
         }
+    }
+
+    /// Adds what somebody else offers where nothing is yet.
+    fn fill(&mut self, other: Self) {
+        if !self.has_names() {
+            (self.group, self.cache_hosts) = (other.group, other.cache_hosts);
+        }
+        self.script = self.script.take().or(other.script);
     }
 }
 
@@ -63,9 +103,9 @@ pub struct DhcpSays {
 }
 
 impl DhcpSays {
-    /// Whether somebody offered one of the two.
-    pub const fn answers(&self) -> bool {
-        !self.offered.is_empty()
+    /// Whether something is wanted that nobody has offered.
+    pub const fn lacks(&self, wanted: Wanted) -> bool {
+        self.offered.lacks(wanted).any()
     }
 
     /// The group, as text.
@@ -84,8 +124,18 @@ impl DhcpSays {
         })
     }
 
+    /// The URL of a proxy auto-configuration script, as text that begins as one of HTTP.
+    pub fn script(&self) -> SourceSays {
+        let Some(value) = &self.offered.script else { return Err(self.why("option 252")) };
+        let url = text_of(value).map_err(|why| format!("option 252 is malformed: {why}"))?;
+        let http = ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+        if http { Ok(url) } else { Err("option 252 is malformed: not a URL of http or https".to_owned()) }
+    }
+
     fn why(&self, option: &str) -> String {
-        if !self.offered.is_empty() || self.silent.is_empty() {
+        if self.offered.has_names() || self.silent.is_empty() {
             return format!("DHCP gives no {option}");
         }
         format!("DHCP gives no {option} ({})", self.silent.join("; "))
@@ -122,25 +172,26 @@ fn hosts_of(value: &[u8]) -> Result<Vec<CacheHost>, String> {
 
 /// Asks those who hold the device's lease, without sending anything to the network.
 pub async fn read_leases(root: &Path, now: u64) -> DhcpSays {
+    let all = Wanted { names: true, script: true };
     let mut says = DhcpSays::default();
     match network_manager::offered().await {
         Ok(offered) => says.offered = offered,
         Err(why) => says.silent.push(why),
     }
-    if says.offered.is_empty() {
+    if says.lacks(all) {
         let root = root.to_owned();
         let found = tokio::task::spawn_blocking(move || lease_file::offered(&root, now)).await;
         match found.map_err(|error| error.to_string()).flatten() {
-            Ok(offered) => says.offered = offered,
+            Ok(offered) => says.offered.fill(offered),
             Err(why) => says.silent.push(why),
         }
     }
     says
 }
 
-/// Adds what the DHCP servers of the link say when asked, if nobody who holds a lease knew.
-pub async fn ask_servers(mut says: DhcpSays, interfaces: &[Interface]) -> DhcpSays {
-    if !says.offered.is_empty() {
+/// Adds what the DHCP servers of the link say when asked, if nobody who holds a lease knew what is wanted.
+pub async fn ask_servers(mut says: DhcpSays, interfaces: &[Interface], wanted: Wanted) -> DhcpSays {
+    if !says.lacks(wanted) {
         return says;
     }
     let own = |interface: &Interface| {
@@ -160,13 +211,18 @@ pub async fn ask_servers(mut says: DhcpSays, interfaces: &[Interface]) -> DhcpSa
         says.silent.push("no interface has an IPv4 subnet".to_owned());
     }
     for (name, ip) in asked {
+        let lacking = says.offered.lacks(wanted);
         match inform::ask(&name, ip).await {
-            Ok(offered) if !offered.is_empty() => {
-                says.offered = offered;
-                break;
+            Ok(offered) => {
+                says.offered.fill(offered);
+                if says.offered.lacks(wanted) == lacking {
+                    says.silent.push(format!("the server on {name} offers nothing of it"));
+                }
             }
-            Ok(_) => says.silent.push(format!("the server on {name} offers neither")),
             Err(why) => says.silent.push(why),
+        }
+        if !says.lacks(wanted) {
+            break;
         }
     }
     says
@@ -179,7 +235,11 @@ mod tests {
     use super::*;
 
     fn says(group: Option<&[u8]>, hosts: Option<&[u8]>) -> DhcpSays {
-        let offered = Offered { group: group.map(<[u8]>::to_vec), cache_hosts: hosts.map(<[u8]>::to_vec) };
+        let offered = Offered {
+            group: group.map(<[u8]>::to_vec),
+            cache_hosts: hosts.map(<[u8]>::to_vec),
+            ..Offered::default()
+        };
         DhcpSays { offered, silent: vec!["nobody".into()] }
     }
 
@@ -217,6 +277,33 @@ mod tests {
         assert!(says(None, None).cache_hosts().0.is_err());
     }
 
+    #[test]
+    fn a_script_is_a_url_of_http() {
+        let script = |value: &[u8]| {
+            let offered = Offered { script: Some(value.to_vec()), ..Offered::default() };
+            DhcpSays { offered, silent: Vec::new() }.script()
+        };
+        assert_eq!(script(b"http://wpad.example/wpad.dat\0").unwrap(), "http://wpad.example/wpad.dat");
+        assert_eq!(script(b"HTTPS://p/x\n").unwrap(), "HTTPS://p/x");
+        // What administrators give to switch it off, and what nobody should be made to read.
+        for bad in [&b"\n"[..], b"", b"file:///etc/passwd", b"ftp://p/x", b"wpad.example", b"\xff"] {
+            assert!(script(bad).unwrap_err().contains("malformed"), "{bad:?}");
+        }
+        assert!(says(Some(b"g"), None).script().unwrap_err().contains("no option 252"));
+    }
+
+    #[test]
+    fn a_lease_with_a_script_alone_does_not_answer_for_the_names() {
+        let mut offered = Offered { script: Some(b"s".to_vec()), ..Offered::default() };
+        let (names, script) = (Wanted { names: true, script: false }, Wanted { names: false, script: true });
+        assert!(offered.lacks(names).any() && !offered.lacks(script).any());
+        let other = Offered { group: Some(b"g".to_vec()), cache_hosts: None, script: Some(b"t".to_vec()) };
+        offered.fill(other);
+        assert_eq!((offered.group.as_deref(), offered.script.as_deref()), (Some(&b"g"[..]), Some(&b"s"[..])));
+        offered.fill(Offered { cache_hosts: Some(b"c".to_vec()), ..Offered::default() });
+        assert_eq!(offered.cache_hosts, None, "who named the group is believed for both");
+    }
+
     proptest! {
         #[test]
         fn any_value_is_read_or_refused(value in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -225,6 +312,10 @@ mod tests {
                 prop_assert!(!text.is_empty() && text.len() <= MAX_VALUE && !text.contains(char::is_control));
             }
             let _ = says.cache_hosts();
+            let offered = Offered { script: Some(value), ..Offered::default() };
+            if let Ok(url) = (DhcpSays { offered, silent: Vec::new() }).script() {
+                prop_assert!(url.len() <= MAX_VALUE && url.to_ascii_lowercase().starts_with("http"));
+            }
         }
     }
 }

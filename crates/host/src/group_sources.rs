@@ -146,7 +146,8 @@ fn domain(root: &Path, sssd: Result<Sssd, String>) -> SourceSays {
 
 // === The resolver ===
 
-fn dns_suffix(root: &Path) -> SourceSays {
+/// The domain that the device is in, as its resolver or its name tell.
+pub(crate) fn dns_suffix(root: &Path) -> SourceSays {
     let mut found = None;
     let resolver = read(root, "/etc/resolv.conf");
     for line in resolver.as_deref().unwrap_or_default().lines() {

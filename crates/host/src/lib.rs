@@ -5,6 +5,7 @@
 //! - [`announce_addresses`]: which of the addresses peers are told.
 //! - [`DnsSd`]: neighbours on the same link.
 //! - [`read_group_sources`], [`read_leases`], [`ask_servers`]: what could name the device's group.
+//! - [`read_leases`], [`wpad_url`]: where the network names a proxy auto-configuration script.
 //! - [`PolicyFiles`]: the policy files of the device, and when they change.
 //!
 //! Nothing here knows downloads. Where a fact is read from: `docs/device-facts.md`.
@@ -24,12 +25,13 @@ mod policy_files;
 mod power;
 mod small_file;
 mod volume;
+mod wpad;
 mod zone;
 
 pub use addresses::{MAX_ANNOUNCED, announce_addresses};
 pub use dhcp::{
-    CACHE_HOST_OPTION, DhcpSays, GROUP_OPTION, Offered, ask_servers, parse_dhclient, parse_networkd,
-    parse_reply, read_leases,
+    CACHE_HOST_OPTION, DhcpSays, GROUP_OPTION, Offered, SCRIPT_OPTION, Wanted, ask_servers, parse_dhclient,
+    parse_networkd, parse_reply, read_leases,
 };
 pub use dns_sd::{DnsSd, DnsSdError, MAX_ADDRESSES, MAX_ADVERT, SERVICE, Sight, is_on_link, read_sight};
 pub use error::HostError;
@@ -40,3 +42,4 @@ pub use memory::installed_ram;
 pub use monitor::{Look, Monitor, Observed};
 pub use policy_files::{MAX_POLICY_FILES, PolicyFileError, PolicyFiles, PolicyFilesError};
 pub use volume::volume_of;
+pub use wpad::{url_in as wpad_url_in, wpad_url};

@@ -1,18 +1,20 @@
-//! The proxy auto-configuration file: fetched, kept fresh, and asked.
+//! The proxy auto-configuration script: kept fresh, and asked.
 //!
-//! Invariant: whatever is wrong with it, downloads go on: with the script that was had before, or without a proxy.
+//! Invariant: whatever is wrong with it, downloads go on: with the script that was had before, or without a proxy. What
+//! another network has named is forgotten at once.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::pac::{self, Hop, MAX_SCRIPT};
-use crate::{ConfigError, Known, OriginClient, OriginConfig, ProxyMode, RangeRequest, Resolver, SourceUrl};
+use crate::pac::{self, Hop};
+use crate::script_source::{Script, Scripts, Source};
+use crate::way_out::{ChosenBy, ScriptState};
+use crate::{ConfigError, OriginConfig, Resolver, SourceUrl};
 
 /// A file is looked at again after this time …
 const FILE_CHECK: Duration = Duration::from_secs(10);
@@ -20,25 +22,22 @@ const FILE_CHECK: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_secs(3600);
 /// … and if it could not be had, after this.
 const RETRY: Duration = Duration::from_secs(60);
-const FETCH: Duration = Duration::from_secs(15);
 /// For one name that a script looks up.
 const LOOKUP: Duration = Duration::from_secs(1);
 /// An answer holds for this long: scripts may go by the clock.
 const ANSWER: Duration = Duration::from_secs(60);
 const MAX_ANSWERS: usize = 256;
 
-/// The file, and what it has said of late.
+/// The script, and what it has said of late.
 #[derive(Debug)]
 pub(crate) struct Auto {
     source: Source,
     resolver: Arc<dyn Resolver>,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-enum Source {
-    File(PathBuf),
-    Url(SourceUrl, OriginClient),
+    /// Counts the changes of the network.
+    network: AtomicU64,
+    /// How it stands, for whoever asks while the state is in use.
+    standing: parking_lot::Mutex<ScriptState>,
 }
 
 #[derive(Debug, Default)]
@@ -49,28 +48,55 @@ struct State {
     next_look: Option<Instant>,
     /// By scheme, host and port.
     answers: BTreeMap<String, (Arc<[Hop]>, Instant)>,
-    /// What has been complained about: the same is said once.
-    said: Option<String>,
+    /// What the network named, and how often it had changed, when that was looked at.
+    found: Option<Arc<Scripts>>,
+    network: u64,
 }
 
 impl Auto {
-    /// The file at `url`. Nothing is read yet.
+    /// Reads nothing yet.
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub(crate) fn new(url: &str, config: &OriginConfig) -> Result<Self, ConfigError> {
-        let bad = |why: String| ConfigError::Proxy { why };
-        let source = match url::Url::parse(url).ok().filter(|url| url.scheme() == "file") {
-            Some(url) => Source::File(url.to_file_path().map_err(|()| bad("not a local file".to_owned()))?),
-            None => {
-                let url = SourceUrl::parse(url).map_err(|error| bad(error.to_string()))?;
-                // Straight: no proxy is known before it has been read.
-                let proxy = ProxyMode::Direct.into();
-                let client = OriginClient::new(OriginConfig { proxy, intake: None, ..config.clone() })?;
-                Source::Url(url, client)
+    pub(crate) fn new(config: &OriginConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            source: Source::new(config)?,
+            resolver: Arc::clone(&config.resolver),
+            state: Mutex::default(),
+            network: AtomicU64::new(0),
+            standing: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// Where scripts are in this network; `None`: that is being looked for.
+    pub(crate) fn look_at(&self, scripts: Option<Scripts>) {
+        let Source::Found(found, _) = &self.source else { return };
+        found.send_if_modified(|now| {
+            let news = now.as_deref() != scripts.as_ref();
+            if news {
+                *now = scripts.map(Arc::new);
             }
-        };
-        Ok(Self { source, resolver: Arc::clone(&config.resolver), state: Mutex::default() })
+            news
+        });
+    }
+
+    /// The network is another one: the next question reads the script anew.
+    pub(crate) fn moved(&self) {
+        self.network.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What is known of the script.
+    pub(crate) fn standing(&self) -> ChosenBy {
+        let state = self.standing.lock().clone();
+        match &self.source {
+            Source::Found(..) => ChosenBy::Discovery(state),
+            Source::File(_) | Source::Url(..) => ChosenBy::Script(state),
+        }
+    }
+
+    /// Reads the script, if it is time to.
+    pub(crate) async fn read(&self) {
+        self.refresh(&mut *self.state.lock().await).await;
     }
 
     /// The ways to `url`, as the script says; without an answer, straight.
@@ -91,14 +117,11 @@ impl Auto {
         };
         let asked = told.clone();
         let found = tokio::task::spawn_blocking(move || pac::find(&script, &asked, &host, resolve)).await;
-        let hops: Arc<[Hop]> = match found {
-            Ok(Ok(hops)) => hops.into(),
-            Ok(Err(error)) => {
-                state.say(&error.to_string());
-                Arc::new([Hop::Direct])
-            }
-            Err(error) => {
-                state.say(&error.to_string());
+        let found = found.map_err(|error| error.to_string());
+        let hops: Arc<[Hop]> = match found.and_then(|found| found.map_err(|error| error.to_string())) {
+            Ok(hops) => hops.into(),
+            Err(why) => {
+                self.trouble(&why);
                 Arc::new([Hop::Direct])
             }
         };
@@ -110,74 +133,46 @@ impl Auto {
     }
 
     async fn refresh(&self, state: &mut State) {
-        let now = Instant::now();
-        if state.next_look.is_some_and(|next| now < next) {
+        let (network, found) = (self.network.load(Ordering::Relaxed), self.source.found().await);
+        if state.network != network || state.found != found {
+            if matches!(self.source, Source::Found(..)) {
+                *state = State::default();
+                *self.standing.lock() = ScriptState::default();
+            }
+            (state.network, state.next_look) = (network, None);
+            state.found = found;
+            state.answers.clear();
+        }
+        if state.next_look.is_some_and(|next| Instant::now() < next) {
             return;
         }
-        let read = match &self.source {
-            Source::File(path) => read_file(path, state.modified).await,
-            Source::Url(url, client) => match timeout(FETCH, Box::pin(fetch(url, client))).await {
-                Ok(script) => script.map(|script| Some((script, None))),
-                Err(_) => Err(format!("{url}: nothing within {FETCH:?}")),
-            },
-        };
+        let read = self.source.read(state.modified, state.found.as_deref()).await;
         let every = if matches!(self.source, Source::File(_)) { FILE_CHECK } else { REFRESH };
         state.next_look = Some(Instant::now() + if read.is_ok() { every } else { RETRY.min(every) });
         match read {
             Ok(None) => {}
-            Ok(Some((script, modified))) => {
-                if state.script.as_deref() != Some(&*script) {
+            Ok(Some(Script { text, from, modified })) => {
+                if state.script.as_deref() != Some(&*text) {
                     state.answers.clear();
-                    state.said = None;
                 }
-                (state.script, state.modified) = (Some(script.into()), modified);
+                *self.standing.lock() = ScriptState { from: Some(from), trouble: None };
+                (state.script, state.modified) = (Some(text.into()), modified);
             }
-            Err(why) => state.say(&why),
+            Err(why) => {
+                // A file that comes back is read, whatever its time.
+                state.modified = None;
+                self.trouble(&why);
+            }
         }
     }
-}
 
-impl State {
-    fn say(&mut self, why: &str) {
-        if self.said.as_deref() != Some(why) {
-            let way = if self.script.is_some() { "" } else { "; no proxy is used" };
+    /// Notes what is wrong; the log is told once.
+    fn trouble(&self, why: &str) {
+        let mut standing = self.standing.lock();
+        if standing.trouble.as_deref() != Some(why) {
+            let way = if standing.from.is_some() { "" } else { "; no proxy is used" };
             tracing::warn!("proxy auto-configuration: {why}{way}");
-            self.said = Some(why.to_owned());
+            standing.trouble = Some(why.to_owned());
         }
     }
-}
-
-type Read = Option<(String, Option<SystemTime>)>;
-
-/// The file, if it is another than at `modified`.
-async fn read_file(path: &Path, modified: Option<SystemTime>) -> Result<Read, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let now = file.metadata().await.map_err(failed)?.modified().ok();
-    if modified.is_some() && modified == now {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_SCRIPT as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;
-    Ok(Some((text(&bytes)?, now)))
-}
-
-async fn fetch(url: &SourceUrl, client: &OriginClient) -> Result<String, String> {
-    let failed = |error: crate::OriginError| error.to_string();
-    let mut body = client.open(url, RangeRequest::ALL, &Known::default()).await.map_err(failed)?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.chunk().await.map_err(failed)? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_SCRIPT {
-            break;
-        }
-    }
-    text(&bytes)
-}
-
-fn text(bytes: &[u8]) -> Result<String, String> {
-    if bytes.len() > MAX_SCRIPT {
-        return Err(format!("longer than {MAX_SCRIPT} bytes"));
-    }
-    Ok(String::from_utf8_lossy(bytes).into_owned())
 }

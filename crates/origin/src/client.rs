@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION, RANGE,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION,
+    RANGE, USER_AGENT,
 };
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Empty;
@@ -25,8 +25,10 @@ use crate::connect::Connector;
 use crate::headers::{digits, is_strong_etag};
 use crate::proxy::{Route, Routes};
 use crate::resolve::Names;
+use crate::script_source::Scripts;
 use crate::{
-    ConfigError, Failure, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl, tls,
+    ConfigError, Failure, Intake, Known, OriginConfig, OriginError, OriginInfo, RangeRequest, SourceUrl,
+    WayOut, tls,
 };
 
 /// Redirects followed by one request.
@@ -55,7 +57,7 @@ pub struct OriginClient {
 struct Parts {
     config: OriginConfig,
     tls: ClientConfig,
-    routes: Routes,
+    routes: Arc<Routes>,
     /// One for each way out that has been gone, for every request that is not held to addresses of its own.
     clients: Mutex<Vec<(Route, Client)>>,
 }
@@ -67,13 +69,43 @@ impl OriginClient {
     /// [`ConfigError`].
     pub fn new(config: OriginConfig) -> Result<Self, ConfigError> {
         let tls = tls::client_config(&config)?;
-        let routes = Routes::new(&config)?;
+        let routes = Arc::new(Routes::new(&config)?);
         Ok(Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) })
+    }
+
+    /// The same client with connections of its own, which `intake` is told of. What is known of proxies is shared.
+    #[must_use]
+    pub fn with_intake(&self, intake: Arc<dyn Intake>) -> Self {
+        let Parts { config, tls, routes, .. } = &*self.shared;
+        let config = OriginConfig { intake: Some(intake), ..config.clone() };
+        let (tls, routes) = (tls.clone(), Arc::clone(routes));
+        Self { shared: Arc::new(Parts { config, tls, routes, clients: Mutex::default() }) }
     }
 
     /// The network is another one: whatever is asked from now on goes over new connections. What is under way is not touched.
     pub fn reconnect(&self) {
         self.shared.clients.lock().clear();
+        self.shared.routes.moved();
+    }
+
+    /// Says where this network has proxy auto-configuration scripts; `None`: somebody is looking, and requests wait for the
+    /// answer, for up to 10 s. Heeded with [`ProxyMode::Discover`](crate::ProxyMode::Discover) alone.
+    pub fn scripts(&self, scripts: Option<Scripts>) {
+        if let Some(auto) = self.shared.routes.auto() {
+            auto.look_at(scripts);
+        }
+    }
+
+    /// Reads the proxy auto-configuration script now, if one is configured and has not been read of late.
+    pub async fn read_script(&self) {
+        if let Some(auto) = self.shared.routes.auto() {
+            auto.read().await;
+        }
+    }
+
+    /// What is known of the way that requests go out.
+    pub fn way_out(&self) -> WayOut {
+        self.shared.routes.way_out()
     }
 
     /// Asks for a range, and returns once the head of the answer has been found good.
@@ -243,6 +275,12 @@ impl OriginClient {
         let uri: Uri = bare.as_str().parse().map_err(|error: http::uri::InvalidUri| malformed(&error))?;
         let mut headers = headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        // The dot that makes a name absolute is for resolvers; servers know themselves without it.
+        if let Some(authority) = uri.authority().filter(|at| !url.is_https() && at.host().ends_with('.')) {
+            let port = authority.port().map_or_else(String::new, |port| format!(":{port}"));
+            let host = format!("{}{port}", authority.host().trim_end_matches('.'));
+            headers.insert(HOST, HeaderValue::try_from(host).map_err(|error| malformed(&error))?);
+        }
         if url.has_credentials() {
             headers.insert(AUTHORIZATION, basic(url.as_url()).map_err(|error| malformed(&error))?);
         }

@@ -15,11 +15,16 @@ pub enum ProxyMode {
     Environment,
     /// None.
     Direct,
-    /// This one, for every request, also with a [`Guard`], which then judges names and literal addresses only.
+    /// This one (`http`, `https`, `socks5` or `socks5h`), for every request, also with a [`Guard`], which then judges names and literal addresses only.
     Url(String),
     /// As a proxy auto-configuration file says, which is at this `http`, `https` or `file` URL. It is read again when it
     /// changes, at the latest after an hour; as long as it cannot be had, there is no proxy. Not with a [`Guard`].
     Auto(String),
+    /// As the proxy auto-configuration file says that the network names (WPAD): [`OriginClient::scripts`] tells where to
+    /// look. Whoever controls the network then chooses the way, so this is never a default. Not with a [`Guard`].
+    ///
+    /// [`OriginClient::scripts`]: crate::OriginClient::scripts
+    Discover,
 }
 
 /// A proxy, as people write it.
@@ -30,7 +35,8 @@ pub struct ProxyConfig {
     /// Hosts that are reached without it: names with all their subdomains, addresses, networks in CIDR form, `*` for all.
     /// For [`ProxyMode::Environment`], `no_proxy` says it.
     pub bypass: Vec<String>,
-    /// User and password for proxies that [`ProxyMode::Auto`] names, as `user:password`.
+    /// User and password for proxies that [`ProxyMode::Auto`] names, as `user:password`. Not with
+    /// [`ProxyMode::Discover`]: anybody on the network could ask for them.
     pub credentials: Option<String>,
 }
 
@@ -43,22 +49,26 @@ impl From<ProxyMode> for ProxyConfig {
 impl std::str::FromStr for ProxyMode {
     type Err = ConfigError;
 
-    /// `environment`, `direct`, `http://…`, `https://…`, `pac+http://…`, `pac+https://…` or `pac+file:///…`.
+    /// `environment`, `direct`, `wpad`, `http://…`, `https://…`, `socks5://…`, `socks5h://…`, `pac+http://…`,
+    /// `pac+https://…` or `pac+file:///…`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let refused = || ConfigError::Proxy {
             // Not the text itself: it may hold a password.
-            why: "allowed are environment, direct, [http|https]://HOST:PORT and pac+[http|https|file]://…"
+            why: "allowed are environment, direct, wpad, [http|https|socks5|socks5h]://HOST:PORT and \
+                  pac+[http|https|file]://…"
                 .to_owned(),
         };
         match text {
             "environment" => return Ok(Self::Environment),
             "direct" => return Ok(Self::Direct),
+            "wpad" => return Ok(Self::Discover),
             _ => {}
         }
         let (auto, url) = text.strip_prefix("pac+").map_or((false, text), |url| (true, url));
         let parsed = url::Url::parse(url).map_err(|_| refused())?;
         match parsed.scheme() {
             "http" | "https" if parsed.has_host() => {}
+            "socks5" | "socks5h" if !auto && parsed.has_host() => {}
             "file" if auto && parsed.to_file_path().is_ok() => {}
             _ => return Err(refused()),
         }

@@ -18,7 +18,7 @@ use tower::{Service, ServiceExt as _};
 use crate::line::{Line, Socket};
 use crate::proxy::Route;
 use crate::resolve::Names;
-use crate::{Intake, OriginConfig};
+use crate::{Intake, OriginConfig, socks};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,6 +32,8 @@ pub(crate) struct Connector {
     /// Offers HTTP/2.
     tls: TlsConnector,
     route: Route,
+    /// For names that a SOCKS proxy is not to resolve.
+    names: Names,
     patience: Duration,
 }
 
@@ -46,7 +48,7 @@ struct Hop {
 
 impl Connector {
     pub(crate) fn new(config: &OriginConfig, tls: &rustls::ClientConfig, route: Route, names: Names) -> Self {
-        let mut http = HttpConnector::new_with_resolver(names);
+        let mut http = HttpConnector::new_with_resolver(names.clone());
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEPALIVE));
@@ -55,17 +57,26 @@ impl Connector {
         plain.alpn_protocols.clear();
         let hop = Hop { http, tls: TlsConnector::from(Arc::new(plain)), intake: config.intake.clone() };
         let tls = TlsConnector::from(Arc::new(tls.clone()));
-        Self { hop, tls, route, patience: config.connect_timeout }
+        Self { hop, tls, route, names, patience: config.connect_timeout }
     }
 
     async fn connect(self, to: Uri) -> Result<TokioIo<Line>, BoxError> {
         let https = to.scheme() == Some(&Scheme::HTTPS);
         let line = match &self.route {
+            Route::Proxy(proxy) if proxy.is_socks() => {
+                let line = self.hop.clear(proxy.uri.clone()).await?;
+                TokioIo::new(socks::through(line, proxy, &to, self.names).await?)
+            }
+            Route::Proxy(proxy) if !proxy.is_http() => {
+                let scheme = proxy.uri.scheme_str().unwrap_or_default();
+                let what = format!("a {scheme} proxy; supported are http, https, socks5 and socks5h");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, what).into());
+            }
             Route::Proxy(proxy) if https => {
                 let hop = tower::service_fn(move |to| self.hop.clone().connect(to));
                 let mut tunnel = Tunnel::new(proxy.uri.clone(), hop);
-                if let Some(authorization) = &proxy.authorization {
-                    tunnel = tunnel.with_auth(authorization.clone());
+                if let Some(authorization) = proxy.header() {
+                    tunnel = tunnel.with_auth(authorization);
                 }
                 tunnel.oneshot(to.clone()).await?
             }

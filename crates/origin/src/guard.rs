@@ -180,7 +180,8 @@ impl Guard {
         let name = match url.host() {
             Host::Ipv4(ip) => return Ok(vec![IpAddr::V4(ip)]),
             Host::Ipv6(ip) => return Ok(vec![IpAddr::V6(ip)]),
-            Host::Domain(name) => name.to_owned(),
+            // With the dot that makes a name absolute, if it has one: else a resolver may try it in other domains too.
+            Host::Domain(name) => url.as_url().host_str().unwrap_or(name).to_owned(),
         };
         let dns = |error: io::Error| Failure::Dns { host: name.clone(), cause: error.to_string() };
         let mut passed = Vec::new();

@@ -5,6 +5,7 @@
 //!   [`probe`](OriginClient::probe) asks what the origin holds. Both follow redirects themselves, hop by hop.
 //! - [`Known`]: what earlier answers said of the file; an answer that contradicts it is a change, not data.
 //! - [`Intake`], [`Throttle`]: how a download is slowed down for the sake of others.
+//! - [`ProxyMode`], [`WayOut`]: which proxy requests go through, and what is known of it.
 //! - [`Guard`]: what the coordinator may fetch on demand; see its documentation for the rules.
 //! - [`OriginError`]: what failed where, without secrets; [`OriginError::kind`] says what to do about it.
 //! - [`headers`]: the pure parsers of header values.
@@ -31,9 +32,12 @@ mod proxy;
 mod range;
 mod resolve;
 mod rule;
+mod script_source;
 mod secret;
+mod socks;
 mod source_url;
 mod tls;
+mod way_out;
 
 pub use body::RangeBody;
 pub use client::{MAX_REDIRECTS, OriginClient};
@@ -44,5 +48,7 @@ pub use intake::{Intake, Throttle};
 pub use range::{Known, OriginInfo, RangeRequest};
 pub use resolve::{Lookup, Resolver, SystemResolver};
 pub use rule::{HostRule, HostRuleError};
+pub use script_source::Scripts;
 pub use secret::Secret;
 pub use source_url::{MAX_URL, SourceUrl, UrlError};
+pub use way_out::{ChosenBy, ScriptState, WayOut};

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rquickjs::context::EvalOptions;
 use rquickjs::{CatchResultExt as _, Context, Ctx, Function, Runtime};
 
+use crate::socks;
+
 /// Longest script, in bytes.
 pub const MAX_SCRIPT: usize = 1 << 20;
 /// Bytes that the engine may allocate; an empty one needs a few hundred KiB.
@@ -33,7 +35,8 @@ const PRELUDE: &str = include_str!("pac/prelude.js");
 pub enum Hop {
     /// No proxy.
     Direct,
-    /// The proxy with this URL: `http://HOST:PORT` or `https://HOST:PORT`.
+    /// The proxy with this URL: `http://HOST:PORT`, `https://HOST:PORT`, or `socks5h://HOST:PORT`, which resolves names
+    /// itself.
     Proxy(String),
 }
 
@@ -50,7 +53,9 @@ pub enum PacError {
     #[error("the script failed: {0}")]
     Script(String),
     /// It names no way that can be gone.
-    #[error("the script answers {0:?}, allowed are PROXY, HTTP, HTTPS with HOST:PORT, and DIRECT")]
+    #[error(
+        "the script answers {0:?}, allowed are PROXY, HTTP, HTTPS, SOCKS and SOCKS5 with HOST:PORT, and DIRECT"
+    )]
     Answer(String),
 }
 
@@ -119,8 +124,8 @@ fn own_address() -> IpAddr {
     asked().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address: std::net::SocketAddr| address.ip())
 }
 
-/// Reads a script's answer: `PROXY a:8080; HTTPS b:443; DIRECT`. Ways of a kind that is unknown here (SOCKS) are left
-/// out.
+/// Reads a script's answer: `PROXY a:8080; SOCKS5 b:1080; DIRECT`. `SOCKS` is version 5. Ways of a kind that is unknown
+/// here (SOCKS4) are left out.
 ///
 /// # Errors
 /// [`PacError::Answer`]: none is left.
@@ -140,15 +145,24 @@ fn hop(text: &str) -> Option<Hop> {
         "DIRECT" if place.is_none() => return Some(Hop::Direct),
         "PROXY" | "HTTP" => ("http", 80),
         "HTTPS" => ("https", 443),
+        "SOCKS" | "SOCKS5" => ("socks5h", socks::PORT),
         _ => return None,
     };
-    let url = url::Url::parse(&format!("{scheme}://{}", place?)).ok()?;
-    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let bare = url.username().is_empty() && url.password().is_none();
-    if !plain || !bare || words.next().is_some() {
+    let (host, port) = place_of(place?)?;
+    if words.next().is_some() {
         return None;
     }
-    Some(Hop::Proxy(format!("{scheme}://{}:{}", url.host()?, url.port().unwrap_or(default_port))))
+    Some(Hop::Proxy(format!("{scheme}://{host}:{}", port.unwrap_or(default_port))))
+}
+
+/// Host and port of `HOST[:PORT]`, judged as those of an HTTP URL are.
+fn place_of(text: &str) -> Option<(String, Option<u16>)> {
+    let url = url::Url::parse(&format!("http://{text}")).ok()?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let bare = url.username().is_empty() && url.password().is_none();
+    // A port that is the scheme's own is not told: the other scheme does.
+    let port = url.port().or_else(|| url::Url::parse(&format!("https://{text}")).ok()?.port());
+    (plain && bare).then_some((url.host()?.to_string(), port))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
 use crate::caches::{CachedAt, origin_url};
 use crate::housekeeping::DISK_RETRY;
+use crate::rangeless::host_key;
 use crate::shared::Shared;
 use crate::why::{self, Account};
 
@@ -61,6 +62,7 @@ struct Http {
 /// A range on its way.
 struct Running {
     source: SourceId,
+    start: u64,
     task: tokio::task::AbortHandle,
 }
 
@@ -318,15 +320,22 @@ impl Actor {
             Command::Event(event) => {
                 match &event {
                     Event::FetchDone { fetch } => {
-                        let of = self.fetches.remove(fetch).map(|running| running.source);
-                        if let Some(at) = of.and_then(|source| self.cache_of(source)) {
+                        let ended = self.fetches.remove(fetch);
+                        if let Some(at) = ended.as_ref().and_then(|ended| self.cache_of(ended.source)) {
                             self.shared.caches.delivered(at);
+                        }
+                        let ended = ended.filter(|ended| ended.start > 0);
+                        let http = ended.and_then(|ended| self.http.get(&ended.source));
+                        if let Some(http) = http.filter(|http| !http.whole && http.cache.is_none()) {
+                            self.shared.rangeless.obeys(&http.url);
                         }
                     }
                     Event::FetchFailed { fetch, error } => {
                         let of = self.fetches.remove(fetch).map(|running| running.source);
-                        if let Some(http) = of.and_then(|source| self.http.get_mut(&source)) {
-                            http.whole |= *error == FetchError::Whole;
+                        let http = of.and_then(|source| self.http.get_mut(&source));
+                        if let Some(http) = http.filter(|_| *error == FetchError::Whole) {
+                            http.whole = true;
+                            self.shared.rangeless.note(&http.url, self.shared.clock.unix());
                         }
                     }
                     Event::Stored { .. } => self.set_trouble(None),
@@ -465,7 +474,7 @@ impl Actor {
         };
         let (client, commands) = (client.clone(), self.commands.clone());
         let task = tokio::spawn(fetch::run(fetch, client, sink, gate, commands));
-        self.fetches.insert(id, Running { source, task: task.abort_handle() });
+        self.fetches.insert(id, Running { source, start, task: task.abort_handle() });
     }
 
     fn complete(&mut self) {
@@ -558,8 +567,4 @@ impl Actor {
         }
         self.meet_neighbours();
     }
-}
-
-fn host_key(url: &SourceUrl) -> String {
-    format!("{}:{}", url.host(), url.port())
 }

@@ -21,6 +21,7 @@ use crate::agent::{
     CachedFile, DiffRequest, DownloadEvent, DownloadRequest, EnrollRequest, ExpireRequest, FileStatus,
     Health, SetRequest, VerifyResult,
 };
+use crate::doctor::Checkup;
 use crate::why::Why;
 use crate::{ApiError, Code};
 
@@ -54,6 +55,14 @@ impl AgentClient {
     /// Unreachable, or what the agent says; the same for all below.
     pub async fn health(&self) -> Result<Health, ApiError> {
         self.get("/v1/health").await
+    }
+
+    /// `GET /v1/doctor`.
+    ///
+    /// # Errors
+    /// As [`Self::health`].
+    pub async fn doctor(&self) -> Result<Checkup, ApiError> {
+        self.get("/v1/doctor").await
     }
 
     /// `GET /v1/status`: of one file or all, with peers if asked for.

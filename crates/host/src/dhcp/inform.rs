@@ -1,4 +1,4 @@
-//! DHCPINFORM (RFC 2131 §4.4.3): asks the servers of a link for the two options, without taking a lease.
+//! DHCPINFORM (RFC 2131 §4.4.3): asks the servers of a link for our options, without taking a lease.
 //!
 //! The answer comes to port 68, so it can only be had with CAP_NET_BIND_SERVICE, and not while a client holds that port
 //! for itself. Where that is so, it is told why and nothing else changes.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, timeout_at};
 
-use super::{CACHE_HOST_OPTION, GROUP_OPTION, Offered};
+use super::{CACHE_HOST_OPTION, GROUP_OPTION, Offered, SCRIPT_OPTION};
 
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -83,7 +83,8 @@ fn open(interface: &str) -> io::Result<tokio::net::UdpSocket> {
 
 /// No hardware address: a server answers an inform to `ciaddr` (RFC 2131 §4.3.5) and keeps nothing of it.
 fn question(xid: u32, own: Ipv4Addr) -> Vec<u8> {
-    let options = [MESSAGE_TYPE, 1, INFORM, PARAMETERS, 2, GROUP_OPTION, CACHE_HOST_OPTION, END];
+    let wanted = [PARAMETERS, 3, GROUP_OPTION, CACHE_HOST_OPTION, SCRIPT_OPTION];
+    let options = [&[MESSAGE_TYPE, 1, INFORM][..], &wanted, &[END]].concat();
     message(REQUEST, xid, own, &options)
 }
 
@@ -121,6 +122,7 @@ pub fn parse_reply(bytes: &[u8], xid: u32) -> Option<Offered> {
                     CACHE_HOST_OPTION if offered.cache_hosts.is_none() => {
                         offered.cache_hosts = Some(value.to_vec());
                     }
+                    SCRIPT_OPTION if offered.script.is_none() => offered.script = Some(value.to_vec()),
                     _ => {}
                 }
                 after
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn only_the_answer_to_the_question() {
         let good = parse_reply(&reply(7, ACK, b"Paris"), 7).unwrap();
-        assert_eq!(good, Offered { group: Some(b"Paris".to_vec()), cache_hosts: None });
+        assert_eq!(good, Offered { group: Some(b"Paris".to_vec()), ..Offered::default() });
         assert_eq!(parse_reply(&reply(8, ACK, b"Paris"), 7), None);
         assert_eq!(parse_reply(&reply(7, 6, b"Paris"), 7), None);
         assert_eq!(parse_reply(&question(7, Ipv4Addr::LOCALHOST), 7), None, "our own");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CACHE_HOST_OPTION, GROUP_OPTION, MAX_VALUE, Offered};
+use super::{CACHE_HOST_OPTION, GROUP_OPTION, MAX_VALUE, Offered, SCRIPT_OPTION};
 use crate::small_file::read_text;
 
 /// More is not read of a lease file.
@@ -20,20 +20,20 @@ pub(super) fn offered(root: &Path, now: u64) -> Result<Offered, String> {
     let mut look = |directory: &str, parse: &dyn Fn(&str) -> Offered| {
         let texts =
             files(&root.join(directory)).into_iter().filter_map(|path| read_text(&path, MAX_FILE).ok());
-        let found = texts.inspect(|_| seen += 1).map(|text| parse(&text));
-        found.into_iter().find(|offered| !offered.is_empty())
-    };
-    if let Some(found) = look(NETWORKD, &parse_networkd) {
-        return Ok(found);
-    }
-    for directory in DHCLIENT {
-        if let Some(found) = look(directory, &|text| parse_dhclient(text, now)) {
-            return Ok(found);
+        let mut found = Offered::default();
+        for offered in texts.inspect(|_| seen += 1).map(|text| parse(&text)) {
+            found.fill(offered);
         }
+        found
+    };
+    let mut found = look(NETWORKD, &parse_networkd);
+    for directory in DHCLIENT {
+        found.fill(look(directory, &|text| parse_dhclient(text, now)));
     }
     match seen {
+        _ if !found.is_empty() => Ok(found),
         0 => Err("no lease file of networkd or dhclient can be read".to_owned()),
-        _ => Err("the lease files hold neither option".to_owned()),
+        _ => Err("the lease files hold none of the options".to_owned()),
     }
 }
 
@@ -98,12 +98,16 @@ pub fn parse_dhclient(text: &str, now: u64) -> Offered {
     offered
 }
 
-/// `option unknown-234 VALUE`, also under the names that administrators give it by a number at the end.
+/// `option unknown-234 VALUE`, also under the names that administrators give it by a number at the end; 252 also as
+/// `wpad`, which is what everybody calls it.
 fn option(line: &str) -> Option<(u8, &str)> {
     let (name, value) = line.strip_prefix("option ")?.trim_start().split_once(' ')?;
-    let (_, number) = name.rsplit_once(['-', '_', '.'])?;
-    let code = number.parse().ok()?;
-    matches!(code, GROUP_OPTION | CACHE_HOST_OPTION).then_some((code, value.trim()))
+    let code = match name.rsplit_once(['-', '_', '.']) {
+        Some((_, number)) if number != "wpad" => number.parse().ok()?,
+        _ if name.ends_with("wpad") => SCRIPT_OPTION,
+        _ => return None,
+    };
+    matches!(code, GROUP_OPTION | CACHE_HOST_OPTION | SCRIPT_OPTION).then_some((code, value.trim()))
 }
 
 /// Quoted text, or bytes in hex with colons.
@@ -170,7 +174,7 @@ mod tests {
 
     fn offers(group: &str, hosts: &str) -> Offered {
         let some = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
-        Offered { group: some(group), cache_hosts: some(hosts) }
+        Offered { group: some(group), cache_hosts: some(hosts), script: None }
     }
 
     #[test]
@@ -205,6 +209,14 @@ mod tests {
         ] {
             assert_eq!(parse_dhclient(&text, NOW), offers(group, ""), "{text}");
         }
+        for name in ["wpad", "local-wpad", "unknown-252", "proxy-252"] {
+            let lease = format!("lease {{\n option {name} \"http://p/wpad.dat\\000\";\n}}\n");
+            assert_eq!(
+                parse_dhclient(&lease, NOW).script.as_deref(),
+                Some(&b"http://p/wpad.dat"[..]),
+                "{name}"
+            );
+        }
         let named = "lease {\n option do-group-234 \"Paris\";\n option custom-235 \"h1\";\n}\n";
         assert_eq!(parse_dhclient(named, NOW), offers("Paris", "h1"));
     }
@@ -222,8 +234,9 @@ mod tests {
         put("var/lib/dhcp/README", "lease {\n  option unknown-234 \"no\";\n}\n");
         assert_eq!(offered(root.path(), NOW), Ok(offers("Lyon", "")));
         put("run/systemd/netif/leases/2", "ADDRESS=10.0.0.2\n");
-        put("run/systemd/netif/leases/3", "OPTION_234=5061726973\n");
-        assert_eq!(offered(root.path(), NOW), Ok(offers("Paris", "")));
+        put("run/systemd/netif/leases/3", "OPTION_234=5061726973\nOPTION_252=687474703a2f2f70\n");
+        let both = Offered { script: Some(b"http://p".to_vec()), ..offers("Paris", "") };
+        assert_eq!(offered(root.path(), NOW), Ok(both));
     }
 
     proptest! {

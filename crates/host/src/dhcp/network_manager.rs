@@ -6,7 +6,7 @@ use std::time::Duration;
 use zbus::{Connection as Bus, OwnedObjectPath, OwnedVariant, connection};
 
 use super::lease_file::hex;
-use super::{CACHE_HOST_OPTION, GROUP_OPTION, MAX_VALUE, Offered};
+use super::{CACHE_HOST_OPTION, GROUP_OPTION, MAX_VALUE, Offered, SCRIPT_OPTION};
 
 const SERVICE: &str = "org.freedesktop.NetworkManager";
 const ROOT: &str = "/org/freedesktop/NetworkManager";
@@ -32,7 +32,7 @@ async fn offered_by(bus: connection::Builder<'_>) -> Result<Offered, String> {
     };
     match tokio::time::timeout(2 * PATIENCE, read).await {
         Ok(Ok(Some(offered))) if !offered.is_empty() => Ok(offered),
-        Ok(Ok(Some(_))) => Err("NetworkManager's leases hold neither option".to_owned()),
+        Ok(Ok(Some(_))) => Err("NetworkManager's leases hold none of the options".to_owned()),
         Ok(Ok(None)) => Err("NetworkManager does not run".to_owned()),
         Ok(Err(_)) | Err(_) => Err("there is no D-Bus to ask NetworkManager by".to_owned()),
     }
@@ -48,6 +48,7 @@ async fn read(bus: &Bus) -> zbus::Result<Option<Offered>> {
     }
     let root = properties(bus, ROOT, SERVICE).await?;
     let active: Vec<OwnedObjectPath> = get(&root, "ActiveConnections").unwrap_or_default();
+    let mut found = Offered::default();
     for path in active.iter().take(MAX_CONNECTIONS) {
         // One that has gone since is none.
         let Ok(active) = properties(bus, path.as_str(), ACTIVE).await else { continue };
@@ -59,19 +60,18 @@ async fn read(bus: &Bus) -> zbus::Result<Option<Offered>> {
         let Ok(lease) = properties(bus, lease.as_str(), DHCP4).await else { continue };
         let Some(options) = get::<Values>(&lease, "Options") else { continue };
         let mut offered = Offered::default();
-        for option in [GROUP_OPTION, CACHE_HOST_OPTION] {
-            // Which name it has depends on the client that NetworkManager uses.
-            let names = [format!("private_{option}"), format!("unknown_{option}")];
-            let value = names.iter().find_map(|name| get::<String>(&options, name));
+        for option in [GROUP_OPTION, CACHE_HOST_OPTION, SCRIPT_OPTION] {
+            // Which name it has depends on the client that NetworkManager uses; 252 it knows by name.
+            let names = [format!("private_{option}"), format!("unknown_{option}"), "wpad".to_owned()];
+            let names = names.iter().take(if option == SCRIPT_OPTION { 3 } else { 2 });
+            let value = names.into_iter().find_map(|name| get::<String>(&options, name));
             if let Some(value) = value.and_then(|value| value_of(&value)) {
                 offered.take(option, value);
             }
         }
-        if !offered.is_empty() {
-            return Ok(Some(offered));
-        }
+        found.fill(offered);
     }
-    Ok(Some(Offered::default()))
+    Ok(Some(found))
 }
 
 /// An option that NetworkManager does not know it shows as bytes in hex, or, by another client, as text.
@@ -158,11 +158,12 @@ mod tests {
         assert!(ask("unix:path=/nonexistent").await.unwrap_err().contains("no D-Bus"));
         let (_bus, address) = bus(dir.path());
         assert_eq!(ask(&address).await, Err("NetworkManager does not run".to_owned()));
-        let options = "{'private_234': <'50:61:72:69:73:00'>, 'unknown_235': <'c1.example,c2'>, 'routers': <'10.0.0.1'>}";
+        let options = "{'private_234': <'50:61:72:69:73:00'>, 'unknown_235': <'c1.example,c2'>, 'wpad': <'http://p/wpad.dat'>, 'routers': <'10.0.0.1'>}";
         let _stand_in = network_manager(dir.path(), &address, options);
         let offered = ask(&address).await.unwrap();
         assert_eq!(offered.group.as_deref(), Some(&b"Paris\0"[..]));
         assert_eq!(offered.cache_hosts.as_deref(), Some(&b"c1.example,c2"[..]));
+        assert_eq!(offered.script.as_deref(), Some(&b"http://p/wpad.dat"[..]));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +171,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_bus, address) = bus(dir.path());
         let _stand_in = network_manager(dir.path(), &address, "{'routers': <'10.0.0.1'>}");
-        assert_eq!(ask(&address).await, Err("NetworkManager's leases hold neither option".to_owned()));
+        assert_eq!(ask(&address).await, Err("NetworkManager's leases hold none of the options".to_owned()));
     }
 
     #[test]

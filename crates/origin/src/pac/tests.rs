@@ -18,11 +18,17 @@ fn says(condition: &str, host: &str) -> bool {
 #[test]
 fn ways_in_the_order_of_the_answer() {
     let script = "function FindProxyForURL(url, host) {
-        if (shExpMatch(host, '*.corp.example')) return 'PROXY a.example:3128; HTTPS b.example; SOCKS c:1080; DIRECT';
+        if (shExpMatch(host, '*.corp.example')) return 'PROXY a.example:3128; HTTPS b.example; SOCKS c; SOCKS5 d:443; SOCKS4 e:1; DIRECT';
         return 'DIRECT';
     }";
     let proxy = |url: &str| Hop::Proxy(url.to_owned());
-    let expected = [proxy("http://a.example:3128"), proxy("https://b.example:443"), Hop::Direct];
+    let expected = [
+        proxy("http://a.example:3128"),
+        proxy("https://b.example:443"),
+        proxy("socks5h://c:1080"),
+        proxy("socks5h://d:443"),
+        Hop::Direct,
+    ];
     assert_eq!(ask(script, "x.corp.example").unwrap(), expected);
     assert_eq!(ask(script, "example.org").unwrap(), [Hop::Direct]);
 }
@@ -96,7 +102,8 @@ fn answers_that_lead_nowhere() {
     for text in [
         "",
         ";;",
-        "SOCKS a:1",
+        "SOCKS4 a:1",
+        "SOCKS",
         "PROXY",
         "PROXY a:1 b",
         "DIRECT now",
@@ -119,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn near_answers_lead_to_http_proxies(text in "(PROXY|HTTPS|DIRECT|SOCKS5?) ?[a-z0-9.:@/\\[\\]-]{0,20}; ?(DIRECT)?") {
+    fn near_answers_lead_to_proxies(text in "(PROXY|HTTPS|DIRECT|SOCKS5?) ?[a-z0-9.:@/\\[\\]-]{0,20}; ?(DIRECT)?") {
         for hop in hops(&text).unwrap_or_default() {
             if let Hop::Proxy(url) = hop {
                 let url = url::Url::parse(&url).unwrap();
