@@ -80,7 +80,8 @@ mod tests {
     fn in_the_order_of_a_sorted_list() {
         let (mut queue, mut list, mut rng) = (Queue::new(), Vec::new(), Rng::new(7));
         for number in 0..900u32 {
-            let span = rng.below(1 << rng.below(20));
+            let bits = rng.below(20);
+            let span = rng.below(1 << bits);
             let at = Time::from_micros(queue.now().micros() + u64::from(span));
             queue.push(at, number);
             list.push((at, number));

@@ -174,9 +174,8 @@ fn strangers_see_public_addresses_only() {
 #[tokio::test]
 async fn a_device_is_described_once_and_forgotten_with_its_last_swarm() {
     let registry = MemoryRegistry::new();
-    let contents: Vec<Claim> = (0..9)
-        .map(|n| Claim { content: ContentId::from_bytes([n; 32]), ..claim(true, 50) })
-        .collect();
+    let contents: Vec<Claim> =
+        (0..9).map(|n| Claim { content: ContentId::from_bytes([n; 32]), ..claim(true, 50) }).collect();
     for n in 0..5 {
         registry.announce(&device(n, "10.0.0.1"), &contents, 0).await;
     }
