@@ -2,6 +2,7 @@
 //! interval, so nothing here is ever written down.
 
 mod addresses;
+mod device;
 mod memory;
 mod swarm;
 

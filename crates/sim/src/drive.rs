@@ -6,6 +6,7 @@ use peerage_wire::Message;
 
 use crate::device::Fetch;
 use crate::run::{Run, What};
+use crate::server::Key;
 use crate::uplink::{Job, window};
 use crate::{Health, Manner, Violation};
 
@@ -52,7 +53,7 @@ impl Run {
                     if let Some(other) = self.by_id.get(&peer) {
                         self.devices[*other].banned_by.insert(at);
                     }
-                    self.queue.push(now, What::Tell(at, life, Event::Banned { peer }));
+                    self.queue.push(now, What::Tell(at, life, Box::new(Event::Banned { peer })));
                 }
                 Ok(())
             }
@@ -173,7 +174,7 @@ impl Run {
         if twice {
             return Err(self.violation(at, format!("fetches a part of [{start}, {end}) twice")));
         }
-        let key = What::key(at, device.life, fetch);
+        let key = Key::new(at, device.life, fetch);
         self.devices[at].fetches.insert(fetch, Fetch { server, source, at: start, end });
         let arrival = self.now() + self.servers[server].latency;
         self.queue.push(arrival, What::Ask { server, key, start, end });
@@ -185,7 +186,7 @@ impl Run {
         let Some(gone) = device.fetches.remove(&fetch) else {
             return Err(self.violation(at, format!("cancels {fetch:?}, which is not under way")));
         };
-        let key = What::key(at, device.life, fetch);
+        let key = Key::new(at, device.life, fetch);
         let arrival = self.now() + self.servers[gone.server].latency;
         self.queue.push(arrival, What::Close(gone.server, key));
         Ok(())

@@ -136,7 +136,7 @@ impl Run {
         let congested = self.depart(load, from, to, (first, last), latency);
         self.devices[at].up.went((conn, end), congested);
         if let Some(len) = quantum.ends {
-            self.queue.push(last, What::Tell(at, life, Event::Sent { source, len }));
+            self.queue.push(last, What::Sent { at, life, source, len });
         }
     }
 
@@ -246,7 +246,7 @@ impl Run {
         let wrong = self.servers[server].health == Health::Wrong;
         let error = match self.servers[server].health {
             Health::Fine | Health::Silent | Health::Wrong => {
-                let window = window(self.way_rate_in(key.device), self.servers[server].latency);
+                let window = window(self.way_rate_in(key.device()), self.servers[server].latency);
                 self.servers[server].uplink.push(key, Job { at: start, end, wrong }, window);
                 self.serve(server);
                 return;
@@ -268,9 +268,9 @@ impl Run {
         self.left += u64::from(bytes.len);
         // A cache stands in the site, wherever that is.
         let near = self.servers[server].kind == SourceKind::CacheServer;
-        let from = near.then(|| self.devices[key.device].setup.site);
-        let load = Load::Http(server, key, bytes);
-        let congested = self.depart(load, from, key.device, (first, last), latency);
+        let from = near.then(|| self.devices[key.device()].setup.site);
+        let load = Load::Http(server as u8, key, bytes);
+        let congested = self.depart(load, from, key.device(), (first, last), latency);
         self.servers[server].uplink.went(key, congested);
     }
 
@@ -279,7 +279,7 @@ impl Run {
         self.landed += u64::from(len);
         self.servers[server].uplink.landed(key, len);
         self.serve(server);
-        let device = &mut self.devices[key.device];
+        let device = &mut self.devices[key.device()];
         let Some(fetch) = device.fetches.get_mut(&key.fetch).filter(|_| device.life == key.life) else {
             return Ok(());
         };
@@ -289,19 +289,19 @@ impl Run {
             device.fetches.remove(&key.fetch);
         }
         let (piece, offset) = self.place(at);
-        self.store(key.device, source, piece, offset, len, wrong)?;
+        self.store(key.device(), source, piece, offset, len, wrong)?;
         if done {
-            self.tell(key.device, key.life, Event::FetchDone { fetch: key.fetch })?;
+            self.tell(key.device(), key.life, Event::FetchDone { fetch: key.fetch })?;
         }
         Ok(())
     }
 
     pub(crate) fn failed(&mut self, key: Key, error: FetchError) -> Result<(), Violation> {
-        let device = &mut self.devices[key.device];
+        let device = &mut self.devices[key.device()];
         if device.life != key.life || device.fetches.remove(&key.fetch).is_none() {
             return Ok(());
         }
-        self.tell(key.device, key.life, Event::FetchFailed { fetch: key.fetch, error })
+        self.tell(key.device(), key.life, Event::FetchFailed { fetch: key.fetch, error })
     }
 
     /// When somebody who asks now would have an answer.

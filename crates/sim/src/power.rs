@@ -6,6 +6,7 @@ use peerage_content::PieceIndex;
 use peerage_swarm::{Candidate, Event, FetchError, SourceId};
 
 use crate::run::{Run, What};
+use crate::server::Key;
 use crate::world::Begin;
 use crate::{Fault, Health, Violation};
 
@@ -51,7 +52,7 @@ impl Run {
         }
         let life = self.devices[at].life;
         for (fetch, gone) in std::mem::take(&mut self.devices[at].fetches) {
-            self.servers[gone.server].uplink.close(What::key(at, life, fetch));
+            self.servers[gone.server].uplink.close(Key::new(at, life, fetch));
         }
         self.devices[at].switch_off(now);
         self.registry.leave(at);
@@ -105,7 +106,7 @@ impl Run {
         });
         let candidates = candidates.collect();
         let event = Event::Discovered { candidates, ordinal: self.devices[at].ordinal, downloaders };
-        self.queue.push(self.after(self.world.announce_time / 2), What::Tell(at, life, event));
+        self.queue.push(self.after(self.world.announce_time / 2), What::Tell(at, life, Box::new(event)));
         Ok(())
     }
 

@@ -1,28 +1,30 @@
 //! What will happen, and when: ordered by time, then by order of entry, so that a run replays exactly.
+//!
+//! Time only goes on, so what lies far ahead need not be sorted yet (a radix heap: Ahuja, Mehlhorn, Orlin, Tarjan 1990).
+//! Entries lie in buckets by the highest bit in which their time differs from the present, and move to lower buckets
+//! as it comes nearer: in order of memory, where a binary heap of a large fleet's events would jump about. Invariant: all
+//! entries of one time lie in one bucket, in the order in which they were entered.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 
 use peerage_swarm::Time;
-
-#[derive(Debug)]
-struct Entry<T> {
-    at: Time,
-    sequence: u64,
-    what: T,
-}
 
 /// Events to come, and the virtual time.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    heap: BinaryHeap<Entry<T>>,
-    sequence: u64,
     now: Time,
+    /// What happens now.
+    present: VecDeque<T>,
+    /// By the highest bit that differs from now.
+    later: [Vec<(Time, T)>; u64::BITS as usize],
+    /// Which of these hold something.
+    filled: u64,
 }
 
 impl<T> Queue<T> {
     pub(crate) const fn new() -> Self {
-        Self { heap: BinaryHeap::new(), sequence: 0, now: Time::ZERO }
+        let later = [const { Vec::new() }; u64::BITS as usize];
+        Self { now: Time::ZERO, present: VecDeque::new(), later, filled: 0 }
     }
 
     pub(crate) const fn now(&self) -> Time {
@@ -31,41 +33,35 @@ impl<T> Queue<T> {
 
     /// Enters `what` at `at`, or now if that has passed.
     pub(crate) fn push(&mut self, at: Time, what: T) {
-        self.sequence += 1;
-        self.heap.push(Entry { at: at.max(self.now), sequence: self.sequence, what });
+        let differs = at.max(self.now).micros() ^ self.now.micros();
+        match differs.checked_ilog2() {
+            None => self.present.push_back(what),
+            Some(bit) => {
+                self.filled |= 1 << bit;
+                self.later[bit as usize].push((at, what));
+            }
+        }
     }
 
     /// Goes on to the next event.
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let entry = self.heap.pop()?;
-        self.now = entry.at;
-        Some(entry.what)
+        if self.present.is_empty() && self.filled != 0 {
+            let bit = self.filled.trailing_zeros();
+            self.filled &= !(1 << bit);
+            let mut nearest = std::mem::take(&mut self.later[bit as usize]);
+            self.now = nearest.iter().map(|(at, _)| *at).min().unwrap_or(self.now);
+            // All of them agree with the new present in this bit, so none comes back.
+            nearest.drain(..).for_each(|(at, what)| self.push(at, what));
+            self.later[bit as usize] = nearest;
+        }
+        self.present.pop_front()
     }
 }
-
-impl<T> Ord for Entry<T> {
-    /// Reversed: the heap yields its greatest entry, which is to be the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Entry<T> {}
 
 #[cfg(test)]
 mod tests {
+    use peerage_swarm::Rng;
+
     use super::*;
 
     #[test]
@@ -78,5 +74,25 @@ mod tests {
         queue.push(Time::ZERO, 'x');
         assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<String>(), "xbcd");
         assert_eq!(queue.now(), Time::from_micros(5));
+    }
+
+    #[test]
+    fn in_the_order_of_a_sorted_list() {
+        let (mut queue, mut list, mut rng) = (Queue::new(), Vec::new(), Rng::new(7));
+        for number in 0..900u32 {
+            let bits = rng.below(20);
+            let span = rng.below(1 << bits);
+            let at = Time::from_micros(queue.now().micros() + u64::from(span));
+            queue.push(at, number);
+            list.push((at, number));
+            if rng.below(3) == 0 {
+                let (first, _) = list.iter().enumerate().min_by_key(|(_, entry)| **entry).unwrap();
+                let (at, number) = list.remove(first);
+                assert_eq!((queue.pop(), queue.now()), (Some(number), at));
+            }
+        }
+        list.sort_unstable();
+        let rest: Vec<u32> = list.into_iter().map(|(_, number)| number).collect();
+        assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), rest);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use peerage_content::{Layout, PeerId};
-use peerage_swarm::{Event, FetchError, FetchId, Rng, SourceId, SourceKind, Time};
+use peerage_swarm::{Event, FetchError, Rng, SourceId, SourceKind, Time};
 use peerage_wire::Message;
 
 use crate::conn::Conn;
@@ -36,7 +36,9 @@ pub(crate) enum What {
     /// A device's time-out.
     Wake(usize),
     /// The engine is told something.
-    Tell(usize, u32, Event),
+    Tell(usize, u32, Box<Event>),
+    /// An upload has left a device.
+    Sent { at: usize, life: u32, source: SourceId, len: u32 },
     /// An announce reaches the coordinator.
     Announce(usize, u32),
     /// It is time for the announce after the one of this number.
@@ -44,7 +46,7 @@ pub(crate) enum What {
     /// A dial comes to its end.
     Dialled(usize),
     /// A load comes to the next link on its way.
-    Way(Leg),
+    Way(Box<Leg>),
     /// A message arrives at an end of a connection.
     Message(usize, usize, Box<Message>),
     /// Bytes do.
@@ -60,7 +62,7 @@ pub(crate) enum What {
     /// An HTTP source's uplink is free again.
     Served(usize),
     /// Bytes from an HTTP source arrive.
-    Bytes(usize, Key, Bytes),
+    Bytes(u8, Key, Bytes),
     /// A range has failed.
     Failed(Key, FetchError),
     /// A liar's time-out.
@@ -68,6 +70,9 @@ pub(crate) enum What {
     /// The fault of this number.
     Fault(usize),
 }
+
+// A large fleet has millions of these before it.
+const _: () = assert!(size_of::<What>() <= 48);
 
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -194,7 +199,8 @@ impl Run {
                 self.switch_on(at)
             }
             What::Wake(at) => self.wake(at),
-            What::Tell(at, life, event) => self.tell(at, life, event),
+            What::Tell(at, life, event) => self.tell(at, life, *event),
+            What::Sent { at, life, source, len } => self.tell(at, life, Event::Sent { source, len }),
             What::Announce(at, life) => self.announced(at, life),
             What::AnnounceAgain(at, number) => {
                 if self.devices[at].announces == number {
@@ -228,7 +234,7 @@ impl Run {
                 self.serve(server);
                 Ok(())
             }
-            What::Bytes(server, key, bytes) => self.bytes(server, key, bytes),
+            What::Bytes(server, key, bytes) => self.bytes(server.into(), key, bytes),
             What::Failed(key, error) => self.failed(key, error),
             What::Lie(at, life) => {
                 self.lie(at, life);
@@ -378,12 +384,5 @@ impl Run {
             events: self.events,
             diary: self.diary.iter().map(|(_, line)| line.clone()).collect(),
         }
-    }
-}
-
-impl What {
-    /// Names the range that a device knows as `fetch`.
-    pub(crate) const fn key(device: usize, life: u32, fetch: FetchId) -> Key {
-        Key { device, life, fetch }
     }
 }

@@ -24,9 +24,21 @@ pub enum Health {
 /// Who asked: a device in one of its lives, and its name for the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    pub(crate) device: usize,
+    device: u32,
     pub(crate) life: u32,
     pub(crate) fetch: FetchId,
+}
+
+impl Key {
+    /// Names the range that device `at` knows as `fetch`.
+    pub(crate) const fn new(at: usize, life: u32, fetch: FetchId) -> Self {
+        Self { device: at as u32, life, fetch }
+    }
+
+    /// The device.
+    pub(crate) const fn device(self) -> usize {
+        self.device as usize
+    }
 }
 
 #[derive(Debug)]

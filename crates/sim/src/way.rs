@@ -23,7 +23,7 @@ pub(crate) enum Load {
     /// The end of a connection.
     Left(usize, usize),
     /// Bytes of an HTTP source.
-    Http(usize, Key, Bytes),
+    Http(u8, Key, Bytes),
 }
 
 /// The link that a load comes to next.
@@ -80,29 +80,31 @@ impl Run {
         match from {
             Some(from) => {
                 let queue = self.wans[from].up.queue(leaves.0).max(queue);
-                self.queue.push(leaves.0, What::Way(Leg { gate: Gate::Out(from), load, to, last, latency }));
+                let leg = Leg { gate: Gate::Out(from), load, to, last, latency };
+                self.queue.push(leaves.0, What::Way(Box::new(leg)));
                 queue > QUEUE
             }
             None => {
                 let leg = Leg { gate: Gate::In(site), load, to, last: last + latency, latency };
-                self.queue.push(leaves.0 + latency, What::Way(leg));
+                self.queue.push(leaves.0 + latency, What::Way(Box::new(leg)));
                 queue > QUEUE
             }
         }
     }
 
     /// A load comes to the next link.
-    pub(crate) fn way(&mut self, leg: Leg) {
+    pub(crate) fn way(&mut self, mut leg: Box<Leg>) {
         let (now, len) = (self.now(), leg.load.len());
         match leg.gate {
             Gate::Out(site) => {
                 let (first, last) = self.wans[site].out(len, (now, leg.last));
-                let (gate, last) = (Gate::In(self.devices[leg.to].setup.site), last + leg.latency);
-                self.queue.push(first + leg.latency, What::Way(Leg { gate, last, ..leg }));
+                (leg.gate, leg.last) = (Gate::In(self.devices[leg.to].setup.site), last + leg.latency);
+                self.queue.push(first + leg.latency, What::Way(leg));
             }
             Gate::In(site) => {
                 let (first, last) = self.wans[site].take_in(len, (now, leg.last));
-                self.queue.push(first, What::Way(Leg { gate: Gate::Device, last, ..leg }));
+                (leg.gate, leg.last) = (Gate::Device, last);
+                self.queue.push(first, What::Way(leg));
             }
             Gate::Device => self.enter(leg.load, leg.to, (now, leg.last)),
         }

@@ -1,8 +1,9 @@
 //! The coordinator: what an announce costs it, and what it remembers of a device in a swarm.
 //!
 //! Devices are connections of their own over kept-alive TLS, each with one request under way at a time, as agents have.
-//! The coordinator is held on one core, the load comes from the others. What counts is announces per second of the
-//! coordinator's processor time: that is what one core could do, however fast the load was made.
+//! The coordinator has one core from its start, so that it runs as on a machine that has no more, and the load comes from
+//! the others. What counts is announces per second of the coordinator's processor time: that is what one core could do,
+//! however fast the load was made.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -73,11 +74,12 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     fs::write(&cert, &identity.cert_pem)?;
     fs::write(&key, &identity.key_pem)?;
     let config = format!("tls_cert = {cert:?}\ntls_key = {key:?}\n");
+    let cores = std::thread::available_parallelism()?.get();
+    ensure!(cores > 1, "one core, needed are two: the load would run on the coordinator's");
+    stay_on("0")?;
     let fleet = Fleet::start_bin(bin, &dir.path().join("fleet"), SocketAddr::new(SERVER, 0), None, &config)?;
     let pid = fleet.coordinator.pid();
-    let on_one_core = Command::new("taskset").args(["-acp", "0", &pid.to_string()]).output()?;
-    ensure!(on_one_core.status.success(), "taskset: {}", String::from_utf8_lossy(&on_one_core.stderr));
-
+    stay_on(&format!("1-{}", cores - 1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures: Vec<Figures> = KINDS.iter().map(|_| Figures::default()).collect();
     let member = runtime.block_on(async {
@@ -90,6 +92,7 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
         }
         anyhow::Ok(member)
     })?;
+    stay_on(&format!("0-{}", cores - 1))?;
     let mut rows: Vec<Vec<String>> = KINDS
         .iter()
         .zip(&figures)
@@ -118,6 +121,13 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
                 .into(),
         ],
     })
+}
+
+/// Keeps this process, and what it starts from now on, on some cores.
+fn stay_on(cores: &str) -> Result<()> {
+    let output = Command::new("taskset").args(["-acp", cores, &std::process::id().to_string()]).output()?;
+    ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 fn bench_members(options: &Options) -> usize {

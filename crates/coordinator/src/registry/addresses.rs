@@ -1,10 +1,19 @@
-//! The addresses of one member, packed: 7 bytes for IPv4 and 19 for IPv6 instead of 32 for either.
+//! The addresses of one device, packed: 7 bytes for IPv4 and 19 for IPv6 instead of 32 for either; a few of them need no
+//! memory of their own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// Bytes that fit into the list itself: three IPv4 addresses, or one IPv6 address.
+const SHORT: usize = 22;
+
 /// A packed list of addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Packed(Box<[u8]>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Packed {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+const _: () = assert!(size_of::<Packed>() <= 24);
 
 impl Packed {
     pub(super) fn new(addresses: &[SocketAddr]) -> Self {
@@ -22,11 +31,25 @@ impl Packed {
             }
             bytes.extend_from_slice(&address.port().to_be_bytes());
         }
-        Self(bytes.into())
+        let mut short = [0; SHORT];
+        match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(&bytes);
+                Self::Short { len, bytes: short }
+            }
+            _ => Self::Long(bytes.into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
     }
 
     pub(super) fn iter(&self) -> Unpack<'_> {
-        Unpack(&self.0)
+        Unpack(self.bytes())
     }
 }
 
@@ -64,9 +87,12 @@ mod tests {
             .iter()
             .map(|text| text.parse().unwrap())
             .collect();
-        let packed = Packed::new(&list);
-        assert_eq!(packed.iter().collect::<Vec<_>>(), list);
-        assert_eq!(packed.0.len(), 7 + 19 + 7);
-        assert_eq!(Packed::new(&[]).iter().count(), 0);
+        for some in [&list[..0], &list[..1], &list[1..2], &list] {
+            let packed = Packed::new(some);
+            assert_eq!(packed.iter().collect::<Vec<_>>(), some);
+            assert_eq!(packed, Packed::new(some));
+            assert_eq!(matches!(packed, Packed::Short { .. }), some.len() < 2);
+        }
+        assert_eq!(Packed::new(&list).bytes().len(), 7 + 19 + 7);
     }
 }

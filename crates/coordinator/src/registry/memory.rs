@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use peerage_content::{ContentId, PeerId};
 
+use super::device::Devices;
 use super::swarm::Swarm;
 use super::{Announcer, Claim, Seat, SwarmRegistry};
 use crate::tickets::Stub;
@@ -20,13 +21,16 @@ type Shard = HashMap<ContentId, Swarm<RandomState>>;
 #[derive(Debug)]
 pub(crate) struct MemoryRegistry {
     shards: Vec<Mutex<Shard>>,
+    pub(super) devices: Devices,
     /// Keyed with randomness: devices choose their keys, and must not be able to choose their places in a table.
     hasher: RandomState,
 }
 
 impl MemoryRegistry {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        let hasher = RandomState::new();
+        let devices = Devices::new(hasher.clone());
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), devices, hasher }
     }
 
     fn with_shard<T>(&self, content: ContentId, act: impl FnOnce(&mut Shard) -> T) -> Option<T> {
@@ -42,10 +46,11 @@ impl SwarmRegistry for MemoryRegistry {
         claims: &'a [Claim],
         now: u32,
     ) -> BoxFuture<'a, Vec<Seat>> {
+        let device = self.devices.describe(device);
         let seats = claims.iter().filter_map(|claim| {
             self.with_shard(claim.content, |shard| {
                 let swarm = shard.entry(claim.content).or_insert_with(|| Swarm::new(self.hasher.clone()));
-                swarm.announce(device, claim, now)
+                swarm.announce(&device, claim, now)
             })
         });
         Box::pin(ready(seats.collect()))
@@ -90,6 +95,7 @@ impl SwarmRegistry for MemoryRegistry {
                 shard.shrink_to_fit();
             }
         }
+        self.devices.expire();
         Box::pin(ready(()))
     }
 

@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 use peerage_content::{PeerId, Scope, ScopeSet};
 use peerage_swarm::matching::{GroupKey, Party, Site, Subnet, rank};
 
-use super::addresses::Packed;
-use super::{Announcer, Claim, Neighbour, Seat};
+use super::device::Device;
+use super::{Claim, Neighbour, Seat};
 use crate::claims::reach;
 use crate::tickets::Stub;
 
@@ -22,37 +23,39 @@ const LARGE: usize = 256;
 /// Members of one circle that are ranked for one asker, for each peer it wants.
 const WINDOW: usize = 2;
 
+/// What a swarm knows of a device beside what is true of it everywhere.
 #[derive(Debug)]
 struct Member {
-    peer: PeerId,
-    site: Site,
-    group: Option<GroupKey>,
-    addresses: Packed,
-    ticket: Option<Stub>,
+    device: Arc<Device>,
     heard: u32,
     ordinal: u32,
+    ticket: Option<Stub>,
     scopes: ScopeSet,
     seed: bool,
-    inside: bool,
     /// Has left; its place is swept with the next expiry.
     gone: bool,
 }
 
-// Product §9: at most 200 bytes a member, with 16 to 24 for addresses on the heap and 5 to 10 in the index.
-const _: () = assert!(size_of::<Member>() <= 168);
+// Product §9: at most 200 bytes a member, of which 5 to 10 are the index and a twelfth is room to grow.
+const _: () = assert!(size_of::<Member>() <= 88);
 
 impl Member {
     fn party(&self) -> Party {
+        let device = &*self.device;
         Party {
-            peer: self.peer,
-            site: self.site,
-            inside: self.inside,
-            subnet: Subnet::of(self.addresses.iter()),
-            group: self.group,
+            peer: device.peer,
+            site: device.site,
+            inside: device.inside,
+            subnet: Subnet::of(device.addresses.iter()),
+            group: device.group,
             scopes: self.scopes,
             seed: self.seed,
-            reach: reach(self.addresses.iter()),
+            reach: reach(device.addresses.iter()),
         }
+    }
+
+    fn is(&self, peer: &PeerId) -> bool {
+        self.device.peer == *peer
     }
 }
 
@@ -94,93 +97,86 @@ impl<S: BuildHasher> Swarm<S> {
     }
 
     /// Notes that a device is here, and finds its peers.
-    pub(super) fn announce(&mut self, device: &Announcer, claim: &Claim, now: u32) -> Seat {
-        let slot = self.enter(device, claim, now);
+    pub(super) fn announce(&mut self, device: &Arc<Device>, claim: &Claim, now: u32) -> Seat {
+        let hash = self.hasher.hash_one(device.peer);
+        let slot = self.enter(device, claim, hash, now);
         let Some(member) = self.members.get(slot as usize) else {
             return Seat { ordinal: 0, members: 0, seeds: 0, ticket: None, peers: Vec::new() };
         };
-        let (asker, spread) = (member.party(), self.hasher.hash_one(device.peer));
-        let (members, seeds) = self.census(&asker);
-        let peers = if claim.want == 0 { Vec::new() } else { self.peers(&asker, claim.want, spread) };
+        let (members, seeds) = self.census(member);
+        let peers = if claim.want == 0 { Vec::new() } else { self.peers(&member.party(), claim.want, hash) };
         Seat { ordinal: member.ordinal, members, seeds, ticket: member.ticket, peers }
     }
 
-    fn enter(&mut self, device: &Announcer, claim: &Claim, now: u32) -> u32 {
-        let addresses = Packed::new(&device.addresses);
-        let hash = self.hasher.hash_one(device.peer);
-        let known = self.find(&device.peer);
+    fn enter(&mut self, device: &Arc<Device>, claim: &Claim, hash: u64, now: u32) -> u32 {
+        let known = self.find(&device.peer, hash);
         let slot = match known {
             Some(slot) => slot,
-            None => {
-                let slot = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-                if self.members.len() == self.members.capacity() {
-                    // Doubling would leave half of a large swarm's memory empty.
-                    self.members.reserve_exact((self.members.len() / 8).max(4));
-                }
-                self.members.push(Member {
-                    peer: device.peer,
-                    site: device.site,
-                    group: device.group,
-                    addresses: Packed::default(),
-                    ticket: None,
-                    heard: now,
-                    ordinal: self.next_ordinal,
-                    scopes: claim.scopes,
-                    seed: false,
-                    inside: device.inside,
-                    gone: false,
-                });
-                self.next_ordinal = self.next_ordinal.wrapping_add(1);
-                let (members, hasher) = (&self.members, &self.hasher);
-                let rehash = |slot: &u32| members.get(*slot as usize).map_or(0, |m| hasher.hash_one(m.peer));
-                self.index.insert_unique(hash, slot, rehash);
-                slot
-            }
+            None => self.add(device, claim, hash),
         };
         let Some(member) = self.members.get_mut(slot as usize) else { return slot };
         if std::mem::take(&mut member.gone) {
             self.gone -= 1;
         }
-        let before = known.map(|_| member.party());
+        let before = known.filter(|_| self.circles.is_some()).map(|_| member.party());
         member.heard = now;
-        (member.site, member.group, member.inside) = (device.site, device.group, device.inside);
         (member.scopes, member.seed) = (claim.scopes, claim.seed);
-        if member.addresses != addresses {
-            member.addresses = addresses;
+        if !Arc::ptr_eq(&member.device, device) {
+            member.device = Arc::clone(device);
         }
-        let after = member.party();
         match &mut self.circles {
-            Some(circles) if before != Some(after) => {
-                move_between(
-                    circles,
-                    slot,
-                    before.map_or([None; 6], |party| circles_of(&party)),
-                    circles_of(&after),
-                );
+            Some(circles) => {
+                let after = member.party();
+                if before != Some(after) {
+                    let before = before.map_or([None; 6], |party| circles_of(&party));
+                    move_between(circles, slot, before, circles_of(&after));
+                }
             }
-            Some(_) => {}
             None => self.draw_circles(),
         }
         slot
     }
 
-    fn find(&self, peer: &PeerId) -> Option<u32> {
-        let hash = self.hasher.hash_one(peer);
-        let is = |slot: &u32| self.members.get(*slot as usize).is_some_and(|member| member.peer == *peer);
+    fn add(&mut self, device: &Arc<Device>, claim: &Claim, hash: u64) -> u32 {
+        let slot = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        if self.members.len() == self.members.capacity() {
+            // Doubling would leave half of a large swarm's memory empty.
+            self.members.reserve_exact((self.members.len() / 8).max(4));
+        }
+        self.members.push(Member {
+            device: Arc::clone(device),
+            heard: 0,
+            ordinal: self.next_ordinal,
+            ticket: None,
+            scopes: claim.scopes,
+            seed: claim.seed,
+            gone: false,
+        });
+        self.next_ordinal = self.next_ordinal.wrapping_add(1);
+        let (members, hasher) = (&self.members, &self.hasher);
+        self.index.insert_unique(hash, slot, |slot| hash_of(members, hasher, *slot));
+        slot
+    }
+
+    fn find(&self, peer: &PeerId, hash: u64) -> Option<u32> {
+        let is = |slot: &u32| self.members.get(*slot as usize).is_some_and(|member| member.is(peer));
         self.index.find(hash, is).copied()
+    }
+
+    fn member_mut(&mut self, peer: &PeerId) -> Option<&mut Member> {
+        let slot = self.find(peer, self.hasher.hash_one(peer))?;
+        self.members.get_mut(slot as usize)
     }
 
     /// The device has left. Its ordinal waits for it until the next expiry.
     pub(super) fn leave(&mut self, peer: &PeerId) {
-        if let Some(member) = self.find(peer).and_then(|slot| self.members.get_mut(slot as usize))
-            && !std::mem::replace(&mut member.gone, true)
-        {
+        if self.member_mut(peer).is_some_and(|member| !std::mem::replace(&mut member.gone, true)) {
             self.gone += 1;
         }
     }
 
     pub(super) fn keep_ticket(&mut self, peer: &PeerId, ticket: Stub) {
-        if let Some(member) = self.find(peer).and_then(|slot| self.members.get_mut(slot as usize)) {
+        if let Some(member) = self.member_mut(peer) {
             member.ticket = Some(ticket);
         }
     }
@@ -198,7 +194,7 @@ impl<S: BuildHasher> Swarm<S> {
         }
         self.index.clear();
         let (members, hasher) = (&self.members, &self.hasher);
-        let hash = |slot: &u32| members.get(*slot as usize).map_or(0, |member| hasher.hash_one(member.peer));
+        let hash = |slot: &u32| hash_of(members, hasher, *slot);
         self.index.shrink_to(members.len(), hash);
         for slot in 0..u32::try_from(members.len()).unwrap_or(u32::MAX) {
             self.index.insert_unique(hash(&slot), slot, hash);
@@ -219,17 +215,10 @@ impl<S: BuildHasher> Swarm<S> {
     }
 
     /// Members and seeds in the asker's scopes.
-    fn census(&self, asker: &Party) -> (u32, u32) {
+    fn census(&self, asker: &Member) -> (u32, u32) {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let Some(circles) = &self.circles else {
-            let near = self.members.iter().filter(|member| {
-                let both = ScopeSet::from_bits(member.scopes.bits() & asker.scopes.bits());
-                let same = member.peer == asker.peer;
-                let site = both.contains(Scope::Lan) && member.site == asker.site;
-                let group =
-                    both.contains(Scope::Group) && member.group.is_some() && member.group == asker.group;
-                !member.gone && (same || site || group || both.contains(Scope::Internet))
-            });
+            let near = self.members.iter().filter(|member| !member.gone && shares(member, asker));
             let (members, seeds) = near.fold((0, 0), |(m, s), member| (m + 1, s + usize::from(member.seed)));
             return (count(members), count(seeds));
         };
@@ -237,8 +226,9 @@ impl<S: BuildHasher> Swarm<S> {
         if asker.scopes.contains(Scope::Internet) {
             return (count(self.len()), count(size(Circle::Seeds).min(self.len())));
         }
-        let group = asker.group.filter(|_| asker.scopes.contains(Scope::Group));
-        let site = (size(Circle::Site(asker.site)), size(Circle::SiteSeeds(asker.site)));
+        let device = &*asker.device;
+        let group = device.group.filter(|_| asker.scopes.contains(Scope::Group));
+        let site = (size(Circle::Site(device.site)), size(Circle::SiteSeeds(device.site)));
         let group = group.map_or((0, 0), |g| (size(Circle::Group(g)), size(Circle::GroupSeeds(g))));
         let members = site.0.max(group.0).min(self.len());
         (count(members), count(site.1.max(group.1).min(members)))
@@ -254,15 +244,17 @@ impl<S: BuildHasher> Swarm<S> {
             .into_iter()
             .filter_map(|found| {
                 let member = candidates.get(found.candidate)?;
-                let all = member.addresses.iter();
+                let device = &*member.device;
                 // To strangers private addresses are of no use and none of their business.
                 let strangers = found.scope == Scope::Internet
-                    && member.site != asker.site
-                    && !(asker.inside && member.inside);
-                let addresses = all
+                    && device.site != asker.site
+                    && !(asker.inside && device.inside);
+                let addresses = device
+                    .addresses
+                    .iter()
                     .filter(|address| !strangers || !peerage_swarm::matching::is_private(address.ip()))
                     .collect();
-                Some(Neighbour { peer: member.peer, addresses, scope: found.scope, seed: member.seed })
+                Some(Neighbour { peer: device.peer, addresses, scope: found.scope, seed: member.seed })
             })
             .collect()
     }
@@ -282,6 +274,23 @@ impl<S: BuildHasher> Swarm<S> {
         let members = slots.into_iter().filter_map(|slot| self.members.get(slot as usize));
         members.filter(|member| !member.gone).collect()
     }
+}
+
+fn hash_of(members: &[Member], hasher: &impl BuildHasher, slot: u32) -> u64 {
+    members.get(slot as usize).map_or(0, |member| hasher.hash_one(member.device.peer))
+}
+
+/// Whether the asker is in a scope with `member` that both allow; a device always is with itself.
+fn shares(member: &Member, asker: &Member) -> bool {
+    let both = ScopeSet::from_bits(member.scopes.bits() & asker.scopes.bits());
+    // Most swarms are within this already, and nothing of the devices is looked at.
+    if both.contains(Scope::Internet) {
+        return true;
+    }
+    let (one, other) = (&*member.device, &*asker.device);
+    let site = both.contains(Scope::Lan) && one.site == other.site;
+    let group = both.contains(Scope::Group) && one.group.is_some() && one.group == other.group;
+    site || group || one.peer == other.peer
 }
 
 /// `size` positions of a list of `len`, from a place that `spread` decides, wrapping around.

@@ -26,3 +26,14 @@ fn a_thousand_devices() {
         assert!(report.end.as_secs_f64() <= 3.0, "{report}");
     });
 }
+
+/// A small piece of the largest world that `peerage lab --simulate` takes, and like it: every site fetches for itself.
+#[test]
+fn four_sites_of_fifty() {
+    let world = world().devices(200).sites_of(50).pieces(100).lan_only().origin_mbit(2000.0);
+    each_seed("4 x 50", 0..1, &world.wan_mbit(100.0, 100.0).coarse(), |report| {
+        let worst = report.sites.iter().map(|site| site.received).max().unwrap();
+        assert!(worst as f64 <= 1.03 * report.size as f64 && report.over_bound() <= 1.1, "{report}");
+        assert!(report.sites.iter().all(|site| site.sent == 0), "{report}");
+    });
+}

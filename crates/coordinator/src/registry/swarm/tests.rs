@@ -8,7 +8,7 @@ use peerage_swarm::matching::Sites;
 
 use super::*;
 use crate::claims::reachable;
-use crate::registry::{MemoryRegistry, SwarmRegistry};
+use crate::registry::{Announcer, MemoryRegistry, SwarmRegistry};
 use crate::tickets::Tickets;
 
 const CONTENT: ContentId = ContentId::from_bytes([1; 32]);
@@ -34,37 +34,41 @@ fn swarm() -> Swarm<RandomState> {
     Swarm::new(RandomState::new())
 }
 
+fn announce(swarm: &mut Swarm<RandomState>, device: &Announcer, claim: &Claim, now: u32) -> Seat {
+    swarm.announce(&Arc::new(Device::from(device)), claim, now)
+}
+
 #[test]
 fn arrival_order_and_mutual_discovery() {
     let mut swarm = swarm();
-    assert_eq!(swarm.announce(&device(7, "10.0.0.7"), &claim(false, 50), 0).ordinal, 0);
-    let seat = swarm.announce(&device(8, "10.0.0.8"), &claim(true, 50), 0);
+    assert_eq!(announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 50), 0).ordinal, 0);
+    let seat = announce(&mut swarm, &device(8, "10.0.0.8"), &claim(true, 50), 0);
     assert_eq!((seat.ordinal, seat.members, seat.seeds), (1, 2, 1));
     assert_eq!(seat.peers.len(), 1);
     assert_eq!(seat.peers[0].peer, peer(7));
     assert_eq!(seat.peers[0].addresses, ["10.0.0.7:7680".parse().unwrap()]);
-    let again = swarm.announce(&device(7, "10.0.0.7"), &claim(false, 50), 5);
+    let again = announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 50), 5);
     assert_eq!((again.ordinal, again.peers[0].seed), (0, true));
-    assert!(swarm.announce(&device(7, "10.0.0.7"), &claim(false, 0), 5).peers.is_empty());
+    assert!(announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 0), 5).peers.is_empty());
 }
 
 #[test]
 fn who_left_or_fell_silent_is_forgotten() {
     let mut swarm = swarm();
     for n in 0..10 {
-        swarm.announce(&device(n, "10.0.0.1"), &claim(false, 0), n);
+        announce(&mut swarm, &device(n, "10.0.0.1"), &claim(false, 0), n);
     }
     swarm.leave(&peer(9));
     swarm.leave(&peer(9));
     swarm.leave(&peer(99));
     assert_eq!(swarm.len(), 9);
-    let seat = swarm.announce(&device(8, "10.0.0.1"), &claim(false, 50), 8);
+    let seat = announce(&mut swarm, &device(8, "10.0.0.1"), &claim(false, 50), 8);
     assert_eq!((seat.members, seat.peers.len()), (9, 8));
     swarm.expire(5);
     assert_eq!(swarm.len(), 4, "5, 6, 7 and 8");
-    let back = swarm.announce(&device(9, "10.0.0.1"), &claim(false, 50), 9);
+    let back = announce(&mut swarm, &device(9, "10.0.0.1"), &claim(false, 50), 9);
     assert_eq!((back.ordinal, back.members), (10, 5), "a new arrival");
-    assert_eq!(swarm.announce(&device(5, "10.0.0.1"), &claim(false, 50), 9).ordinal, 5);
+    assert_eq!(announce(&mut swarm, &device(5, "10.0.0.1"), &claim(false, 50), 9).ordinal, 5);
     swarm.expire(100);
     assert!(swarm.is_empty());
 }
@@ -76,13 +80,13 @@ fn a_ticket_is_remembered_until_its_holder_is_forgotten() {
     let stub = tickets.sign(peer(1), CONTENT, Scope::Lan, 1000).unwrap();
     swarm.keep_ticket(&peer(1), stub);
     assert!(
-        swarm.announce(&device(1, "10.0.0.1"), &claim(false, 0), 0).ticket.is_none(),
+        announce(&mut swarm, &device(1, "10.0.0.1"), &claim(false, 0), 0).ticket.is_none(),
         "not a member then"
     );
     swarm.keep_ticket(&peer(1), stub);
-    assert_eq!(swarm.announce(&device(1, "10.0.0.1"), &claim(true, 0), 1).ticket, Some(stub));
+    assert_eq!(announce(&mut swarm, &device(1, "10.0.0.1"), &claim(true, 0), 1).ticket, Some(stub));
     swarm.expire(2);
-    assert!(swarm.announce(&device(1, "10.0.0.1"), &claim(true, 0), 3).ticket.is_none());
+    assert!(announce(&mut swarm, &device(1, "10.0.0.1"), &claim(true, 0), 3).ticket.is_none());
 }
 
 /// Every member stands in exactly the lists of what it is now.
@@ -105,7 +109,8 @@ fn check_circles(swarm: &Swarm<RandomState>) {
         expected.values().map(BTreeSet::len).sum::<usize>()
     );
     for (slot, member) in (0u32..).zip(&swarm.members) {
-        assert_eq!(swarm.find(&member.peer), Some(slot));
+        let peer = &member.device.peer;
+        assert_eq!(swarm.find(peer, swarm.hasher.hash_one(peer)), Some(slot));
     }
 }
 
@@ -116,13 +121,13 @@ fn a_large_swarm_keeps_its_circles_right() {
     let group = |n: u64| std::num::NonZeroU64::new(n % 4).map(GroupKey);
     for n in 0..2000 {
         let device = Announcer { group: group(u64::from(n)), ..device(n, &address(n, 0)) };
-        swarm.announce(&device, &claim(n % 50 == 0, 0), n);
+        announce(&mut swarm, &device, &claim(n % 50 == 0, 0), n);
     }
     check_circles(&swarm);
     for n in (0..2000).step_by(7) {
         // Moves, changes its group, and completes.
         let device = Announcer { group: group(u64::from(n) + 1), ..device(n, &address(n, 3)) };
-        swarm.announce(&device, &claim(true, 0), 2000 + n);
+        announce(&mut swarm, &device, &claim(true, 0), 2000 + n);
     }
     check_circles(&swarm);
     (0..100).for_each(|n| swarm.leave(&peer(n)));
@@ -130,14 +135,14 @@ fn a_large_swarm_keeps_its_circles_right() {
     check_circles(&swarm);
 
     let asker = Announcer { group: group(2), ..device(5000, "10.1.3.9") };
-    let seat = swarm.announce(&asker, &claim(false, 50), 3000);
+    let seat = announce(&mut swarm, &asker, &claim(false, 50), 3000);
     assert_eq!((seat.peers.len(), seat.members as usize), (50, swarm.len()));
     assert!(seat.peers.iter().filter(|peer| peer.seed).count() >= 10);
     let subnet = |peer: &Neighbour| peer.addresses[0].to_string().starts_with("10.1.3.");
     assert!(seat.peers.iter().filter(|peer| subnet(peer)).count() >= 30, "of 48 in its subnet");
     let mut met = BTreeSet::new();
     for n in 0..100 {
-        let seat = swarm.announce(&device(6000 + n, &address(6000 + n, 0)), &claim(false, 50), 3000);
+        let seat = announce(&mut swarm, &device(6000 + n, &address(6000 + n, 0)), &claim(false, 50), 3000);
         met.extend(seat.peers.iter().map(|peer| peer.peer));
     }
     assert!(met.len() > 400, "a hundred askers met only {}", met.len());
@@ -154,16 +159,39 @@ fn strangers_see_public_addresses_only() {
         Announcer { peer: peer(n), site: sites.site_of(seen), inside: false, group: None, addresses }
     };
     let mut swarm = swarm();
-    swarm.announce(&outside(1, "198.51.100.1"), &claim(true, 0), 0);
-    let far = swarm.announce(&outside(2, "203.0.113.1"), &claim(false, 50), 0);
+    announce(&mut swarm, &outside(1, "198.51.100.1"), &claim(true, 0), 0);
+    let far = announce(&mut swarm, &outside(2, "203.0.113.1"), &claim(false, 50), 0);
     assert_eq!(far.peers[0].addresses, ["198.51.100.1:7680".parse().unwrap()]);
     assert_eq!(far.peers[0].scope, Scope::Internet);
-    let near = swarm.announce(&outside(3, "198.51.100.1"), &claim(false, 50), 0);
+    let near = announce(&mut swarm, &outside(3, "198.51.100.1"), &claim(false, 50), 0);
     let seed = near.peers.iter().find(|p| p.peer == peer(1)).unwrap();
     assert_eq!((seed.addresses.len(), seed.scope), (2, Scope::Lan));
     let lan = Claim { scopes: ScopeSet::up_to(Scope::Lan), ..claim(false, 50) };
-    let seat = swarm.announce(&outside(4, "203.0.113.1"), &lan, 0);
+    let seat = announce(&mut swarm, &outside(4, "203.0.113.1"), &lan, 0);
     assert_eq!((seat.members, seat.seeds, seat.peers.len()), (2, 0, 1), "itself and its only neighbour");
+}
+
+#[tokio::test]
+async fn a_device_is_described_once_and_forgotten_with_its_last_swarm() {
+    let registry = MemoryRegistry::new();
+    let contents: Vec<Claim> =
+        (0..9).map(|n| Claim { content: ContentId::from_bytes([n; 32]), ..claim(true, 50) }).collect();
+    for n in 0..5 {
+        registry.announce(&device(n, "10.0.0.1"), &contents, 0).await;
+    }
+    assert_eq!((registry.members().await, registry.devices.len()), (45, 5));
+    // It has moved, and says so in one swarm first: the others tell of it as they know it until it announces there too.
+    registry.announce(&device(0, "10.0.0.9"), &contents[..1], 1).await;
+    for (claim, address) in [(&contents[0], "10.0.0.9:7680"), (&contents[1], "10.0.0.1:7680")] {
+        let asker = Claim { seed: false, ..*claim };
+        let seats = registry.announce(&device(7, "10.0.0.7"), &[asker], 1).await;
+        let told = seats[0].peers.iter().find(|found| found.peer == peer(0)).unwrap();
+        assert_eq!(told.addresses, [address.parse().unwrap()]);
+    }
+    registry.expire(1).await;
+    assert_eq!((registry.members().await, registry.devices.len()), (3, 2), "0 and 7");
+    registry.expire(2).await;
+    assert_eq!((registry.members().await, registry.devices.len()), (0, 0));
 }
 
 #[tokio::test]
