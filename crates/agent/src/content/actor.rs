@@ -335,7 +335,9 @@ impl Actor {
                         let http = of.and_then(|source| self.http.get_mut(&source));
                         if let Some(http) = http.filter(|_| *error == FetchError::Whole) {
                             http.whole = true;
-                            self.shared.rangeless.note(&http.url, self.shared.clock.unix());
+                            if http.cache.is_none() {
+                                self.shared.rangeless.note(&http.url, self.shared.clock.unix());
+                            }
                         }
                     }
                     Event::Stored { .. } => self.set_trouble(None),
