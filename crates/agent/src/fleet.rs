@@ -71,9 +71,7 @@ impl FleetFile {
         FleetView {
             serial: policy.map(|policy| policy.serial),
             digest: policy.map(FleetPolicy::digest),
-            parts: policy
-                .map(|policy| policy.parts.iter().map(|part| part.name()).collect())
-                .unwrap_or_default(),
+            policy: policy.cloned().map(Arc::new).unwrap_or_default(),
             error: self.error.clone(),
         }
     }
@@ -132,8 +130,8 @@ impl FleetFile {
 pub(crate) struct FleetView {
     pub(crate) serial: Option<u64>,
     digest: Option<Sha256>,
-    /// The policies in it, the weakest first.
-    pub(crate) parts: Vec<String>,
+    /// The policies, the weakest first.
+    pub(crate) policy: Arc<FleetPolicy>,
     /// Why the newest one is not in force.
     pub(crate) error: Option<String>,
 }
@@ -263,7 +261,7 @@ mod tests {
         drop(file);
         let mut file = open();
         assert_eq!(file.layer().keys().count(), 1);
-        assert_eq!(file.view().parts, ["fleet policy 7 for all"]);
+        assert_eq!(file.view().policy.names(), ["fleet policy 7 for all"]);
         assert!(file.take(signed(&key, 6, "")).is_err(), "after a restart too");
         assert!(FleetFile::open(state.clone(), &[other.public()]).layer().is_empty(), "not of another's");
         let newer = signed(&key, 9, "a_setting_of_tomorrow = 1");

@@ -32,6 +32,7 @@ mod file_status;
 mod fleet;
 mod governor;
 mod housekeeping;
+mod kept_policy;
 mod listener;
 mod naming;
 mod neighbours;

@@ -92,7 +92,7 @@ impl Trouble {
                 Some(listener)
             }
             Err(error) => {
-                let error = error.to_string();
+                let error = crate::file_status::chain(&error);
                 if self.0.as_ref() != Some(&error) {
                     tracing::error!(%error, %address, "the peer port cannot be opened; downloads work, sharing does not");
                 }

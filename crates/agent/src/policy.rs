@@ -19,6 +19,7 @@ use crate::admin::AdminFile;
 use crate::budgets::Budgets;
 use crate::clock::Clock;
 use crate::fleet::{FleetFile, FleetView};
+use crate::kept_policy::KeptPolicy;
 use crate::naming::Naming;
 use crate::state_dir::StateDir;
 
@@ -93,6 +94,10 @@ impl Policies {
 /// Reads policy and facts.
 pub(crate) struct Watcher {
     files: PolicyFiles,
+    /// What to go back to when they are wrong from the start.
+    kept: KeptPolicy,
+    /// Whether they have been right in this run.
+    files_held: bool,
     admin: AdminFile,
     fleet: FleetFile,
     view: PolicyView,
@@ -116,6 +121,8 @@ impl Watcher {
     ) -> Self {
         let mut watcher = Self {
             files: PolicyFiles::new(configuration),
+            kept: KeptPolicy::new(state.clone()),
+            files_held: false,
             admin: AdminFile::open(state.clone()),
             fleet: FleetFile::open(state, keys),
             view: PolicyView::default(),
@@ -189,6 +196,8 @@ impl Watcher {
         match self.files.poll() {
             None => {}
             Some(Ok(layer)) => {
+                self.kept.keep(&layer);
+                self.files_held = true;
                 self.view.layers.replace(Provider::Policy, layer);
                 self.view.settings = self.view.layers.settings();
                 self.view.error = None;
@@ -196,6 +205,12 @@ impl Watcher {
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "policy files are wrong; the previous policy stays in force");
+                if !self.files_held
+                    && let Some(kept) = self.kept.last()
+                {
+                    self.view.layers.replace(Provider::Policy, kept);
+                    self.view.settings = self.view.layers.settings();
+                }
                 self.view.error = Some(error.to_string());
                 changed = true;
             }

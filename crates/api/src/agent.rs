@@ -283,6 +283,9 @@ pub struct DiffRequest {
     /// The layer in whose place it is thought; absent: `policy.toml`'s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<PolicyLayer>,
+    /// In the fleet's layer: the devices that it is for, as `peerage policy push --group` has them; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A layer that a policy file may be thought in place of.

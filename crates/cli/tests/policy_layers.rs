@@ -226,3 +226,35 @@ fn diff_tells_what_would_change_and_what_is_stronger() {
     let found: Vec<Value> = serde_json::from_str(&said).unwrap();
     assert!(found.iter().any(|one| one["Name"] == "download_mode" && one["New"]["Text"] == "lan"), "{said}");
 }
+
+#[test]
+fn diff_keeps_what_the_fleet_has_published_for_others_of_which_this_is_one() {
+    let office = Office::new(118, &[]).unwrap();
+    let a = office.agent("a").unwrap();
+    push(&office, "download_mode = 'group'\nmax_cache_age = 40\n", &[]);
+    push(&office, "max_cache_size = 7\n", &["--group", "subnet:127.0.0.0/8"]);
+    becomes(&a, "max_cache_size", "7 %");
+    let file = office.path("loopback.toml");
+    fs::write(&file, "max_cache_size = 8\n").unwrap();
+    let args = ["policy", "diff", file.to_str().unwrap(), "--layer", "fleet", "--group", "subnet:127.0.0.0/8"];
+    let said = done(a.command(&args));
+    assert!(said.contains("max_cache_size: 7 % (from fleet) -> 8 % (from fleet)"), "{said}");
+    assert!(!said.contains("download_mode") && !said.contains("max_cache_age"), "{said}");
+    // For all, it would end what is there for all; and the narrower one stays.
+    let said = done(a.command(&args[..5]));
+    assert!(said.contains("download_mode: group (from fleet) -> lan (from default)"), "{said}");
+    assert!(said.contains("max_cache_size: stays 7 %"), "{said}");
+}
+
+#[test]
+fn a_wrong_policy_file_does_not_become_the_defaults_at_a_restart() {
+    let office = Office::new(119, &[]).unwrap();
+    let mut a = office.agent_with("a", "max_cache_age = 5\n", &[]).unwrap();
+    assert_eq!(value(&a, "max_cache_age"), "5 s");
+    a.set_policy("max_cache_age = 5\nmax_cache_size = 500\n").unwrap();
+    a.restart().unwrap();
+    assert_eq!(value(&a, "max_cache_age"), "5 s");
+    assert!(done(a.command(&["config"])).contains("the previous ones are"));
+    a.set_policy("max_cache_age = 6\n").unwrap();
+    becomes(&a, "max_cache_age", "6 s");
+}

@@ -191,7 +191,7 @@ impl Parts {
         let target = match request.to {
             Some(serial) => {
                 let found = history.iter().find(|one| one.revision.serial == serial);
-                Some(found.ok_or_else(|| none(format!("{selector} has no revision {serial}")))?)
+                Some(found.ok_or_else(|| none(format!("{selector} has no serial {serial}")))?)
             }
             // What those devices hold that the newest has not reached, or held before it reached all.
             None => history

@@ -58,6 +58,21 @@ impl FleetPolicy {
         peerage_content::Sha256::from_bytes(Sha256::digest(content.encode()).into())
     }
 
+    /// Its policies as messages name them, the weakest first.
+    pub fn names(&self) -> Vec<String> {
+        self.parts.iter().map(FleetPart::name).collect()
+    }
+
+    /// What it would be if `text` were published for `selector`, in place of what it has for that.
+    #[must_use]
+    pub fn with(&self, selector: Selector, text: String) -> Self {
+        let mut parts = self.parts.clone();
+        parts.retain(|part| part.selector != selector);
+        let at = parts.partition_point(|part| part.selector.strength() <= selector.strength());
+        parts.insert(at, FleetPart { selector, revision: self.serial.saturating_add(1), text });
+        Self { serial: self.serial, parts }
+    }
+
     /// Its settings.
     ///
     /// # Errors

@@ -145,7 +145,9 @@ fn zone(name: &str) -> Option<String> {
 
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}:00-{:02}:00 {} %, else {} %", self.from, self.to, self.inside, self.outside)?;
+        let share = |percent| if percent == 0 { "no limit".to_owned() } else { format!("{percent} %") };
+        let (inside, outside) = (share(self.inside), share(self.outside));
+        write!(f, "{:02}:00-{:02}:00 {inside}, else {outside}", self.from, self.to)?;
         if self.days != Days::ALL {
             write!(f, ", {}", self.days.names().collect::<Vec<_>>().join(" "))?;
         }
@@ -165,7 +167,7 @@ mod tests {
     fn reads_and_prints() {
         let hours =
             read("from=8\nto=18\nin=20\nout=0\ndays=['Mon','friday']\ntime_zone='europe/berlin'").unwrap();
-        assert_eq!(hours.to_string(), "08:00-18:00 20 %, else 0 %, mon fri, Europe/Berlin");
+        assert_eq!(hours.to_string(), "08:00-18:00 20 %, else no limit, mon fri, Europe/Berlin");
         assert_eq!(Hours::read(&hours.to_table()), Ok(hours.clone()));
         assert!(hours.days.contains(4) && !hours.days.contains(1) && !hours.days.contains(7));
         let plain = read("From=22\nTo=6\nIn=100\nOut=50").unwrap();

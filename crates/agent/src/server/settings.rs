@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use peerage_api::Code;
 use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
+use peerage_policy::fleet::SelectorError;
 use peerage_policy::{CacheChoice, Difference, GroupChoice, Provider, Row, parse_layer};
 
 use super::facts::DeviceFacts;
@@ -36,7 +37,7 @@ pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
         facts: DeviceFacts::of(&shared, &policy),
         settings: policy.layers.rows(),
         do_config: policy.layers.to_do_json(),
-        fleet: FleetState { serial: fleet.serial, parts: fleet.parts.clone(), error: fleet.error.clone() },
+        fleet: FleetState { serial: fleet.serial, parts: fleet.policy.names(), error: fleet.error.clone() },
         group: Group::of(&GroupChoice::of(&policy.settings, &policy.facts.group_sources)),
         caches: CachesInUse::of(&shared, CacheChoice::of(&policy.settings, &policy.facts.dhcp_cache_hosts)),
         dhcp_cache_hosts: CacheHosts::of(&policy.facts.dhcp_cache_hosts),
@@ -70,14 +71,22 @@ async fn changed(shared: &Shared, change: Change) -> Result<Json<Row>, Failure> 
 /// What a policy would change, thought in place of one of the layers.
 pub(crate) async fn diff(
     State(shared): State<Arc<Shared>>,
-    Json(DiffRequest { name, text, layer }): Json<DiffRequest>,
+    Json(DiffRequest { name, text, layer, group }): Json<DiffRequest>,
 ) -> Result<Json<Vec<Difference>>, Failure> {
-    let given =
-        parse_layer(&name, &text).map_err(|errors| Failure::new(Code::BadRequest, errors.to_string()))?;
+    let bad = |why: String| Failure::new(Code::BadRequest, why);
+    let given = parse_layer(&name, &text).map_err(|errors| bad(errors.to_string()))?;
     let policy = shared.policy();
     let (mut then, mut thought) = (policy.layers.clone(), given.clone());
     let provider = match layer.unwrap_or_default() {
-        PolicyLayer::Fleet => Provider::Fleet,
+        PolicyLayer::Fleet => {
+            // What is published for other devices of which this is one stays.
+            let selector = group.as_deref().unwrap_or("all").parse().map_err(|error: SelectorError| {
+                bad(format!("group: {error}"))
+            })?;
+            let fleet = policy.fleet.policy.with(selector, text);
+            thought = fleet.layer().map_err(|errors| bad(errors.to_string()))?;
+            Provider::Fleet
+        }
         PolicyLayer::Admin => Provider::Admin,
         PolicyLayer::Policy => {
             // The files of policy.d stay, and go over it.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use peerage_api::agent::{DiffRequest, PolicyLayer};
 use peerage_policy::MAX_POLICY_TEXT;
+use peerage_policy::fleet::Selector;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +23,9 @@ pub(crate) struct DiffArgs {
     /// The layer that it is thought in place of
     #[arg(long, value_name = "LAYER", default_value = "policy")]
     layer: Layer,
+    /// With --layer fleet: the devices that it is to be pushed for: all, tag:NAME, subnet:CIDR or group:GUID [default: all]
+    #[arg(long, value_name = "SELECTOR")]
+    group: Option<Selector>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +34,7 @@ pub(crate) struct DiffArgs {
 }
 
 /// The layer that a file is thought in place of.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Layer {
     /// What the coordinator says
     Fleet,
@@ -62,7 +66,15 @@ struct Difference {
 
 pub(crate) async fn run(args: DiffArgs) -> anyhow::Result<ExitCode> {
     let text = read_text(&args.file, MAX_POLICY_TEXT)?;
-    let request = DiffRequest { name: args.file.display().to_string(), text, layer: Some(args.layer.into()) };
+    if args.group.is_some() && args.layer != Layer::Fleet {
+        return Err(crate::exit::usage("--group goes with --layer fleet: the other layers are this device's alone"));
+    }
+    let request = DiffRequest {
+        name: args.file.display().to_string(),
+        text,
+        layer: Some(args.layer.into()),
+        group: args.group.map(|group| group.to_string()),
+    };
     let answer: Value = args.socket.client().diff(&request).await.map_err(reach)?;
     if args.json {
         output::json(&answer)?;

@@ -49,8 +49,8 @@ const FALLBACK_BAD: &[&str] = &["-1", "2592001", "'31d'", "'1500ms'", "1.0"];
 const DELAY_GOOD: &[(&str, &str)] = &[("60", "60 s"), ("4294967295", "4294967295 s"), ("'90s'", "90 s")];
 const DELAY_BAD: &[&str] = &["-1", "4294967296", "'90's", "'90 parsecs'", "true"];
 const HOURS_GOOD: &[(&str, &str)] = &[
-    ("{from=8,to=17,in=10,out=0}", "08:00-17:00 10 %, else 0 %"),
-    ("'{from=0,to=23,in=0,out=100}'", "00:00-23:00 0 %, else 100 %"),
+    ("{from=8,to=17,in=10,out=0}", "08:00-17:00 10 %, else no limit"),
+    ("'{from=0,to=23,in=0,out=100}'", "00:00-23:00 no limit, else 100 %"),
     (
         "{from=22,to=6,in=100,out=5,days=['sat','sun'],time_zone='Asia/Tokyo'}",
         "22:00-06:00 100 %, else 5 %, sat sun, Asia/Tokyo",
