@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const SLACK: f64 = 2.0;
 /// … of which so many count at most: pieces are claimed when they are asked for, so the oldest is next.
 const MAX_PENDING: usize = 2;
+/// Claims of a neighbour that may still be made good although their pieces are here.
+const MAX_OVERTAKEN: usize = 32;
 /// Neighbours remembered that broke their word and left.
 const MAX_REMEMBERED: usize = 1000;
 
@@ -29,6 +31,8 @@ const MAX_REMEMBERED: usize = 1000;
 struct Claimant {
     peer: PeerId,
     claims: BTreeMap<PieceIndex, Time>,
+    /// Claims not made good in time, on pieces that have come another way.
+    overtaken: BTreeSet<PieceIndex>,
     /// A claim was not made good in time.
     hollow: bool,
     /// Patience with it, 1 to 1.5: neighbours do not all lose it at the same moment.
@@ -57,7 +61,7 @@ impl Claims {
         now: Time,
     ) -> bool {
         let hollow = self.broke_their_word.contains(&peer);
-        let fresh = || Claimant { peer, claims: BTreeMap::new(), hollow, temper };
+        let fresh = || Claimant { peer, claims: BTreeMap::new(), overtaken: BTreeSet::new(), hollow, temper };
         let claimant = self.claimants.entry(source).or_insert_with(fresh);
         let credit = (FIRST_CREDIT + has).min(MAX_CREDIT) as usize;
         if !claimant.claims.contains_key(&piece) {
@@ -79,8 +83,9 @@ impl Claims {
 
     /// `source` has `piece`: if it claimed it, it has kept its word.
     pub(crate) fn made_good(&mut self, source: SourceId, piece: PieceIndex) {
-        if self.take(source, piece)
-            && let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
+        let claimed = self.take(source, piece);
+        if let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
+            && (claimant.overtaken.remove(&piece) || claimed)
         {
             claimant.hollow = false;
             self.broke_their_word.remove(&claimant.peer);
@@ -102,7 +107,12 @@ impl Claims {
     pub(crate) fn settle(&mut self, piece: PieceIndex) {
         self.standing.remove(&piece);
         for claimant in self.claimants.values_mut() {
-            claimant.claims.remove(&piece);
+            if claimant.claims.remove(&piece).is_some()
+                && claimant.hollow
+                && claimant.overtaken.len() < MAX_OVERTAKEN
+            {
+                claimant.overtaken.insert(piece);
+            }
         }
     }
 

@@ -35,7 +35,7 @@ impl Transfer {
                 peer.set_choking(false, now);
                 self.ready.insert(source);
             }
-            Message::Request { piece, offset, len } => self.requested(source, piece, offset, len),
+            Message::Request { piece, offset, len } => self.requested(source, piece, offset, len, now),
             Message::Cancel { piece, offset, len } => peer.serving.unwant(piece, offset, len),
             Message::Reject { code, piece, .. } => self.rejected(source, code, piece, now),
             Message::Hello(_) => self.breach(source, "a second hello"),
@@ -62,6 +62,7 @@ impl Transfer {
                 self.http_due |= self.range_with(*piece).is_some();
             }
         }
+        self.answer_news(source, pieces);
         if self.is_complete() && self.peers.get(&source).is_some_and(|peer| peer.have.is_full()) {
             self.disconnect(source, ByeReason::Complete);
         }

@@ -25,6 +25,7 @@ pub mod matching;
 mod news;
 mod origin;
 mod pace;
+mod parts;
 mod peer;
 mod pieces;
 mod plan;

@@ -5,66 +5,104 @@
 //! a piece that few have is told of to a few, to the next few when these have been served, and to all when the link
 //! turns out to be idle or some time has passed. One that many have is no news: such are gathered, since a word to each of
 //! fifty neighbours about every piece would be most of what a device says.
+//!
+//! Of a small content the last piece's way through the swarm is most of the time that it takes, and it is shortest from
+//! few to few: two at a time, as long as these are served quickly. A neighbour that is told of what it has itself says so
+//! at once, so that another one is told instead.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerage_content::PieceIndex;
+use peerage_content::{PIECE_SIZE, PieceIndex};
 use peerage_wire::{MAX_LISTED, Message};
 
 use crate::{SourceId, Time, Transfer};
 
 /// Neighbours told of a new piece at a time.
 const FEW: usize = 8;
+/// … and of a piece of a small content: there is nothing else to do meanwhile, and whoever gets it from few gets it soon,
+/// and passes it on.
+const VERY_FEW: usize = 2;
 /// Believable peers that have a piece which is no news: whoever wants it has others to ask.
 const COMMON: u16 = 8;
 /// After this everybody is told …
 const SOON: Duration = Duration::from_millis(100);
+/// … of a small content after this …
+const VERY_SOON: Duration = Duration::from_millis(20);
 /// … or after this, if so long something waits to be sent.
 const LATEST: Duration = Duration::from_millis(300);
+/// Those few are served within this time, or it is no use to have the others wait: they would take it that a claim was not
+/// made good.
+const QUICK: Duration = Duration::from_millis(200);
 /// What is no news is gathered for this long …
 const GATHER: Duration = Duration::from_millis(500);
 /// … of a content of more pieces than this. A smaller one may be all through by then.
-const WORTH_GATHERING: u32 = 64;
+const SMALL: u32 = 64;
 
 /// A piece that was verified and of which not everybody has been told.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
     pub(crate) piece: PieceIndex,
     verified: Time,
+    /// When somebody was last told.
+    said: Time,
     told: BTreeSet<SourceId>,
 }
 
 impl News {
     pub(crate) const fn new(piece: PieceIndex, now: Time) -> Self {
-        Self { piece, verified: now, told: BTreeSet::new() }
+        Self { piece, verified: now, said: now, told: BTreeSet::new() }
     }
 }
 
 impl Transfer {
     /// Tells a few of what is new, and the next few if the last ones have been served.
-    pub(crate) fn tell_news(&mut self) {
-        let served = std::mem::take(&mut self.served);
-        if !served && self.news.last().is_none_or(|news| !news.told.is_empty()) {
+    pub(crate) fn tell_news(&mut self, now: Time) {
+        let (served, met) = (std::mem::take(&mut self.served), std::mem::take(&mut self.news_met));
+        if !served && !met && self.news.last().is_none_or(|news| !news.told.is_empty()) {
             return;
         }
+        let met = met && !self.is_serving();
+        let few = if self.goes_from_few_to_few(now) { VERY_FEW } else { FEW };
         let mut all = std::mem::take(&mut self.news);
         for news in &mut all {
-            if (served || news.told.is_empty()) && self.pieces.availability(news.piece) < COMMON {
-                self.tell_few(news);
+            // Nobody was told, or whoever was has it.
+            let over = (met || news.told.is_empty())
+                && news.told.iter().all(|source| !self.lacks(*source, news.piece));
+            if (served || over) && self.pieces.availability(news.piece) < COMMON {
+                self.tell_few(news, few);
+                news.said = now;
             }
         }
         self.news = all;
     }
 
-    fn tell_few(&mut self, news: &mut News) {
+    fn tell_few(&mut self, news: &mut News, few: usize) {
         let waiting: Vec<SourceId> = self.lack(news.piece).filter(|peer| !news.told.contains(peer)).collect();
         let first = self.rng.below(waiting.len() as u32) as usize;
         let few: Vec<SourceId> =
-            waiting.iter().cycle().skip(first).take(FEW.min(waiting.len())).copied().collect();
+            waiting.iter().cycle().skip(first).take(few.min(waiting.len())).copied().collect();
         for source in few {
             news.told.insert(source);
             self.send(source, Message::Have(vec![news.piece]));
+        }
+    }
+
+    /// `source` tells of `pieces`. Of a small content it hears at once of those that are here as well, for it may have chosen
+    /// this device as one of the few; and if all that this device chose turn out to have them, others are told.
+    pub(crate) fn answer_news(&mut self, source: SourceId, pieces: &[PieceIndex]) {
+        if !self.is_small() {
+            return;
+        }
+        let mut untold = Vec::new();
+        for news in self.news.iter_mut().filter(|news| pieces.contains(&news.piece)) {
+            self.news_met = true;
+            if news.told.insert(source) {
+                untold.push(news.piece);
+            }
+        }
+        if !untold.is_empty() {
+            self.send(source, Message::Have(untold));
         }
     }
 
@@ -73,12 +111,15 @@ impl Transfer {
         if self.news.is_empty() {
             return;
         }
-        let patience = if self.is_serving() { LATEST } else { SOON };
+        let soon = if self.is_small() { VERY_SOON } else { SOON };
+        let patience = if self.is_serving() { LATEST } else { soon };
         let common = |news: &News| self.pieces.availability(news.piece) >= COMMON;
-        let waits = |news: &News| now.since(news.verified) < if common(news) { GATHER } else { patience };
+        let quick = self.goes_from_few_to_few(now);
+        let since = |news: &News| now.since(if quick { news.said } else { news.verified });
+        let waits = |news: &News| since(news) < if common(news) { GATHER } else { patience };
         // Whoever is told of anything is told of all.
         let gathered = self.news.iter().any(|news| common(news) && !waits(news));
-        let at_once = self.is_complete() || self.pieces.layout().pieces() <= WORTH_GATHERING;
+        let at_once = self.is_complete() || self.pieces.layout().pieces() <= SMALL;
         let due = |news: &mut News| !waits(news) || ((gathered || at_once) && common(news));
         let due: Vec<News> = self.news.extract_if(.., due).collect();
         if due.is_empty() {
@@ -95,8 +136,28 @@ impl Transfer {
     }
 
     fn lack(&self, piece: PieceIndex) -> impl Iterator<Item = SourceId> + '_ {
-        let lack = self.peers.iter().filter(move |(_, peer)| !peer.leaving && !peer.have.contains(piece));
-        lack.map(|(source, _)| *source)
+        self.peers.keys().copied().filter(move |source| self.lacks(*source, piece))
+    }
+
+    fn lacks(&self, source: SourceId, piece: PieceIndex) -> bool {
+        self.peers.get(&source).is_some_and(|peer| !peer.leaving && !peer.have.contains(piece))
+    }
+
+    /// Whether the content may be all through before a word that waits a little is said.
+    fn is_small(&self) -> bool {
+        self.pieces.layout().pieces() <= SMALL && !self.knows_far_peers
+    }
+
+    /// Whether pieces spread fastest if each device that has one passes it on to very few at a time.
+    fn goes_from_few_to_few(&self, now: Time) -> bool {
+        let bytes = VERY_FEW as f64 * f64::from(PIECE_SIZE);
+        let quick = |rate: f64| bytes <= rate * QUICK.as_secs_f64();
+        self.is_small() && self.serving_pace.rate(now).is_none_or(quick)
+    }
+
+    /// Whether somebody may soon have to be told of something, for nobody wants it of those who have been.
+    pub(crate) fn has_urgent_news(&self) -> bool {
+        !self.news.is_empty() && self.is_small()
     }
 
     /// Whether something waits to be sent.

@@ -21,6 +21,13 @@ const MAX_DEPTH: u32 = MAX_REQUESTS as u32 * REQUEST_BLOCKS;
 /// would commit the swarm early: what is asked of one source is not asked of a better one.
 const DEPTH_TIME: Duration = Duration::from_millis(50);
 
+/// Where little is left and others could bring it too, a peer owes its share of that, but what it sends in this time …
+const LEAST_DEPTH_TIME: Duration = Duration::from_millis(10);
+/// … and so many blocks at least …
+const LEAST_DEPTH: u32 = 2;
+/// … or so many, while its pace is not known.
+const FIRST_LEAST_DEPTH: u32 = 8;
+
 /// One request on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -140,6 +147,15 @@ impl Peer {
         };
         // Whole requests: half of one would be no use.
         depth.saturating_sub(self.outstanding()).next_multiple_of(REQUEST_BLOCKS)
+    }
+
+    /// Blocks that it owes where little is left and others could bring it too, if its share of that is `share`.
+    pub(crate) fn part(&self, share: u32, now: Time) -> u32 {
+        let Some(rate) = self.pace.rate(now) else { return share.max(FIRST_LEAST_DEPTH) };
+        let latency = self.latency.unwrap_or_default();
+        let blocks = |span: Duration| (rate * span.as_secs_f64() / f64::from(BLOCK_SIZE)) as u32;
+        let (least, most) = (blocks(latency + LEAST_DEPTH_TIME), blocks(latency + DEPTH_TIME));
+        share.min(most).max(least.clamp(LEAST_DEPTH, MIN_DEPTH))
     }
 
     /// Notes a request for blocks `[first, first + count)` of a piece of `piece_len` bytes, and says what to send.

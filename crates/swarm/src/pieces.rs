@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerage_content::{Bitmap, BlockSet, Layout, PieceIndex};
+use peerage_content::{BLOCKS_PER_PIECE, Bitmap, BlockSet, Layout, PieceIndex};
 
 use crate::{SourceId, SourceKind};
 
@@ -133,6 +133,15 @@ impl Pieces {
     pub(crate) fn open_blocks(&self, piece: PieceIndex) -> BlockSet {
         let asked = self.active.get(&piece).map_or(BlockSet::default(), Active::asked);
         self.missing_blocks(piece).minus(asked)
+    }
+
+    /// Blocks neither stored nor asked for, of all pieces that believable peers have; of the last piece as if it were full.
+    pub(crate) fn open_at_peers(&self) -> u32 {
+        let begun = self.active.iter().filter(|(piece, _)| !self.is_scarce(**piece));
+        let (begun, open) = begun.fold((0, 0), |(begun, open), (piece, active)| {
+            (begun + 1, open + self.all_blocks(*piece).minus(active.got).minus(active.asked()).count())
+        });
+        (self.missing() - self.scarce).saturating_sub(begun) * BLOCKS_PER_PIECE + open
     }
 
     /// Blocks of `piece` not stored, asked for or not.

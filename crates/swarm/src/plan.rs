@@ -23,7 +23,7 @@ const LAST_NEED: Duration = Duration::from_secs(30);
 impl Transfer {
     /// Decides what to do now.
     pub(crate) fn plan(&mut self, now: Time) {
-        self.tell_news();
+        self.tell_news(now);
         if !self.is_complete() && !self.paused {
             if self.pieces.take_reopened() {
                 self.wake_peers();
@@ -164,6 +164,7 @@ impl Transfer {
                 }
                 return;
             };
+            let room = self.share(source, piece, room, now);
             let open = self.pieces.open_blocks(piece);
             if !self.ask_peer(source, piece, open, room, now) {
                 return;

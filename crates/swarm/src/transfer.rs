@@ -18,6 +18,7 @@ use crate::dial::Dialer;
 use crate::far::FAR_WINDOW;
 use crate::http::Http;
 use crate::news::News;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
@@ -102,6 +103,9 @@ pub struct Transfer {
     pub(crate) crosses_all: bool,
     /// Since when a far peer has had something that nobody gets.
     pub(crate) spare_since: Option<Time>,
+    /// Peers of other sites have been named or have come. What is asked of them crosses a link that the site shares, and
+    /// claims keep it to one copy: whatever delays a word among neighbours, or leaves blocks open, would cost that.
+    pub(crate) knows_far_peers: bool,
     pub(crate) dialer: Dialer,
     pub(crate) limits: Limits,
     pub(crate) rng: Rng,
@@ -123,6 +127,8 @@ pub struct Transfer {
     pub(crate) from_far: RateMeter,
     pub(crate) from_all: RateMeter,
     pub(crate) to_all: RateMeter,
+    /// How fast neighbours get what they have asked for.
+    pub(crate) serving_pace: Pace,
     pub(crate) backlog: Option<Backlog>,
     /// What peers have would come sooner from the origin.
     pub(crate) peers_slow: bool,
@@ -145,6 +151,8 @@ pub struct Transfer {
     pub(crate) news: Vec<News>,
     /// All that neighbours had asked for has just been sent.
     pub(crate) served: bool,
+    /// A neighbour has told of something that is news here too.
+    pub(crate) news_met: bool,
     pub(crate) complete_said: bool,
     pub(crate) stats: Stats,
 }
@@ -162,6 +170,7 @@ impl Transfer {
             crossing: BTreeSet::new(),
             crosses_all: false,
             spare_since: None,
+            knows_far_peers: false,
             dialer: Dialer::default(),
             limits: start.limits,
             rng: Rng::new(start.seed),
@@ -179,6 +188,7 @@ impl Transfer {
             from_far: RateMeter::over(FAR_WINDOW),
             from_all: RateMeter::default(),
             to_all: RateMeter::default(),
+            serving_pace: Pace::default(),
             backlog: None,
             peers_slow: false,
             heard_at: Time::ZERO,
@@ -193,6 +203,7 @@ impl Transfer {
             dial_due: true,
             news: Vec::new(),
             served: false,
+            news_met: false,
             complete_said: false,
             stats: Stats::default(),
         }
@@ -209,6 +220,7 @@ impl Transfer {
                 if candidates.iter().any(|one| one.seed && one.kind.is_near()) {
                     self.hope_since.get_or_insert(now);
                 }
+                self.knows_far_peers |= candidates.iter().any(|one| !one.kind.is_near());
                 self.ordinal = self.ordinal.or(ordinal);
                 self.dialer.learn(candidates);
                 (self.http_due, self.dial_due) = (true, true);
@@ -276,7 +288,8 @@ impl Transfer {
             self.dirty = false;
             self.plan(now);
             let busy = (!self.is_complete() && !self.paused) || !self.news.is_empty();
-            let often = if busy && self.is_undecided(now) { FIRST_TICK } else { TICK };
+            let urgent = self.is_undecided(now) || self.has_urgent_news();
+            let often = if busy && urgent { FIRST_TICK } else { TICK };
             let period = if busy { Some(often) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
             self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
         }
@@ -342,6 +355,7 @@ impl Transfer {
 
     fn peer_joined(&mut self, source: SourceId, id: PeerId, kind: SourceKind, have: Bitmap, now: Time) {
         self.dialer.connected(id);
+        self.knows_far_peers |= !kind.is_near();
         if have.len() != self.pieces.layout().pieces() {
             let nothing = Bitmap::for_layout(self.pieces.layout());
             self.peers.insert(source, Peer::new(id, kind, nothing, true, now));
@@ -365,6 +379,8 @@ impl Transfer {
             self.send(source, Message::Fetching { active: true, pieces: claimed });
         }
         self.http_due = true;
+        // A dial has come to its end: there is room for the next, which a small content has no time to wait for.
+        self.dial_due |= !self.knows_far_peers;
         self.review_chokes(now);
     }
 

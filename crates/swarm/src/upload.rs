@@ -17,7 +17,14 @@ const MAX_UNCHOKED: usize = 64;
 const TURN: Duration = Duration::from_secs(10);
 
 impl Transfer {
-    pub(crate) fn requested(&mut self, source: SourceId, piece: PieceIndex, offset: u32, len: u32) {
+    pub(crate) fn requested(
+        &mut self,
+        source: SourceId,
+        piece: PieceIndex,
+        offset: u32,
+        len: u32,
+        now: Time,
+    ) {
         let fits = self.pieces.layout().fits(piece, offset, len);
         let here = self.pieces.have().contains(piece);
         let Some(peer) = self.peers.get_mut(&source) else { return };
@@ -28,6 +35,7 @@ impl Transfer {
         } else if !here {
             self.send(source, Message::Reject { code: RejectCode::NotHere, piece, offset, len });
         } else if peer.serving.want(piece, offset, len) {
+            self.serving_pace.begin(now);
             self.hand_out(source);
         } else {
             self.breach(source, "more than 64 outstanding requests");
@@ -37,6 +45,7 @@ impl Transfer {
     /// An upload has left.
     pub(crate) fn sent(&mut self, source: SourceId, len: u32, now: Time) {
         self.to_all.add(u64::from(len), now);
+        self.serving_pace.add(u64::from(len), now);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         peer.up.add(u64::from(len), now);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
@@ -45,7 +54,10 @@ impl Transfer {
         }
         self.hand_out(source);
         let idle = |peer: &Peer| !peer.serving.is_busy();
-        self.served |= self.peers.get(&source).is_some_and(idle) && self.peers.values().all(idle);
+        if self.peers.get(&source).is_some_and(idle) && self.peers.values().all(idle) {
+            self.served = true;
+            self.serving_pace.end();
+        }
     }
 
     /// Hands the next chunks for `source` to the driver.

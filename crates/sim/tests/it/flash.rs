@@ -69,6 +69,34 @@ fn small_contents() {
 }
 
 #[test]
+fn small_contents_pass_from_few_to_few_and_in_parts() {
+    // What passes on only whole pieces needs log N times a piece's way through a link after the last byte from the origin;
+    // when a holder tells eight at once, and each of them asks one holder for all of it, it takes 2.8 × the bound.
+    for (pieces, devices, most) in [(1, 8, 1.6), (1, 32, 2.0), (4, 8, 1.2), (4, 32, 1.35), (20, 32, 1.10)] {
+        let world = world().devices(devices).pieces(pieces);
+        each_seed(&format!("flash {devices}, {pieces} pieces"), 100..106, &world, |report| {
+            assert!(report.over_bound() <= most && report.wasted() <= report.size / 20, "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_small_content_on_a_slower_lan() {
+    // One copy from the origin, although it could give as much as all neighbours together.
+    let world = world().devices(32).lan_mbit(100.0);
+    for (pieces, most) in [(1, 11.0), (4, 6.0)] {
+        each_seed(
+            &format!("flash 32, {pieces} pieces, 100 Mbit/s"),
+            0..4,
+            &world.clone().pieces(pieces),
+            |report| {
+                assert!(report.origin_copies() <= 1.10 && report.over_bound() <= most, "{report}");
+            },
+        );
+    }
+}
+
+#[test]
 fn links_slower_than_the_origin() {
     // Everybody's uplink is a fifth of the origin's: peers are the bottleneck, and still the origin is asked once.
     let world = world().devices(8).pieces(100).each(|_, device| device.link_mbit(100.0, 20.0));

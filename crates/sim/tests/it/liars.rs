@@ -40,6 +40,28 @@ fn wrong_bytes() {
 }
 
 #[test]
+fn wrong_parts_of_a_small_content() {
+    // Parts of one piece come from several: nobody answers for another's bytes, and the piece comes in the end.
+    for pieces in [1, 2, 4, 20] {
+        let world = world().devices(HONEST + LIARS).pieces(pieces).each(|at, device| {
+            if at >= HONEST {
+                (device.manner, device.has_percent) = (Manner::Corrupts, 100);
+            }
+        });
+        each_seed(&format!("8 honest, 2 send wrong bytes, {pieces} pieces"), 0..12, &world, |report| {
+            for (at, device) in report.devices.iter().enumerate().take(HONEST) {
+                assert!(device.banned_by.is_empty(), "{at} was banned by {:?}, {report}", device.banned_by);
+            }
+            // Three wrong pieces of each liar at each device, and as many mixed ones.
+            assert!(
+                report.wasted() <= (HONEST * LIARS * 6) as u64 * (1 << 20) && report.end <= secs(12),
+                "{report}"
+            );
+        });
+    }
+}
+
+#[test]
 fn pieces_that_they_lack() {
     each_seed("8 honest, 2 reject everything", 0..3, &among(Manner::Lacks), |report| {
         little_harm(report);
