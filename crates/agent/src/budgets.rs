@@ -120,6 +120,11 @@ impl Budgets {
         if tree.month == month { tree.internet_sent } else { 0 }
     }
 
+    /// What the downlink has been seen to carry, in bytes/s; `None`: nothing has been seen yet.
+    pub(crate) fn downlink(&self) -> Option<u64> {
+        self.tree.lock().downlink.rate()
+    }
+
     /// Sets the caps that policy asks for. `foreground`: a foreground download runs.
     pub(crate) fn apply(&self, limits: &Limits, monthly_cap: Option<u64>, foreground: bool) {
         let (now, month) = (self.clock.now(), self.clock.month());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use peerage_testkit::{Site, random_file, same_file, wait_until};
+use peerage_testkit::{OPEN_POLICY, Site, number, random_file, same_file, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -82,4 +82,38 @@ fn an_agent_killed_twenty_times_fetches_next_to_nothing_twice() {
     println!("{sent} bytes left the origin for {size}, its log says {logged}");
     // On the wire, with all headers.
     assert!(sent <= size * 106 / 100, "the origin sent {sent} bytes for {size}");
+}
+
+#[test]
+fn neighbours_of_one_group_are_lan_peers_whoever_called_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::new(dir.path(), "100mbit").unwrap();
+    let (file, size) = (site.root().join("f.bin"), 48 * MIB);
+    random_file(&file, 8, size).unwrap();
+    let url = site.origin.url("f.bin");
+    let id = site.fleet.publish(&file, &url).unwrap()["FileId"].as_str().unwrap().to_owned();
+    let policy = format!(
+        "{OPEN_POLICY}download_mode = 'group'\ngroup_id = '7ac35bd6-9e4b-4d0a-9f1e-62d5c8f4a001'\n\
+         local_discovery = false\n"
+    );
+    let devices: Vec<_> = (10..14).map(|n| site.device(n, "1gbit").unwrap()).collect();
+    for device in &devices {
+        device.set_policy(&policy).unwrap();
+        wait_until("the group is known", Duration::from_secs(60), || {
+            device.config().unwrap().to_string().contains("7ac35bd6")
+        });
+    }
+    let jobs: Vec<_> = devices
+        .iter()
+        .map(|device| device.begin_get(&url, &dir.path().join(format!("{}.out", device.name)), &[]).unwrap())
+        .collect();
+    for job in jobs {
+        job.json().unwrap();
+    }
+    for device in &devices {
+        let row = device.file(&id).unwrap().unwrap();
+        let lan = number(&row, "BytesFromLanPeers") + number(&row, "BytesToLanPeers");
+        let group = number(&row, "BytesFromGroupPeers") + number(&row, "BytesToGroupPeers");
+        assert!(lan > 0 && group == 0, "{row}");
+    }
 }

@@ -236,7 +236,8 @@ fn diff_keeps_what_the_fleet_has_published_for_others_of_which_this_is_one() {
     becomes(&a, "max_cache_size", "7 %");
     let file = office.path("loopback.toml");
     fs::write(&file, "max_cache_size = 8\n").unwrap();
-    let args = ["policy", "diff", file.to_str().unwrap(), "--layer", "fleet", "--group", "subnet:127.0.0.0/8"];
+    let args =
+        ["policy", "diff", file.to_str().unwrap(), "--layer", "fleet", "--group", "subnet:127.0.0.0/8"];
     let said = done(a.command(&args));
     assert!(said.contains("max_cache_size: 7 % (from fleet) -> 8 % (from fleet)"), "{said}");
     assert!(!said.contains("download_mode") && !said.contains("max_cache_age"), "{said}");

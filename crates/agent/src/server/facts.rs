@@ -23,6 +23,8 @@ pub(crate) struct DeviceFacts {
     cache_volume_capacity: Option<u64>,
     /// Bytes in this calendar month.
     uploaded_to_internet_peers: u64,
+    /// Bytes a second, with headers; what percentages are of. `null`: nothing has been measured yet.
+    measured_downlink: Option<u64>,
     interfaces: Vec<InterfaceFacts>,
     connections: Vec<ConnectionFacts>,
     /// By what the device is known to be on a VPN; `null`: it is on none.
@@ -72,6 +74,7 @@ impl DeviceFacts {
             cache_moves_to: Some(place).filter(|place| *place != shared.cache_dir),
             cache_volume_capacity: facts.cache_volume.map(|volume| volume.capacity),
             uploaded_to_internet_peers: shared.budgets.internet_sent(),
+            measured_downlink: shared.budgets.downlink(),
             interfaces: interfaces(facts),
             connections: facts
                 .connections

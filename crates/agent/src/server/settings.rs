@@ -80,9 +80,11 @@ pub(crate) async fn diff(
     let provider = match layer.unwrap_or_default() {
         PolicyLayer::Fleet => {
             // What is published for other devices of which this is one stays.
-            let selector = group.as_deref().unwrap_or("all").parse().map_err(|error: SelectorError| {
-                bad(format!("group: {error}"))
-            })?;
+            let selector = group
+                .as_deref()
+                .unwrap_or("all")
+                .parse()
+                .map_err(|error: SelectorError| bad(format!("group: {error}")))?;
             let fleet = policy.fleet.policy.with(selector, text);
             thought = fleet.layer().map_err(|errors| bad(errors.to_string()))?;
             Provider::Fleet

@@ -67,7 +67,9 @@ struct Difference {
 pub(crate) async fn run(args: DiffArgs) -> anyhow::Result<ExitCode> {
     let text = read_text(&args.file, MAX_POLICY_TEXT)?;
     if args.group.is_some() && args.layer != Layer::Fleet {
-        return Err(crate::exit::usage("--group goes with --layer fleet: the other layers are this device's alone"));
+        return Err(crate::exit::usage(
+            "--group goes with --layer fleet: the other layers are this device's alone",
+        ));
     }
     let request = DiffRequest {
         name: args.file.display().to_string(),
