@@ -3,6 +3,7 @@
 //! It ends by itself: when nobody here wants an incomplete content any more, and when a complete one has had no peers
 //! for a while (the next peer starts it again). What survives it is in the store.
 
+mod actions;
 mod caches;
 mod conditions;
 mod peers;
@@ -15,27 +16,25 @@ use std::time::Duration;
 
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
-use peerage_policy::{Allowed, Class, ContentFacts, Reason, RecordState};
+use peerage_policy::{Allowed, Class};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
-    Action, ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
+    ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
 };
-use peerage_wire::{ByeReason, DataHead, Message};
+use peerage_wire::ByeReason;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use conditions::Place;
 
 use super::connection::{Control, Link};
-use super::fetch::{self, Fetch};
-use super::sink::Sink;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
-use crate::caches::{CachedAt, origin_url};
+use crate::caches::CachedAt;
 use crate::housekeeping::DISK_RETRY;
 use crate::rangeless::host_key;
 use crate::shared::Shared;
-use crate::why::{self, Account};
+use crate::why::Account;
 
 /// Commands that may wait: enough that reporting tasks seldom do.
 const QUEUE: usize = 1024;
@@ -45,8 +44,6 @@ const STATUS_EVERY: Duration = Duration::from_millis(200);
 const IDLE_END: Duration = Duration::from_secs(30);
 /// Counters are saved this often: what a `kill -9` may lose of them.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// A connection that was told to close is dropped after this time.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 struct Http {
     url: SourceUrl,
@@ -409,164 +406,5 @@ impl Actor {
         self.retry_at = Some(Instant::now() + DISK_RETRY);
         self.shared.make_room.notify_one();
         self.feed(Event::Pause(true));
-    }
-
-    // === Actions ===
-
-    fn perform(&mut self) {
-        loop {
-            let now = self.now();
-            let Some(action) = self.transfer.poll_action(now) else { break };
-            match action {
-                Action::Dial { peer } => self.dial(peer),
-                Action::Send { source, message } => self.send(source, message),
-                Action::Upload { source, piece, offset, len } => {
-                    if let Some(link) = self.links.get(&source) {
-                        let _ = link.uploads.send(DataHead { piece, offset, len });
-                    }
-                }
-                Action::Fetch { source, fetch, start, end } => self.fetch(source, fetch, start, end),
-                Action::CancelFetch { fetch } => {
-                    if let Some(running) = self.fetches.remove(&fetch) {
-                        running.task.abort();
-                    }
-                }
-                Action::Disconnect { source, reason } => self.disconnect(source, reason),
-                Action::Charge { peer, offence } => {
-                    Arc::make_mut(&mut self.account).offence(peer, &offence);
-                    self.shared.charge(peer, offence);
-                }
-                Action::HttpCorrupt { source, piece } => self.http_corrupt(source, piece),
-                Action::NeedPeers => self.shared.announcer.poke(self.id()),
-                Action::Complete => self.complete(),
-            }
-        }
-    }
-
-    fn send(&mut self, source: SourceId, message: Message) {
-        let Some(link) = self.links.get(&source) else { return };
-        match message {
-            Message::Request { piece, offset, len } => link.expected.lock().ask(piece, offset, len),
-            Message::Cancel { piece, offset, len } => link.expected.lock().cancel(piece, offset, len),
-            _ => {}
-        }
-        let _ = link.control.send(Control::Send(message));
-    }
-
-    fn disconnect(&mut self, source: SourceId, reason: ByeReason) {
-        let Some(link) = self.links.get(&source) else { return };
-        let _ = link.control.send(Control::Close(reason));
-        let commands = self.commands.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(CLOSE_TIME).await;
-            let _ = commands.send(Command::Event(Event::PeerLeft { source })).await;
-        });
-    }
-
-    fn fetch(&mut self, source: SourceId, id: FetchId, start: u64, end: u64) {
-        let Some(http) = self.http.get(&source) else { return };
-        let (url, known) = (http.url.clone(), http.known.clone());
-        let fetch = Fetch { id, url, start, end, whole: http.whole, known };
-        let sink = Sink::new(self.content.clone(), source, self.commands.clone());
-        let kind = if http.cache.is_some() { SourceKind::CacheServer } else { SourceKind::Cdn };
-        let gate = self.lane.from(kind);
-        let client = match kind {
-            SourceKind::CacheServer => self.shared.caches.client(gate.class()),
-            _ => self.shared.origin_for(gate.class()),
-        };
-        let (client, commands) = (client.clone(), self.commands.clone());
-        let task = tokio::spawn(fetch::run(fetch, client, sink, gate, commands));
-        self.fetches.insert(id, Running { source, start, task: task.abort_handle() });
-    }
-
-    fn complete(&mut self) {
-        for http in self.http.values().filter(|http| http.cache.is_none()) {
-            if let Some(rate) = self.transfer.http_rate(SourceKind::Cdn) {
-                self.shared.learn_origin_rate(&host_key(&http.url), rate);
-            }
-        }
-        self.save_counters();
-        self.shared.announcer.poke(self.id());
-        self.show();
-        self.seal();
-    }
-
-    /// Syncs the complete content to the disk, beside everything else: whoever waits for the file need not wait for
-    /// that. After a power cut before its end the pieces are hashed again.
-    fn seal(&self) {
-        let (content, unix, commands) =
-            (self.content.clone(), self.shared.clock.unix(), self.commands.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = content.seal(unix) {
-                // The actor's queue is its own affair; a lost word means that sealing is tried at the next start.
-                let _ = commands.try_send(Command::Trouble(Arc::new(error)));
-            }
-        });
-    }
-
-    // === Policy ===
-
-    fn apply_policy(&mut self) {
-        let foreground = self.wants.values().any(|want| want.foreground);
-        let class = if foreground { Class::Foreground } else { Class::Background };
-        let state = match &self.record {
-            None => RecordState::Missing,
-            Some(record) if self.shared.record_keys().contains(&record.signer()) => {
-                RecordState::Held(record.get())
-            }
-            Some(_) => RecordState::Untrusted,
-        };
-        let origin = self.http.values().find(|http| http.cache.is_none()).map(|http| &http.url);
-        let facts = ContentFacts {
-            class,
-            record: state,
-            size: Some(self.content.layout().size()),
-            origin: origin_url(origin),
-        };
-        let decision = self.shared.decide(&facts);
-        self.reasons = decision.reasons.iter().map(Reason::sentence).collect();
-        // What is decided later is about sharing, not about where the bytes came from.
-        if !self.wants.is_empty() && !self.transfer.is_complete() {
-            let (layers, received) = (&self.shared.policy().layers, self.counters().0);
-            let decided = why::decided(&decision, class, layers, None, &received, self.shared.clock.unix());
-            Arc::make_mut(&mut self.account).decided(decided);
-        }
-        let widened = self.allowed != decision.allowed;
-        self.allowed = decision.allowed;
-        self.slots = decision.limits.upload_slots;
-        self.place = self.ask_place();
-        if self.place == Place::Waits {
-            self.reasons.push(Reason::no_upload_slot(&self.shared.policy().settings).sentence());
-        }
-        let limits = Limits {
-            max_peers: decision.limits.peer_connections as usize,
-            download_from_peers: self.allowed.fetch_any(),
-            upload_to_peers: self.allowed.serve_any() && self.place == Place::Served,
-            origin_delay: Duration::from_secs(decision.limits.origin_delay),
-            cache_delay: Duration::from_secs(decision.limits.cache_delay),
-            min_rate: self.shared.policy().settings.min_background_qos,
-            foreground,
-        };
-        self.lane.set_class(class);
-        if limits != self.limits || self.idle_since.is_some() {
-            self.limits = limits;
-            self.feed(Event::Limits(limits));
-        }
-        self.set_caches(&decision.caches);
-        self.part_from_strangers();
-        let held = !self.allowed.download;
-        if held != self.held {
-            self.held = held;
-            self.feed(Event::Pause(held || self.retry_at.is_some()));
-        }
-        let network = self.shared.policy().network;
-        if std::mem::replace(&mut self.network, network) != network {
-            self.begin_anew();
-        } else if widened && !self.transfer.is_complete() {
-            // Peers that were not allowed are to be tried without waiting for what earlier failures have earned them.
-            self.feed(Event::NetworkChanged);
-            self.shared.announcer.poke(self.id());
-        }
-        self.meet_neighbours();
     }
 }

@@ -11,7 +11,8 @@ use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 use peerage_transport as transport;
 use peerage_wire::{ByeReason, Message};
 
-use super::{Actor, CLOSE_TIME};
+use super::Actor;
+use super::actions::CLOSE_TIME;
 use crate::admission::{self, Admitted};
 use crate::content::Command;
 use crate::content::connection::{self, Control, Parts};
