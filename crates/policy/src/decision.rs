@@ -3,17 +3,19 @@
 //! A decision starts as everything the design knows and passes through [`RULES`]. A rule may only take away, and adds a
 //! reason when it does: so no order of rules, and no rule added later, can allow what another has forbidden.
 
+mod allowed;
 mod conditions;
-
-use std::net::IpAddr;
+mod limits;
 
 use peerage_content::{ContentRecord, Scope, ScopeSet};
 
 use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
-use crate::{CacheHost, Facts, GroupChoice, GroupId, OriginUrl, caches};
+use crate::{CacheHost, Facts, GroupChoice, OriginUrl, caches};
+pub use allowed::{Allowed, LinkLocal};
 use conditions::Share;
+pub use limits::{CacheLimit, Limits};
 
 /// Whether someone waits for a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -59,139 +61,6 @@ pub struct ContentFacts<'a> {
     pub size: Option<u64>,
     /// What its URL is.
     pub origin: OriginUrl,
-}
-
-/// Which sources may be used, and with whom the content is shared. The origin and connected caches may be used in every
-/// mode (product §5), unless a condition of the device says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowed {
-    /// Ask the coordinator for records, maps and peers.
-    pub coordinator: bool,
-    /// Scopes whose peers may be fetched from, of those that the coordinator names.
-    pub fetch: ScopeSet,
-    /// Scopes whose peers may be served, likewise.
-    pub serve: ScopeSet,
-    /// What may be done with peers found by DNS-SD. They are asked when no coordinator names peers, and always where
-    /// `fetch` is empty.
-    pub link_local: LinkLocal,
-    /// The group that the group scope means.
-    pub group: Option<GroupId>,
-    /// Peers whose addresses lie outside this device's own subnets ([`Facts::same_subnet`]).
-    pub beyond_subnet: bool,
-    /// Connected caches.
-    pub cache_server: bool,
-    /// The download may run now; of the device as a whole: some download may.
-    pub download: bool,
-}
-
-/// What may be done with peers found by DNS-SD.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkLocal {
-    /// Fetch from them.
-    pub fetch: bool,
-    /// Serve them.
-    pub serve: bool,
-    /// Only those that prove to be of [`Allowed::group`].
-    pub of_group: bool,
-}
-
-impl LinkLocal {
-    /// Nothing.
-    pub const NONE: Self = Self { fetch: false, serve: false, of_group: false };
-
-    /// Whether they are of any use.
-    pub const fn any(self) -> bool {
-        self.fetch || self.serve
-    }
-}
-
-impl Allowed {
-    /// Whether any peer may be fetched from.
-    pub const fn fetch_any(&self) -> bool {
-        !self.fetch.is_empty() || self.link_local.fetch
-    }
-
-    /// Whether any peer may be served.
-    pub const fn serve_any(&self) -> bool {
-        !self.serve.is_empty() || self.link_local.serve
-    }
-
-    /// Whether a peer at `ip` that the coordinator named may be connected to and served.
-    pub fn address(&self, ip: IpAddr, facts: &Facts) -> bool {
-        self.beyond_subnet || facts.same_subnet(ip)
-    }
-}
-
-/// The most that the cache may hold, to be worked out anew as the volume fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheLimit {
-    /// No limit of its own; low disk space still evicts.
-    None,
-    /// This many bytes.
-    Bytes(u64),
-    /// This percentage of the volume's free bytes and the cache's own.
-    Percent(u64),
-}
-
-impl CacheLimit {
-    /// The limit in bytes, for `free` bytes on the volume and `own` bytes in the cache; `None`: no limit.
-    pub fn bytes(self, free: u64, own: u64) -> Option<u64> {
-        match self {
-            Self::None => None,
-            Self::Bytes(bytes) => Some(bytes),
-            Self::Percent(percent) => {
-                let share = (u128::from(free) + u128::from(own)) * u128::from(percent.min(100)) / 100;
-                Some(u64::try_from(share).unwrap_or(u64::MAX))
-            }
-        }
-    }
-}
-
-/// Within which limits. Rates are in bytes per second; `None`: no limit set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// All foreground downloads together.
-    pub foreground_download: Option<u64>,
-    /// All background downloads together.
-    pub background_download: Option<u64>,
-    /// All foreground downloads together, in percent of the downlink; peers of the LAN are exempt.
-    pub foreground_percent: Option<u64>,
-    /// All background downloads together, likewise.
-    pub background_percent: Option<u64>,
-    /// All uploads together.
-    pub upload: Option<u64>,
-    /// Files served at once; `None`: all.
-    pub upload_slots: Option<u64>,
-    /// For how many seconds the origin is held back from this content; 0 unless peers may be fetched from.
-    pub origin_delay: u64,
-    /// For how many seconds after that it is held back in favour of connected caches; 0 unless there are any.
-    pub cache_delay: u64,
-    /// Peers connected at once.
-    pub peer_connections: u64,
-    /// Whether connections between peers must be encrypted.
-    pub peer_encryption: PeerEncryption,
-    /// For how many seconds a completed content is kept; `None`: until space is needed.
-    pub cache_age: Option<u64>,
-    /// The most that the cache may hold.
-    pub cache_size: CacheLimit,
-}
-
-impl Limits {
-    /// The limit of a class of downloads.
-    pub const fn download(&self, class: Class) -> Option<u64> {
-        match class {
-            Class::Foreground => self.foreground_download,
-            Class::Background => self.background_download,
-        }
-    }
-
-    /// The limit of a class of downloads in percent of the downlink.
-    pub const fn downlink_percent(&self, class: Class) -> Option<u64> {
-        match class {
-            Class::Foreground => self.foreground_percent,
-            Class::Background => self.background_percent,
-        }
-    }
 }
 
 /// What a device may do, and why.

@@ -7,8 +7,8 @@ use super::*;
 use crate::choice::{CacheHostSource, MeteredDownloads, PeerRestriction};
 use crate::units::{GB, KB, MB};
 use crate::{
-    Connection, DhcpCacheHosts, Hours, Interface, InterfaceAddress, Layers, LinkKind, Power, Provider,
-    Volume, parse_layer,
+    Connection, DhcpCacheHosts, GroupId, Hours, Interface, InterfaceAddress, Layers, LinkKind, Power,
+    Provider, Volume, parse_layer,
 };
 
 const NOW: u64 = 1_800_000_000;
