@@ -236,6 +236,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Why nothing comes: the newest reason, if the download is paused or nobody is being asked.
+    fn standstill(&self) -> Option<&str> {
+        let FileStatus { connected_peers, http_connection_count, cache_server_connection_count, .. } =
+            *self.status;
+        let asked = connected_peers > 0 || http_connection_count > 0 || cache_server_connection_count > 0;
+        let stands = match self.status.status {
+            FileState::Paused => true,
+            FileState::Downloading => self.status.download_rate == 0 && !asked,
+            _ => false,
+        };
+        self.status.reasons.last().filter(|_| stands).map(String::as_str)
+    }
+
     fn remaining(&self) -> String {
         let left = self.status.file_size.saturating_sub(self.status.file_size_in_cache);
         match self.status.download_rate {
@@ -246,6 +259,9 @@ impl<'a> View<'a> {
 
     /// Which part is which: `█ peers 143.7 MiB (3 of 4 connected)  ▒ origin 2.8 MiB`.
     fn legend(&self, width: usize, paint: Paint) -> String {
+        if let Some(why) = self.standstill() {
+            return cut(why, width);
+        }
         let mut parts = Vec::new();
         let held = self.status.file_size_in_cache.saturating_sub(self.now.total());
         let connected = match (self.status.connected_peers, self.status.num_peers) {
@@ -278,6 +294,9 @@ impl<'a> View<'a> {
         let sources = self.now.sentence();
         if !sources.is_empty() {
             let _ = write!(line, ", {sources}");
+        }
+        if let Some(why) = self.standstill() {
+            let _ = write!(line, ". {why}");
         }
         line
     }

@@ -90,6 +90,13 @@ fn plain_lines_say_the_same() {
     );
     let paused = FileStatus { status: FileState::Paused, ..mixed() };
     assert!(View::of("a", &paused, before).plain().starts_with("a: 45 % of 100.0 MiB, paused, "));
+    let reasons = vec!["The mode admits peers.".to_owned(), "The disk is full.".to_owned()];
+    let paused = FileStatus { reasons: reasons.clone(), ..paused };
+    assert!(View::of("a", &paused, before).plain().ends_with(". The disk is full."));
+    let alone = FileStatus { reasons, status: FileState::Downloading, ..FileStatus::default() };
+    assert_eq!(View::of("a", &alone, before).plain(), "a: 0 B, 0 B/s. The disk is full.");
+    let asked = FileStatus { http_connection_count: 1, ..alone };
+    assert_eq!(View::of("a", &asked, before).plain(), "a: 0 B, 0 B/s");
 }
 
 #[test]
