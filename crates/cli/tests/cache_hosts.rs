@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerage_testkit::{
-    Agent, Nginx, OPEN_POLICY, Office, SystemBus, TestCa, random_file, same_file, wait_until,
+    Agent, Nginx, OPEN_POLICY, Office, SystemBus, TestCa, number, random_file, same_file, wait_until,
 };
 use serde_json::Value;
 
@@ -17,10 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STILL: u32 = 60;
 /// Nothing listens there.
 const DEAD: &str = "127.0.0.1:1";
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
-}
 
 fn policy(lines: &str) -> String {
     format!("{OPEN_POLICY}{lines}\n")

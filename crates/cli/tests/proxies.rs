@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use peerage_testkit::{OPEN_POLICY, Office, Process, same_file, wait_until};
+use peerage_testkit::{OPEN_POLICY, Office, Process, number, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -44,10 +44,6 @@ impl Proxy {
     fn said(&self, what: &str) -> usize {
         fs::read_to_string(&self.log).map_or(0, |log| log.matches(what).count())
     }
-}
-
-fn number(status: &Value, key: &str) -> u64 {
-    status[key].as_u64().unwrap_or_else(|| panic!("{key} in {status}"))
 }
 
 #[test]
