@@ -119,25 +119,21 @@ impl Dir {
         }
     }
 
-    /// Removes whatever has this name, with all that is in it. Follows no symlink.
+    /// Removes whatever has this name, with all that is in it, and whatever of it somebody else removes meanwhile. Follows no
+    /// symlink.
     pub(crate) fn remove_tree(&self, name: &str) -> io::Result<()> {
-        self.remove_below(name, MAX_DEPTH)
+        or_gone(self.remove_below(name, MAX_DEPTH))
     }
 
     fn remove_below(&self, name: &str, depth: u32) -> io::Result<()> {
-        let stat = match self.stat(name) {
-            Ok(stat) => stat,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if !stat.is_dir() {
+        if !self.stat(name)?.is_dir() {
             return self.remove_file(name);
         }
         let depth = depth.checked_sub(1).ok_or_else(|| io::Error::other("directories nested too deep"))?;
         let dir = self.dir(name)?;
         for entry in dir.names()? {
             if let Some(entry) = entry.to_str() {
-                dir.remove_below(entry, depth)?;
+                or_gone(dir.remove_below(entry, depth))?;
             }
         }
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
@@ -163,6 +159,14 @@ impl Dir {
     /// Size, free space and the like of the volume it is on.
     pub(crate) fn volume(&self) -> io::Result<rustix::fs::StatVfs> {
         Ok(rustix::fs::fstatvfs(&self.fd)?)
+    }
+}
+
+/// What is not there any more need not be removed.
+pub(crate) fn or_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

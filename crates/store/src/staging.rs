@@ -9,7 +9,7 @@ use peerage_content::PieceMap;
 
 use crate::content::Content;
 use crate::copy;
-use crate::dir::Access;
+use crate::dir::{Access, or_gone};
 use crate::error::StoreError;
 use crate::import::ImportReport;
 use crate::item::DATA;
@@ -166,7 +166,8 @@ impl Staging {
     pub fn discard(&self) -> Result<(), StoreError> {
         self.stage.inner.lock().closed = true;
         let removed = self.stage.root.staging().and_then(|staging| staging.remove_tree(self.name()));
-        removed.map_err(|error| StoreError::io("remove", self.stage.path(), error))?;
+        // The cache may have been deleted under it.
+        or_gone(removed).map_err(|error| StoreError::io("remove", self.stage.path(), error))?;
         let mut stages = self.store.stages().lock();
         if stages.get(self.name()).is_some_and(|stage| Arc::ptr_eq(stage, &self.stage)) {
             stages.remove(self.name());

@@ -24,7 +24,14 @@ impl Download {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let waits = matches!(error, StoreError::DiskFull { .. } | StoreError::ReadOnly { .. });
+            let waits = matches!(
+                error,
+                StoreError::DiskFull { .. }
+                    | StoreError::ReadOnly { .. }
+                    // The cache was deleted under it; it is made again.
+                    | StoreError::Vanished { .. }
+                    | StoreError::Removed { .. }
+            );
             if !waits || since.elapsed() >= self.no_progress() {
                 return Err(ApiError::new(Code::Disk, chain(&error)));
             }

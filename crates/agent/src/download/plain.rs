@@ -8,7 +8,7 @@ use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_policy::{ContentFacts, Decision, RecordState};
-use peerage_store::Staging;
+use peerage_store::{Staging, StoreError};
 use peerage_swarm::{ByKind, SourceKind};
 use tokio::time::sleep;
 
@@ -20,6 +20,14 @@ use crate::resolve::Resolution;
 use crate::search::Search;
 use crate::simple::{Simple, SimpleEnd, SimpleState};
 use crate::why;
+
+/// What became of the bytes that simple mode had when a record came.
+enum Promoted {
+    /// Verified, as far as there were any.
+    Kept,
+    /// The cache was deleted under them.
+    Lost,
+}
 
 impl Download {
     /// Plain HTTP, until it is done or a record arrives.
@@ -71,8 +79,10 @@ impl Download {
                 resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
                         let received = state.borrow().received;
-                        self.promote(&staging, &mut resolution, &received).await?;
-                        return Ok(Phase::Resolved(Box::new(resolution)));
+                        return Ok(match self.promote(&staging, &mut resolution, &received).await? {
+                            Promoted::Lost => Phase::Lost,
+                            Promoted::Kept => Phase::Resolved(Box::new(resolution)),
+                        });
                     }
                     Err(why) => self.note(why),
                 },
@@ -102,25 +112,28 @@ impl Download {
         staging: &Staging,
         resolution: &mut Resolution,
         received: &ByKind,
-    ) -> Ended<()> {
+    ) -> Ended<Promoted> {
         if staging.is_empty() {
             let _ = staging.discard();
-            return Ok(());
+            return Ok(Promoted::Kept);
         }
-        let Some(map) = resolution.map.clone() else { return Ok(()) };
+        let Some(map) = resolution.map.clone() else { return Ok(Promoted::Kept) };
         let (staging, shared) = (staging.clone(), Arc::clone(&self.shared));
         let held = staging.len();
         let size = map.layout().size();
         let row = FileStatus { file_id: map.id().to_string(), file_size: size, ..FileStatus::default() };
-        let promote = move || {
-            let (content, report) = staging.promote(&map, shared.clock.unix())?;
-            Ok((content, report.kept))
+        let promote = move || match staging.promote(&map, shared.clock.unix()) {
+            Ok((content, report)) => Ok(Some((content, report.kept))),
+            Err(
+                StoreError::Vanished { .. } | StoreError::Removed { .. } | StoreError::StagingClosed { .. },
+            ) => Ok(None),
+            Err(error) => Err(error),
         };
-        let (content, kept) = self.on_disk(row, promote).await?;
+        let Some((content, kept)) = self.on_disk(row, promote).await? else { return Ok(Promoted::Lost) };
         resolution.staged = Some(content);
         let cached = kept.min(received.cache_server);
         self.brought = Brought { kept, cached, vain: held.saturating_sub(kept) };
-        Ok(())
+        Ok(Promoted::Kept)
     }
 
     async fn finish_simple(&mut self, staging: Staging, search: &mut Search) -> Ended<Phase> {

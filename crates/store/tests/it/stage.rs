@@ -39,6 +39,22 @@ fn bytes_in_order_survive_a_restart() {
 }
 
 #[test]
+fn an_area_whose_cache_was_deleted_is_discarded_all_the_same() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path());
+    let staging = store.stage("a").unwrap();
+    staging.write_at(0, b"hello").unwrap();
+    for entry in std::fs::read_dir(temp.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+    staging.discard().unwrap();
+    assert!(matches!(staging.write_at(5, b"x"), Err(StoreError::StagingClosed { .. })));
+}
+
+#[test]
 fn what_was_delivered_stays_whole_when_the_area_begins_anew() {
     let temp = tempfile::tempdir().unwrap();
     {
