@@ -42,7 +42,7 @@ const TAIL: &str = r#".SH EXAMPLES
 download_mode = \(dqgroup\(dq
 group_id = \(dq6f1c2a34\-8d2e\-4d0e\-9d0b\-0f3f6f1c2d11\(dq
 min_file_size_to_cache = \(dq10MB\(dq
-max_background_download_bandwidth = \(dq20mbit\(dq
+max_background_download_bandwidth = \(dq80mbit\(dq
 .fi
 .SH SEE ALSO
 .B peerage config\fR,

@@ -24,7 +24,7 @@ A policy file:
 download_mode = \"group\"
 group_id = \"6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11\"
 min_file_size_to_cache = \"10MB\"
-max_background_download_bandwidth = \"20mbit\"
+max_background_download_bandwidth = \"80mbit\"
 ```
 
 - Changes hold within 2 s, for running downloads too; nothing is restarted.
