@@ -1,6 +1,6 @@
 //! The check-up behind `peerage doctor`: what is seen goes in, findings come out, each with what to do about it.
 //!
-//! [`CHECKS`] is all of it: one row for each check, in the order in which they are told. A check is a pure function of a
+//! `CHECKS` is all of it: one row for each check, in the order in which they are told. A check is a pure function of a
 //! [`Sight`] and says nothing where there is nothing to judge. Why a device may not share is what policy's own reasons
 //! say; nothing of that is decided here.
 

@@ -1,11 +1,12 @@
-//! `peerage coordinator`: the coordinator in the foreground; `token`: a new enrolment token; `devices`: who is enrolled.
+//! `peerage coordinator`: the coordinator in the foreground; `token`: a new enrolment token; `devices`: who is enrolled;
+//! `revoke`: who no longer is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use peerage_api::coordinator::NewTokenRequest;
 use peerage_coordinator::{BuildError, Config};
@@ -21,7 +22,7 @@ use crate::table::{Align, Table};
 /// Read when there is one (product §4).
 const CONFIG: &str = "/etc/peerage/coordinator.toml";
 
-/// Run the coordinator in the foreground, make an enrolment token, or list the devices
+/// Run the coordinator in the foreground, make an enrolment token, list the devices or revoke one
 ///
 /// One JSON line on stdout says when it is ready, and where the tokens are. It ends on SIGTERM or SIGINT after at most
 /// 5 s, on a second one at once.
@@ -67,6 +68,7 @@ struct Ready {
 enum CoordinatorCommand {
     Token(TokenArgs),
     Devices(DevicesArgs),
+    Revoke(RevokeArgs),
 }
 
 /// List the enrolled devices and their tags
@@ -75,6 +77,15 @@ struct DevicesArgs {
     /// Print them as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Take a device's enrolment back: it gets no record, ticket or policy any more, and the fleet a new site key
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    /// Its key as `devices` shows it, or a beginning that no other device has
+    device: String,
     #[command(flatten)]
     admin: AdminArgs,
 }
@@ -148,6 +159,7 @@ pub(crate) async fn run(mut args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
         None => serve(args.config()?).await,
         Some(CoordinatorCommand::Token(args)) => token(args).await,
         Some(CoordinatorCommand::Devices(args)) => devices(args).await,
+        Some(CoordinatorCommand::Revoke(args)) => revoke(args).await,
     }
 }
 
@@ -200,6 +212,18 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
     for line in table.lines(crate::status::width()) {
         output::line(&line)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
+    let client = args.admin.client()?;
+    let mut found = client.devices().await?;
+    found.retain(|device| !args.device.is_empty() && device.peer.to_string().starts_with(&args.device));
+    let [device] = found.as_slice() else {
+        bail!("{} devices have keys that begin with {:?}, one is needed", found.len(), args.device);
+    };
+    client.revoke(device.peer).await?;
+    output::line(&output::printable(&format!("{} ({}) is revoked", device.peer, device.name)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -259,3 +259,26 @@ fn a_wrong_policy_file_does_not_become_the_defaults_at_a_restart() {
     a.set_policy("max_cache_age = 6\n").unwrap();
     becomes(&a, "max_cache_age", "6 s");
 }
+
+#[test]
+fn a_revoked_device_is_no_longer_served() {
+    let office = Office::new(120, &[]).unwrap();
+    let (a, _b) = (office.agent("a").unwrap(), office.agent("b").unwrap());
+    let listed = || done(office.fleet.command(&["coordinator", "devices", "--json"]).unwrap());
+    let devices: Vec<Value> = serde_json::from_str(&listed()).unwrap();
+    assert_eq!(devices.len(), 2);
+    let none = run(office.fleet.command(&["coordinator", "revoke", "zz"]).unwrap());
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none).contains("0 devices have keys that begin with \"zz\""), "{}", text(&none));
+    for device in &devices {
+        let key = device["peer"].as_str().unwrap();
+        let said = done(office.fleet.command(&["coordinator", "revoke", &key[..12]]).unwrap());
+        assert!(said.contains(key) && said.contains("is revoked"), "{said}");
+    }
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&listed()).unwrap().len(), 0);
+    // What it asks for still comes, past the fleet.
+    let (_, url, _) = office.published("later.bin", 2 << 20).unwrap();
+    let status = a.get(&url, &office.path("later")).unwrap();
+    assert_eq!(status["BytesFromPeers"], 0, "{status}");
+    assert!(done(a.command(&["why", &url])).contains("enrol"), "the reason is told");
+}
