@@ -111,9 +111,10 @@ impl Actor {
             return;
         }
         // The coordinator knows both sites: what it has said of the peer is better than what its address lets guess.
-        let named = self.known.get(&peer).map(|(_, kind)| *kind);
-        let named = named.filter(|named| !dialled && SourceKind::LinkLocal != *named);
-        let kind = named.filter(|_| kind != SourceKind::LinkLocal).unwrap_or(kind);
+        let kind = match self.known.get(&peer) {
+            Some((_, named)) if !dialled && ![kind, *named].contains(&SourceKind::LinkLocal) => *named,
+            _ => kind,
+        };
         if !self.admits(address.ip(), kind) {
             // Policy has changed since it was dialled or let in.
             tokio::spawn(say_bye(writer, ByeReason::Stopped));
