@@ -42,7 +42,7 @@ impl Transfer {
             self.http_due = true;
             Some(http.kind)
         } else {
-            None
+            self.departed.kind(source)
         };
         if outcome == Outcome::Duplicate || self.pieces.have().contains(piece) {
             // They are in the store, whoever brought them: asking again would bring nothing new.

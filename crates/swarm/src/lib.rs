@@ -13,6 +13,7 @@ mod ban;
 pub mod budget;
 mod bytes;
 mod claims;
+mod departed;
 mod dial;
 mod event;
 mod far;

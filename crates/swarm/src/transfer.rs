@@ -14,6 +14,7 @@ use peerage_content::{Bitmap, BlockSet, Layout, PeerId, PieceIndex};
 use peerage_wire::{ByeReason, Message};
 
 use crate::claims::Claims;
+use crate::departed::Departed;
 use crate::dial::Dialer;
 use crate::far::FAR_WINDOW;
 use crate::http::Http;
@@ -106,6 +107,7 @@ pub struct Transfer {
     /// Peers of other sites have been named or have come. What is asked of them crosses a link that the site shares, and
     /// claims keep it to one copy: whatever delays a word among neighbours, or leaves blocks open, would cost that.
     pub(crate) knows_far_peers: bool,
+    pub(crate) departed: Departed,
     pub(crate) dialer: Dialer,
     pub(crate) limits: Limits,
     pub(crate) rng: Rng,
@@ -171,6 +173,7 @@ impl Transfer {
             crosses_all: false,
             spare_since: None,
             knows_far_peers: false,
+            departed: Departed::default(),
             dialer: Dialer::default(),
             limits: start.limits,
             rng: Rng::new(start.seed),
@@ -387,6 +390,7 @@ impl Transfer {
     fn peer_left(&mut self, source: SourceId, now: Time) {
         self.set_counted(source, false);
         let Some(peer) = self.peers.remove(&source) else { return };
+        self.departed.add(source, peer.kind);
         self.pieces.unask_all(source);
         self.claims.leave(source);
         self.dialer.gone(peer.id, &mut self.rng, now);

@@ -46,7 +46,12 @@ impl Transfer {
     pub(crate) fn sent(&mut self, source: SourceId, len: u32, now: Time) {
         self.to_all.add(u64::from(len), now);
         self.serving_pace.add(u64::from(len), now);
-        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let Some(peer) = self.peers.get_mut(&source) else {
+            if let Some(kind) = self.departed.kind(source) {
+                *self.stats.sent.get_mut(kind) += u64::from(len);
+            }
+            return;
+        };
         peer.up.add(u64::from(len), now);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
         if peer.serving.sent(now) && !peer.leaving {
