@@ -5,7 +5,7 @@ mod handlers;
 mod io;
 mod routes;
 
-pub(crate) use gate::Remote;
+pub(crate) use gate::Visitor;
 pub(crate) use routes::router;
 #[cfg(test)]
 pub(crate) use routes::{Auth, listed};

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::http::Remote;
+use crate::http::Visitor;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a request's head, and so for an idle HTTP/1.1 connection: somewhat longer than the usual announce interval.
@@ -46,7 +46,8 @@ impl Server {
     pub(crate) async fn run(self) {
         let places = Arc::new(Semaphore::new(self.max_connections));
         let mut http = Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+        // The number of headers stays hyper's own: any other costs an allocation for each request.
+        http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
         http.http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
@@ -115,7 +116,7 @@ impl Connection {
         };
         let router = self.router;
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Remote(remote));
+            request.extensions_mut().insert(Visitor::at(remote));
             router.clone().call(request)
         });
         let serving = self.http.serve_connection(TokioIo::new(stream), service);
@@ -123,6 +124,7 @@ impl Connection {
         let mut draining = false;
         loop {
             tokio::select! {
+                biased;
                 done = serving.as_mut() => {
                     if let Err(error) = done {
                         tracing::debug!(%remote, error, "connection ended");

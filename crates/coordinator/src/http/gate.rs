@@ -21,17 +21,42 @@ use crate::state::{Failure, Parts, Shared};
 /// Longest that a request may take, its body included: the longest poll, and the upload of a map over a slow link.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The other end of the connection.
+/// What is known of who asks: by the server from the start, by the gate once it has looked. One value, since each
+/// extension of a request is an allocation, and announces are many.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Remote(pub(crate) SocketAddr);
+pub(crate) struct Visitor {
+    /// The other end of the connection.
+    remote: SocketAddr,
+    /// The address that the device is seen at, behind known proxies too.
+    seen: Option<IpAddr>,
+    /// The device whose session was shown.
+    device: Option<PeerId>,
+}
 
-/// The address that the device is seen at.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seen(pub(super) IpAddr);
+impl Visitor {
+    pub(crate) const fn at(remote: SocketAddr) -> Self {
+        Self { remote, seen: None, device: None }
+    }
+}
 
-/// The device whose session was shown.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) PeerId);
+/// A device with a session, and the address that it is seen at.
+pub(super) struct Caller {
+    pub(super) peer: PeerId,
+    pub(super) seen: IpAddr,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(head: &mut Head, _: &S) -> Result<Self, Failure> {
+        match head.extensions.get() {
+            Some(Visitor { seen: Some(seen), device: Some(peer), .. }) => {
+                Ok(Self { peer: *peer, seen: *seen })
+            }
+            _ => Err(Failure::new(Code::Internal, "the gate before this endpoint asks for no session")),
+        }
+    }
+}
 
 /// The source address of a request without credentials, once the rate limit has let it in: before its body is read.
 pub(super) struct Door(pub(super) IpAddr);
@@ -40,7 +65,7 @@ impl FromRequestParts<Shared> for Door {
     type Rejection = Failure;
 
     async fn from_request_parts(head: &mut Head, state: &Shared) -> Result<Self, Failure> {
-        let Seen(seen) = *head.extensions.get::<Seen>().ok_or_else(no_address)?;
+        let seen = head.extensions.get().and_then(|visitor: &Visitor| visitor.seen).ok_or_else(no_address)?;
         state.admit(seen)?;
         Ok(Self(seen))
     }
@@ -72,16 +97,18 @@ pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
 fn admit(gate: &Gate, request: &mut Request) -> Result<(), Failure> {
     let Gate { auth, state } = gate;
     // Without an address nothing can be limited or matched; the server always sets one.
-    let Remote(remote) = *request.extensions().get::<Remote>().ok_or_else(no_address)?;
-    let seen = state.proxies.client(remote.ip(), request.headers());
-    request.extensions_mut().insert(Seen(seen));
-    match auth {
-        Auth::None => {}
-        Auth::Session => {
-            let caller = device(state, request.headers())?;
-            request.extensions_mut().insert(Caller(caller));
+    let visitor: Visitor = *request.extensions().get().ok_or_else(no_address)?;
+    let seen = state.proxies.client(visitor.remote.ip(), request.headers());
+    let device = match auth {
+        Auth::None => None,
+        Auth::Session => Some(device(state, request.headers())?),
+        Auth::Admin => {
+            administrator(state, request.headers())?;
+            None
         }
-        Auth::Admin => administrator(state, request.headers())?,
+    };
+    if let Some(visitor) = request.extensions_mut().get_mut::<Visitor>() {
+        (visitor.seen, visitor.device) = (Some(seen), device);
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The handlers: unpack, ask the part that knows, pack.
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -16,7 +15,7 @@ use peerage_api::coordinator::{
 };
 use peerage_content::{ContentId, PeerId};
 
-use super::gate::{Caller, Door, Seen, administrator};
+use super::gate::{Caller, Door, administrator};
 use super::io::{Input, Output};
 use crate::state::{Failure, Shared};
 
@@ -62,8 +61,7 @@ pub(super) async fn session(
 
 pub(super) async fn resolve(
     State(state): State<Shared>,
-    Extension(Seen(seen)): Extension<Seen>,
-    Extension(Caller(peer)): Extension<Caller>,
+    Caller { peer, seen }: Caller,
     Input(request): Input<ResolveRequest>,
 ) -> Answer<ResolveResponse> {
     ok(state.resolve(peer, seen, request).await?)
@@ -71,8 +69,7 @@ pub(super) async fn resolve(
 
 pub(super) async fn announce(
     State(state): State<Shared>,
-    Extension(Seen(seen)): Extension<Seen>,
-    Extension(Caller(peer)): Extension<Caller>,
+    Caller { peer, seen }: Caller,
     Input(request): Input<AnnounceRequest>,
 ) -> Answer<AnnounceResponse> {
     ok(state.announce(peer, seen, &request).await?)
@@ -96,8 +93,7 @@ fn asked<T>(query: Asked<T>) -> Result<T, Failure> {
 
 pub(super) async fn policy(
     State(state): State<Shared>,
-    Extension(Seen(seen)): Extension<Seen>,
-    Extension(Caller(peer)): Extension<Caller>,
+    Caller { peer, seen }: Caller,
     query: Asked<PolicyQuery>,
 ) -> Answer<PolicyResponse> {
     ok(state.policy(peer, seen, &asked(query)?).await?)
