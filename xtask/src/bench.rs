@@ -5,12 +5,14 @@
 
 mod alone;
 mod coordinator;
+mod fair;
 mod fleet;
 mod memory;
 mod pair;
 mod polite;
 mod report;
 mod rivals;
+mod seeder;
 
 use std::path::PathBuf;
 
@@ -44,6 +46,10 @@ enum Bench {
     Coordinator(coordinator::Options),
     /// A download that no peer can help, beside curl. Needs root.
     Alone(alone::Options),
+    /// One seeder and several receivers at once.
+    Seeder(seeder::Options),
+    /// Several of our own transfers at one bottleneck, in network namespaces. Needs root.
+    Fair(fair::Options),
     /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
     Polite(polite::Options),
 }
@@ -54,15 +60,25 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         Some(bin) => bin.clone(),
         None => {
             shell::run(&mut shell.cargo(["build", "--locked", "--release", "--package", "peerage-cli"]))?;
-            shell.root().join("target/release/peerage")
+            shell.target().join("release/peerage")
         }
     };
     let section = match &options.bench {
         Bench::Pair(pair) => pair::run(shell, &bin, pair)?,
-        Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,
+        Bench::Fleet(fleet) => {
+            if !fleet.rivals.is_empty() {
+                rivals::install(shell)?;
+            }
+            if fleet.rivals.contains(&rivals::swarm::Member::Rqbit) {
+                rivals::install_rqbit(shell)?;
+            }
+            fleet::run(&bin, fleet)?
+        }
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
+        Bench::Seeder(seeder) => seeder::run(&bin, seeder)?,
+        Bench::Fair(fair) => fair::run(&bin, fair)?,
         Bench::Polite(polite) => {
             rivals::install(shell)?;
             polite::run(&bin, polite)?

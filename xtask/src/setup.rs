@@ -79,7 +79,8 @@ fn missing(programs: &[(&str, &'static str)], has: impl Fn(&str) -> bool) -> Vec
     packages
 }
 
-fn cargo_tool(shell: &Shell, tool: &str, version: &str) -> Result<()> {
+/// Builds a tool from the registry into `target/tools`, unless it is there.
+pub(crate) fn cargo_tool(shell: &Shell, tool: &str, version: &str) -> Result<()> {
     // nextest comes with many machines and any recent one will do (.config/nextest.toml says how recent);
     // a cargo-deny of another version may read deny.toml differently.
     let pinned = tool == "cargo-deny";

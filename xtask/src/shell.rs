@@ -36,6 +36,11 @@ impl Shell {
         &self.root
     }
 
+    /// Where cargo puts what it builds: `CARGO_TARGET_DIR`, or `target`.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+    }
+
     /// Where tools built from source are kept: `bin/` inside it is first on the path.
     pub(crate) fn tools(&self) -> PathBuf {
         self.root.join("target/tools")

@@ -104,9 +104,18 @@ impl Bottleneck {
     /// # Errors
     /// The agent does not become ready.
     pub fn device(&self, far: bool, number: u8, policy: &str) -> Result<Agent> {
+        self.device_on(far, number, policy).map(|(agent, _)| agent)
+    }
+
+    /// Like [`Self::device`]; with the host, whose interface counts.
+    ///
+    /// # Errors
+    /// The agent does not become ready.
+    pub fn device_on(&self, far: bool, number: u8, policy: &str) -> Result<(Agent, Host)> {
         let host = self.host(far, number)?;
         let listen = SocketAddr::new(host.ip(), PEER_PORT);
-        self.fleet.agent(host.name(), listen, Some(&host), &format!("{OPEN_POLICY}{policy}"))
+        let agent = self.fleet.agent(host.name(), listen, Some(&host), &format!("{OPEN_POLICY}{policy}"))?;
+        Ok((agent, host))
     }
 
     /// What the link has carried towards the far side, headers and all.

@@ -61,17 +61,31 @@ impl Site {
         self.dir.join("www")
     }
 
-    /// A device of the LAN with a link of `rate` in both directions, and an agent on it.
+    /// A machine of the LAN with a link of `rate` in both directions, and nothing on it.
     ///
     /// # Errors
-    /// The agent does not become ready.
-    pub fn device(&self, number: u16, rate: &str) -> Result<Agent> {
+    /// The number is taken.
+    pub fn host(&self, number: u16, rate: &str) -> Result<Host> {
         let [high, low] = number.to_be_bytes();
         let host = self.lan.host(&format!("d{number}"), &format!("10.99.{}.{low}/16", 1 + high))?;
         host.limit_egress(Limit::rate(rate).burst("256kb").latency("50ms"))?;
         host.limit_ingress(Limit::rate(rate).burst("256kb").latency("50ms"))?;
+        Ok(host)
+    }
+
+    /// Such a machine with an agent on it.
+    ///
+    /// # Errors
+    /// The agent does not become ready.
+    pub fn device(&self, number: u16, rate: &str) -> Result<Agent> {
+        let host = self.host(number, rate)?;
         let listen = SocketAddr::new(host.ip(), PEER_PORT);
-        self.fleet.agent(&format!("d{number}"), listen, Some(&host), OPEN_POLICY)
+        self.fleet.agent(host.name(), listen, Some(&host), OPEN_POLICY)
+    }
+
+    /// The machine of the origin, behind the thin link.
+    pub fn origin_host(&self) -> &Host {
+        &self.origin_host
     }
 
     /// What has passed the origin's network interface, headers and all.

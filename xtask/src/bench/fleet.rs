@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use peerage_testkit::{Agent, Site, Usage, random_file, same_file};
 
 use super::report::{Section, spread};
+use super::rivals::swarm::{Member, Task};
 use super::scratch;
 
 #[derive(Debug, Args)]
@@ -28,6 +29,18 @@ pub(crate) struct Options {
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Also runs these on the same site, installed when missing.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) rivals: Vec<Member>,
+}
+
+/// All at once, with one of the rivals.
+#[derive(Debug, Default)]
+struct Rival {
+    copies: Vec<f64>,
+    last: Vec<f64>,
+    to_bound: Vec<f64>,
+    cpu: Vec<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -44,14 +57,43 @@ struct Figures {
     late_origin: Vec<f64>,
     /// One device with curl alone on the same link.
     curl: Vec<f64>,
+    rivals: Vec<Rival>,
 }
 
 pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
-    let mut figures = Figures::default();
+    let rivals = options.rivals.iter().map(|_| Rival::default()).collect();
+    let mut figures = Figures { rivals, ..Figures::default() };
     for _ in 0..options.rounds {
         round(bin, options, &mut figures)?;
     }
     let mbit = |rate: u64| format!("{rate} Mbit/s");
+    let none = String::new;
+    let mut rows = vec![vec![
+        "peerage, all at once".into(),
+        spread(&figures.copies, 3),
+        spread(&figures.last, 2),
+        spread(&figures.to_bound, 3),
+        spread(&figures.cpu, 2),
+    ]];
+    rows.extend(options.rivals.iter().zip(&figures.rivals).map(|(member, rival)| {
+        vec![
+            member.name().to_owned(),
+            spread(&rival.copies, 2),
+            spread(&rival.last, 1),
+            spread(&rival.to_bound, 2),
+            spread(&rival.cpu, 1),
+        ]
+    }));
+    rows.extend([
+        vec!["curl, one device alone".into(), none(), spread(&figures.curl, 2), none(), none()],
+        vec![
+            "peerage, one device later".into(),
+            spread(&figures.late_origin, 4),
+            spread(&figures.late_seconds, 2),
+            none(),
+            none(),
+        ],
+    ]);
     Ok(Section {
         key: "fleet",
         title: format!(
@@ -62,24 +104,27 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
             mbit(options.lan_mbit)
         ),
         command: format!(
-            "cargo xtask bench fleet --devices {} --size-mib {} --uplink-mbit {} --lan-mbit {} --rounds {}",
-            options.devices, options.size_mib, options.uplink_mbit, options.lan_mbit, options.rounds
+            "cargo xtask bench fleet --devices {} --size-mib {} --uplink-mbit {} --lan-mbit {} --rounds {}{}",
+            options.devices,
+            options.size_mib,
+            options.uplink_mbit,
+            options.lan_mbit,
+            options.rounds,
+            as_given(&options.rivals)
         ),
-        head: vec!["what", "median (range)"],
-        rows: vec![
-            vec!["all at once: origin bytes / file, on the wire".into(), spread(&figures.copies, 3)],
-            vec!["all at once: last device, s".into(), spread(&figures.last, 2)],
-            vec!["… over the bound".into(), spread(&figures.to_bound, 3)],
-            vec!["curl alone on the same link, s".into(), spread(&figures.curl, 2)],
-            vec!["CPU s/GiB delivered, all devices".into(), spread(&figures.cpu, 2)],
-            vec!["one device later: % from peers".into(), spread(&figures.late_peers, 2)],
-            vec!["one device later: s".into(), spread(&figures.late_seconds, 2)],
-            vec!["one device later: origin bytes / file, on the wire".into(), spread(&figures.late_origin, 4)],
+        head: vec![
+            "who, median (range)",
+            "origin bytes / file, on the wire",
+            "last device, s",
+            "over the bound",
+            "CPU s/GiB delivered",
         ],
+        rows,
         notes: vec![
             "Bound: max(F/us, F/d, N·F/(us+Σu)) of payload; Ethernet, IP and TCP headers take 3.5 % of the link, which \
              the bound does not count and the origin's bytes do."
                 .into(),
+            format!("The later device had {} % from peers.", spread(&figures.late_peers, 2)),
         ],
     })
 }
@@ -135,7 +180,38 @@ fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
     figures.late_origin.push(site.origin_counters()?.since(before).tx_bytes as f64 / f);
     ensure!(same_file(&file, &out)?, "the late copy differs");
     figures.late_peers.push(status["PercentPeerCaching"].as_f64().unwrap_or(0.0));
+
+    if !options.rivals.is_empty() {
+        // Agents that have what they want are of no more use, and theirs is the memory.
+        drop((devices, late));
+        let task = Task {
+            site: &site,
+            dir: dir.path(),
+            file: &file,
+            url: &url,
+            devices: options.devices,
+            rate: &lan,
+        };
+        for ((member, rival), first) in
+            options.rivals.iter().zip(&mut figures.rivals).zip((1000u16..).step_by(200))
+        {
+            let done = member.run(&task, first)?;
+            let last = done.last.as_secs_f64();
+            rival.copies.push(done.origin as f64 / f);
+            rival.last.push(last);
+            rival.to_bound.push(last / bound);
+            rival.cpu.push(done.cpu.as_secs_f64() / (n * f / f64::from(1u32 << 30)));
+            println!("{}: {:.2} copies, {last:.1} s", member.name(), done.origin as f64 / f);
+        }
+    }
     Ok(())
+}
+
+/// The option as it was given.
+fn as_given(members: &[Member]) -> String {
+    let names = members.iter().filter_map(|member| Some(member.to_possible_value()?.get_name().to_owned()));
+    let names = names.collect::<Vec<_>>().join(",");
+    if names.is_empty() { names } else { format!(" --rivals {names}") }
 }
 
 fn cpu(devices: &[Agent]) -> Result<f64> {

@@ -197,7 +197,7 @@ fn begin(
             let (near, far) = (scene.host(false, number)?, scene.host(true, number)?);
             let (seed, leech) = (SocketAddr::new(near.ip(), 6881), SocketAddr::new(far.ip(), 6881));
             let torrent = out.join("f.torrent");
-            rivals::make_torrent(&scene.root().join(FILE), &torrent, &out)?;
+            rivals::make_torrent(&scene.root().join(FILE), &torrent, &out, None)?;
             let peer = |host: &peerage_testkit::Host, role: &str, dir: &Path, at: SocketAddr| {
                 let mut command = host.command(rivals::PYTHON);
                 command.args(["-c", rivals::TORRENT_PEER, role]).arg(&torrent).arg(dir).arg(at.to_string());

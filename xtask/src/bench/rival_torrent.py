@@ -1,8 +1,11 @@
 """One BitTorrent peer (libtorrent), a rival in `cargo xtask bench`.
 
-make FILE TORRENT                    writes the torrent of a file
+make FILE TORRENT [TRACKER [WEB]]    writes the torrent of a file, prints its info hash
 seed TORRENT DIR IP:PORT [utp]       prints "ready" and sends what is in DIR until it is killed
 get TORRENT DIR IP:PORT PEER [utp]   fetches into DIR from the peer at PEER (IP:PORT), and ends
+
+join TORRENT DIR IP:PORT DONE        a member of a site: asks the tracker, the LAN and the web seed, makes the file DONE
+                                     when all is written, and goes on to send until it is killed
 
 Over TCP, unless `utp` says otherwise: in clear text, the fastest that it can do. Over uTP it yields to other traffic.
 """
@@ -16,14 +19,19 @@ import libtorrent as lt
 PIECE = 1 << 20
 
 
-def make(file, torrent):
+def make(file, torrent, tracker=None, web=None):
     files = lt.file_storage()
     lt.add_files(files, file)
     # Version 1 only (the bindings have no name for it), as nearly all torrents are: one hash of each byte.
     made = lt.create_torrent(files, PIECE, flags=1 << 6)
+    if tracker:
+        made.add_tracker(tracker)
+    if web:
+        made.add_url_seed(web)
     lt.set_piece_hashes(made, os.path.dirname(file))
     with open(torrent, "wb") as out:
         out.write(lt.bencode(made.generate()))
+    print(lt.torrent_info(torrent).info_hash())
 
 
 def session(listen, over):
@@ -75,5 +83,26 @@ def get(torrent, directory, listen, peer, over="tcp"):
         time.sleep(0.002)
 
 
+def join(torrent, directory, listen, done):
+    running = lt.session({
+        "listen_interfaces": listen,
+        "enable_dht": False,
+        "enable_lsd": True,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "alert_mask": lt.alert.category_t.storage_notification,
+    })
+    handle = add(running, torrent, directory, 0)
+    while not handle.status().is_seeding:
+        time.sleep(0.01)
+    # It has all pieces before all of them are written.
+    handle.flush_cache()
+    while not any(isinstance(alert, lt.cache_flushed_alert) for alert in running.pop_alerts()):
+        time.sleep(0.01)
+    open(done, "w").close()
+    while True:
+        time.sleep(60)
+
+
 if __name__ == "__main__":
-    {"make": make, "seed": seed, "get": get}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "seed": seed, "get": get, "join": join}[sys.argv[1]](*sys.argv[2:])

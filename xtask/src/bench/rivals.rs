@@ -1,6 +1,9 @@
 //! What people would use instead, run as they would run it, on the same files and the same medium.
 
+pub(crate) mod swarm;
+
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,8 +16,15 @@ use crate::setup;
 use crate::shell::Shell;
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: &[(&str, &str)] =
-    &[("aria2c", "aria2"), ("/usr/share/doc/python3-libtorrent", "python3-libtorrent"), (PYTHON, "python3")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("aria2c", "aria2"),
+    ("/usr/share/doc/python3-libtorrent", "python3-libtorrent"),
+    (PYTHON, "python3"),
+    ("transmission-daemon", "transmission-daemon"),
+    ("opentracker", "opentracker"),
+];
+/// Not in Debian; building it takes some minutes.
+const RQBIT: (&str, &str) = ("rqbit", "9.1.0");
 /// Debian's own: its packages are for no other.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
 /// The script that drives libtorrent.
@@ -25,6 +35,11 @@ const LEECH: &str = "127.41.0.22:17002";
 /// Installs the rivals that are missing.
 pub(crate) fn install(shell: &Shell) -> Result<()> {
     setup::install(shell, PROGRAMS)
+}
+
+/// Builds rqbit, if it is missing.
+pub(crate) fn install_rqbit(shell: &Shell) -> Result<()> {
+    setup::cargo_tool(shell, RQBIT.0, RQBIT.1)
 }
 
 /// aria2, four connections to the origin; with `sha256` it verifies the whole file at the end.
@@ -52,13 +67,22 @@ pub(crate) fn aria2(dir: &Path, origin: &mut Nginx, file: &Path, url: &str, sha2
     Ok(Run { wall: done.wall, receiver: done.usage.cpu, sender: after.cpu.saturating_sub(before.cpu) })
 }
 
-/// Writes the torrent of `file`; the job's logs go to `dir`.
-pub(super) fn make_torrent(file: &Path, torrent: &Path, dir: &Path) -> Result<()> {
+/// Writes the torrent of `file`, with a tracker and a web seed if there are any; the job's logs go to `dir`. Returns the
+/// info hash.
+pub(super) fn make_torrent(
+    file: &Path,
+    torrent: &Path,
+    dir: &Path,
+    from: Option<(SocketAddr, Option<&str>)>,
+) -> Result<String> {
     let mut make = Command::new(PYTHON);
     make.args(["-c", TORRENT_PEER, "make"]).arg(file).arg(torrent);
+    if let Some((tracker, web)) = from {
+        make.arg(format!("http://{tracker}/announce")).args(web);
+    }
     let made = Job::start("torrent-make", make, dir)?.output()?;
     ensure!(made.status.success(), "python3-libtorrent: {}", made.stderr);
-    Ok(())
+    Ok(made.stdout.trim().to_owned())
 }
 
 /// Two libtorrent peers, in clear text.
@@ -75,7 +99,7 @@ impl Torrent {
     pub(crate) fn start(dir: &Path, file: &Path) -> Result<Self> {
         let (script, torrent) = (dir.join("rival_torrent.py"), dir.join("f.torrent"));
         fs::write(&script, TORRENT_PEER)?;
-        make_torrent(file, &torrent, dir)?;
+        make_torrent(file, &torrent, dir, None)?;
         let mut command = Command::new(PYTHON);
         command.arg(&script).arg("seed").arg(&torrent).arg(file.parent().unwrap_or(dir)).arg(SEED);
         let seed = Process::spawn("torrent-seed", command, dir)?;
