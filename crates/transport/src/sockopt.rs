@@ -197,6 +197,11 @@ pub(crate) fn pacing(socket: &impl AsFd) -> Result<Option<u64>, TransportError> 
     Ok(Some(u64::from_ne_bytes(raw)).filter(|rate| *rate != u64::MAX))
 }
 
+/// Acknowledges now what has been read. Not remembered by the kernel (tcp(7), `TCP_QUICKACK`), and no loss where it fails.
+pub(crate) fn acknowledge(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_tcp_quickack(true);
+}
+
 /// Reads `TCP_INFO`.
 pub(crate) fn path_info(socket: &impl AsFd) -> Result<PathInfo, TransportError> {
     let mut raw = [0; 256];

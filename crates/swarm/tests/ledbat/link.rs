@@ -13,6 +13,8 @@ use peerage_swarm::ledbat::{FlowId, Governor, Sample};
 pub(crate) const MSS: u64 = 1448;
 /// With headers.
 const PACKET: f64 = 1514.0;
+/// How long an acknowledgement may wait for another segment, in seconds.
+const HELD_BACK: f64 = 0.04;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Path {
@@ -45,14 +47,31 @@ struct Flow {
     running: bool,
     /// Index of the governor.
     governed: Option<usize>,
+    /// When the segment was sent that has arrived and is not acknowledged, and the number of its delay.
+    held: Option<(f64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Event {
-    Ack { flow: usize, sent: f64 },
-    Lost { flow: usize, sent: f64 },
-    Wake { flow: usize },
-    Look { governor: usize },
+    Ack {
+        flow: usize,
+        sent: f64,
+    },
+    /// The time to hold an acknowledgement back is over.
+    HeldLong {
+        flow: usize,
+        number: u64,
+    },
+    Lost {
+        flow: usize,
+        sent: f64,
+    },
+    Wake {
+        flow: usize,
+    },
+    Look {
+        governor: usize,
+    },
 }
 
 /// An event at a moment; the number keeps the order of those at the same one.
@@ -90,6 +109,10 @@ pub(crate) struct World {
     pub(crate) dropped: u64,
     /// How often a governed flow went to next to nothing.
     pub(crate) slowdowns: u64,
+    /// Segments are paced one by one, as without segmentation offload.
+    pub(crate) lone: bool,
+    /// Receivers acknowledge each second segment, or after 40 ms (RFC 9293 §3.8.6.3, with Linux's least delay).
+    pub(crate) late: bool,
 }
 
 /// What was moved in a span.
@@ -123,6 +146,8 @@ impl World {
             watched: 1.0,
             dropped: 0,
             slowdowns: 0,
+            lone: false,
+            late: false,
         }
     }
 
@@ -153,6 +178,7 @@ impl World {
             waking: false,
             running: true,
             governed,
+            held: None,
         });
         let flow = self.flows.len() - 1;
         // The round trip of the handshake is known before anything is sent.
@@ -217,16 +243,21 @@ impl World {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Ack { flow, sent } => {
-                self.measure(flow, self.now - sent);
-                let now = self.now;
-                let at = &mut self.flows[flow];
-                at.under_way -= 1;
-                at.delivered += MSS;
-                // A window that is not used does not grow (RFC 9438 §4.2).
-                if at.under_way as f64 + 2.0 >= at.cwnd {
-                    at.grow(now);
+                if !self.late {
+                    return self.acknowledged(flow, sent, 1);
                 }
-                self.send(flow);
+                match self.flows[flow].held.take() {
+                    Some((first, _)) => self.acknowledged(flow, first, 2),
+                    None => {
+                        self.flows[flow].held = Some((sent, self.count));
+                        self.at(self.now + HELD_BACK, Event::HeldLong { flow, number: self.count });
+                    }
+                }
+            }
+            Event::HeldLong { flow, number } => {
+                if let Some((sent, _)) = self.flows[flow].held.take_if(|(_, held)| *held == number) {
+                    self.acknowledged(flow, sent, 1);
+                }
             }
             Event::Lost { flow, sent } => {
                 let now = self.now;
@@ -247,6 +278,22 @@ impl World {
             }
             Event::Look { governor } => self.look(governor),
         }
+    }
+
+    /// One acknowledgement, of one or two segments; the round trip is that of the first (RFC 7323 §4.1).
+    fn acknowledged(&mut self, flow: usize, sent: f64, segments: u64) {
+        self.measure(flow, self.now - sent);
+        let now = self.now;
+        let at = &mut self.flows[flow];
+        for _ in 0..segments {
+            at.under_way -= 1;
+            at.delivered += MSS;
+            // A window that is not used does not grow (RFC 9438 §4.2).
+            if at.under_way as f64 + 2.0 >= at.cwnd {
+                at.grow(now);
+            }
+        }
+        self.send(flow);
     }
 
     fn look(&mut self, number: usize) {
@@ -276,10 +323,12 @@ impl World {
             }
             if let Some(rate) = flow.rate {
                 // Two segments at once, as the kernel does at low rates (tcp_min_tso_segs).
+                let burst = if self.lone { 1 } else { 2 };
+                let pause = (burst * MSS) as f64 / rate;
                 let due = flow.next_send;
                 if due > self.now {
                     // A higher rate since then counts at once.
-                    let due = due.min(self.now + 2.0 * MSS as f64 / rate);
+                    let due = due.min(self.now + pause);
                     if !flow.waking {
                         self.flows[number].waking = true;
                         self.at(due, Event::Wake { flow: number });
@@ -288,8 +337,8 @@ impl World {
                     return;
                 }
                 let flow = &mut self.flows[number];
-                if flow.sent % 2 == 1 {
-                    flow.next_send = self.now + 2.0 * MSS as f64 / rate;
+                if flow.sent % burst == burst - 1 {
+                    flow.next_send = self.now + pause;
                 }
             }
             self.transmit(number);
