@@ -11,6 +11,7 @@ mod pair;
 mod polite;
 mod report;
 mod rivals;
+mod sim;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ enum Bench {
     Coordinator(coordinator::Options),
     /// A download that no peer can help, beside curl. Needs root.
     Alone(alone::Options),
+    /// What it costs to simulate fleets, and what comes out.
+    Sim(sim::Options),
     /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
     Polite(polite::Options),
 }
@@ -63,6 +66,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
+        Bench::Sim(sim) => sim::run(&bin, sim)?,
         Bench::Polite(polite) => {
             rivals::install(shell)?;
             polite::run(&bin, polite)?
