@@ -13,6 +13,7 @@ mod polite;
 mod report;
 mod rivals;
 mod seeder;
+mod sim;
 
 use std::path::PathBuf;
 
@@ -50,6 +51,8 @@ enum Bench {
     Seeder(seeder::Options),
     /// Several of our own transfers at one bottleneck, in network namespaces. Needs root.
     Fair(fair::Options),
+    /// What it costs to simulate fleets, and what comes out.
+    Sim(sim::Options),
     /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
     Polite(polite::Options),
 }
@@ -79,6 +82,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         Bench::Alone(alone) => alone::run(&bin, alone)?,
         Bench::Seeder(seeder) => seeder::run(&bin, seeder)?,
         Bench::Fair(fair) => fair::run(&bin, fair)?,
+        Bench::Sim(sim) => sim::run(&bin, sim)?,
         Bench::Polite(polite) => {
             rivals::install(shell)?;
             polite::run(&bin, polite)?

@@ -88,7 +88,7 @@ fn hello(own: &Self_<'_>, credential: Credential) -> Message {
         Credential::Ticket(ticket) => (ticket, None),
         Credential::Site(proof) => (Vec::new(), Some(proof)),
     };
-    Message::Hello(Hello {
+    Message::Hello(Box::new(Hello {
         version: VERSION,
         features: Features::default(),
         content: own.content,
@@ -96,12 +96,12 @@ fn hello(own: &Self_<'_>, credential: Credential) -> Message {
         ticket,
         have: own.have.clone(),
         site,
-    })
+    }))
 }
 
 async fn read_hello(reader: &mut FrameReader) -> Result<Hello, Refused> {
     match timeout(HELLO_TIMEOUT, reader.next()).await {
-        Ok(Ok(Incoming::Message(Message::Hello(hello)))) => Ok(hello),
+        Ok(Ok(Incoming::Message(Message::Hello(hello)))) => Ok(*hello),
         Ok(Ok(Incoming::Message(
             Message::Reject { code: RejectCode::NotAdmitted, .. } | Message::Bye(_),
         ))) => Err(Refused::ByPeer),

@@ -117,7 +117,7 @@ impl Rogue {
 }
 
 fn hello(office: &Office, content: ContentId, ticket: &[u8], have: Bitmap) -> Message {
-    Message::Hello(Hello {
+    Message::Hello(Box::new(Hello {
         version: VERSION,
         features: Features::default(),
         content,
@@ -125,7 +125,7 @@ fn hello(office: &Office, content: ContentId, ticket: &[u8], have: Bitmap) -> Me
         ticket: ticket.to_vec(),
         have,
         site: None,
-    })
+    }))
 }
 
 async fn say(writer: &mut FrameWriter, message: &Message) {
@@ -204,7 +204,7 @@ fn claim_of<'a>(office: &Office, prover: PeerId, verifier: PeerId, binding: &'a 
 /// A hello with a proof of `key` for `claim`, instead of a ticket.
 fn site_hello(office: &Office, key: &SiteKey, claim: &SiteClaim<'_>, content: ContentId) -> Message {
     let Message::Hello(hello) = hello(office, content, &[], nothing(office)) else { unreachable!() };
-    Message::Hello(Hello { site: Some(key.prove(claim, None)), ..hello })
+    Message::Hello(Box::new(Hello { site: Some(key.prove(claim, None)), ..*hello }))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,19 +31,54 @@ pub(crate) enum Verdict {
     Refuse,
 }
 
+/// One end of a connection, by its place in the list of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Socket {
+    conn: u32,
+    side: Side,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Dialled,
+    Answered,
+}
+
+impl Socket {
+    /// The ends of connection `conn`: the first has dialled.
+    pub(crate) const fn both(conn: usize) -> [Self; 2] {
+        let conn = conn as u32;
+        [Self { conn, side: Side::Dialled }, Self { conn, side: Side::Answered }]
+    }
+
+    /// The other end.
+    pub(crate) const fn other(self) -> Self {
+        let side = match self.side {
+            Side::Dialled => Side::Answered,
+            Side::Answered => Side::Dialled,
+        };
+        Self { conn: self.conn, side }
+    }
+
+    /// The connection.
+    pub(crate) const fn conn(self) -> usize {
+        self.conn as usize
+    }
+}
+
 /// What one end has been told and has asked.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) device: usize,
+    device: u32,
     pub(crate) life: u32,
     /// What this end calls the other.
     pub(crate) source: SourceId,
     pub(crate) open: bool,
     /// It has said goodbye.
     pub(crate) leaving: bool,
-    /// When the last thing that left for this end arrives. Nothing overtakes it; but messages overtake bulk data that
-    /// still waits for the uplink, as they do in a driver.
-    pub(crate) last_arrival: Time,
+    /// When the last thing that left this end arrives at the other. Nothing overtakes it; but messages overtake bulk data
+    /// that still waits for the uplink, as they do in a driver.
+    last_arrival: Time,
     /// What the other end has, as far as this one has been told.
     pub(crate) knows: Bitmap,
     choked: bool,
@@ -52,15 +87,17 @@ pub(crate) struct End {
 
 #[derive(Debug)]
 pub(crate) struct Conn {
-    /// The first has dialled.
-    pub(crate) ends: [End; 2],
+    dialled: End,
+    answered: End,
     pub(crate) latency: Duration,
+    /// Both are of one site.
+    pub(crate) near: bool,
 }
 
 impl End {
     pub(crate) const fn new(device: usize, life: u32, knows: Bitmap) -> Self {
         Self {
-            device,
+            device: device as u32,
             life,
             source: SourceId(0),
             open: false,
@@ -70,6 +107,22 @@ impl End {
             choked: true,
             asked: Vec::new(),
         }
+    }
+
+    /// The connection has come about.
+    pub(crate) fn open(&mut self, source: SourceId, knows: Bitmap, now: Time) {
+        (self.source, self.open, self.knows, self.last_arrival) = (source, true, knows, now);
+    }
+
+    /// The device at this end.
+    pub(crate) const fn device(&self) -> usize {
+        self.device as usize
+    }
+
+    /// When something that leaves this end arrives at the other, given that it cannot arrive before `earliest`.
+    pub(crate) fn arrival(&mut self, earliest: Time) -> Time {
+        self.last_arrival = self.last_arrival.max(earliest);
+        self.last_arrival
     }
 
     /// This end sends `message`; `stored` are the blocks that it has of a piece.
@@ -183,10 +236,21 @@ impl End {
 }
 
 impl Conn {
-    /// When something that leaves for end `to` arrives, given that it cannot arrive before `earliest`.
-    pub(crate) fn arrival(&mut self, to: usize, earliest: Time) -> Time {
-        let end = &mut self.ends[to];
-        end.last_arrival = end.last_arrival.max(earliest);
-        end.last_arrival
+    pub(crate) fn new([dialled, answered]: [End; 2], latency: Duration, near: bool) -> Self {
+        Self { dialled, answered, latency, near }
+    }
+
+    pub(crate) const fn end(&self, socket: Socket) -> &End {
+        match socket.side {
+            Side::Dialled => &self.dialled,
+            Side::Answered => &self.answered,
+        }
+    }
+
+    pub(crate) const fn end_mut(&mut self, socket: Socket) -> &mut End {
+        match socket.side {
+            Side::Dialled => &mut self.dialled,
+            Side::Answered => &mut self.answered,
+        }
     }
 }

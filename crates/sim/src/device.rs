@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use peerage_content::{Bitmap, Layout, PeerId};
 use peerage_swarm::{Bans, ByKind, FetchId, Rng, SourceId, Start, Stats, Time, Transfer};
 
+use crate::conn::Socket;
 use crate::disk::Disk;
 use crate::link::Link;
+use crate::sources::Sources;
 use crate::uplink::Uplink;
 use crate::world::DeviceSetup;
 
@@ -25,7 +27,7 @@ pub(crate) struct Device {
     pub(crate) setup: DeviceSetup,
     pub(crate) id: PeerId,
     /// A flow is an end of a connection.
-    pub(crate) up: Uplink<(usize, usize)>,
+    pub(crate) up: Uplink<Socket>,
     pub(crate) down: Link,
     pub(crate) disk: Disk,
     pub(crate) bans: Bans,
@@ -34,9 +36,7 @@ pub(crate) struct Device {
     pub(crate) on: bool,
     /// Counts how often it was switched on; what was meant for an earlier life is lost.
     pub(crate) life: u32,
-    /// Connections by what this device calls the other end: connection and which end this is.
-    pub(crate) sources: BTreeMap<SourceId, (usize, usize)>,
-    pub(crate) next_source: u32,
+    pub(crate) sources: Sources,
     pub(crate) fetches: BTreeMap<FetchId, Fetch>,
     pub(crate) wake_at: Option<Time>,
     pub(crate) began: Option<Time>,
@@ -82,8 +82,7 @@ impl Device {
             engine: None,
             on: false,
             life: 0,
-            sources: BTreeMap::new(),
-            next_source: 2,
+            sources: Sources::default(),
             fetches: BTreeMap::new(),
             wake_at: None,
             began: None,

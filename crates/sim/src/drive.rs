@@ -4,6 +4,7 @@ use peerage_content::{BlockSet, PieceIndex};
 use peerage_swarm::{Action, Event, FetchId, SourceId, SourceKind};
 use peerage_wire::Message;
 
+use crate::conn::Socket;
 use crate::device::Fetch;
 use crate::run::{Run, What};
 use crate::server::Key;
@@ -42,9 +43,9 @@ impl Run {
             Action::Fetch { source, fetch, start, end } => self.fetch(at, source, fetch, start, end),
             Action::CancelFetch { fetch } => self.cancel_fetch(at, fetch),
             Action::Disconnect { source, .. } => {
-                let (conn, end) = self.open_end(at, source)?;
-                self.conns[conn].ends[end].leaving = true;
-                self.hang_up(conn, end);
+                let socket = self.open_end(at, source)?;
+                self.end_mut(socket).leaving = true;
+                self.hang_up(socket);
                 Ok(())
             }
             Action::Charge { peer, offence } => {
@@ -58,8 +59,8 @@ impl Run {
                 Ok(())
             }
             Action::HttpCorrupt { source, .. } => {
-                let server = self.servers.get(source.0 as usize);
-                match server.is_some_and(|server| server.health == Health::Wrong) {
+                let server = self.servers_of(at).nth(source.0 as usize);
+                match server.is_some_and(|server| self.servers[server].health == Health::Wrong) {
                     true => Ok(()),
                     false => Err(self.violation(at, "blames an HTTP source that does not lie")),
                 }
@@ -91,24 +92,24 @@ impl Run {
     }
 
     /// The connection that device `at` calls `source`, if it may still be used.
-    fn open_end(&self, at: usize, source: SourceId) -> Result<(usize, usize), Violation> {
-        let found = self.devices[at].sources.get(&source).copied();
-        match found.filter(|(conn, end)| !self.conns[*conn].ends[*end].leaving) {
+    fn open_end(&self, at: usize, source: SourceId) -> Result<Socket, Violation> {
+        let found = self.devices[at].sources.get(source);
+        match found.filter(|socket| !self.end(*socket).leaving) {
             Some(found) => Ok(found),
             None => Err(self.violation(at, format!("uses {source:?}, which has left"))),
         }
     }
 
     fn send_checked(&mut self, at: usize, source: SourceId, message: Message) -> Result<(), Violation> {
-        let (conn, end) = self.open_end(at, source)?;
+        let socket = self.open_end(at, source)?;
         let (layout, device) = (self.layout, &self.devices[at]);
-        let known = &mut self.conns[conn].ends[end];
+        let known = self.conns[socket.conn()].end_mut(socket);
         let checked = known.sends(&message, layout, device.disk.have(), |piece| device.disk.blocks(piece));
         checked.map_err(|what| self.violation(at, what))?;
         if device.paused && matches!(message, Message::Request { .. }) {
             return Err(self.violation(at, "asks although it is paused"));
         }
-        self.send(conn, end, message);
+        self.send(socket, message);
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl Run {
         offset: u32,
         len: u32,
     ) -> Result<(), Violation> {
-        let (conn, end) = self.open_end(at, source)?;
+        let socket = self.open_end(at, source)?;
         let device = &mut self.devices[at];
         if !device.disk.have().contains(piece) {
             return Err(self.violation(at, format!("uploads piece {piece} without having verified it")));
@@ -132,9 +133,9 @@ impl Run {
         let wrong = device.setup.manner == Manner::Corrupts;
         let start = self.layout.offset(piece) + u64::from(offset);
         let job = Job { at: start, end: start + u64::from(len), wrong };
-        let to = self.conns[conn].ends[1 - end].device;
-        let window = window(self.way_rate(at, to), self.conns[conn].latency);
-        self.devices[at].up.push((conn, end), job, window);
+        let to = self.end(socket.other()).device();
+        let window = window(self.way_rate(at, to), self.conns[socket.conn()].latency);
+        self.devices[at].up.push(socket, job, window);
         self.send_on(at);
         Ok(())
     }
@@ -149,11 +150,11 @@ impl Run {
         start: u64,
         end: u64,
     ) -> Result<(), Violation> {
-        let server = source.0 as usize;
         let device = &self.devices[at];
-        if server >= self.servers.len() || start >= end || end > self.layout.size() {
+        let server = self.servers_of(at).nth(source.0 as usize);
+        let Some(server) = server.filter(|_| start < end && end <= self.layout.size()) else {
             return Err(self.violation(at, format!("fetches [{start}, {end}) from {source:?}")));
-        }
+        };
         if device.paused {
             return Err(self.violation(at, "fetches although it is paused"));
         }

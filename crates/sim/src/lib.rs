@@ -14,6 +14,7 @@
 //!
 //! Not modelled: loss and congestion (a lossy link is a slower one), the time that hashing and storing take, TLS.
 
+mod apart;
 mod conn;
 mod device;
 mod disk;
@@ -29,6 +30,7 @@ mod registry;
 mod report;
 mod run;
 mod server;
+mod sources;
 mod uplink;
 mod violation;
 mod wan;

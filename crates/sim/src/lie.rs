@@ -6,6 +6,7 @@ use peerage_content::PieceIndex;
 use peerage_wire::{MAX_DATA, Message, RejectCode};
 
 use crate::Manner;
+use crate::conn::Socket;
 use crate::run::{Run, What};
 
 const AGAIN: Duration = Duration::from_millis(500);
@@ -13,23 +14,23 @@ const AGAIN: Duration = Duration::from_millis(500);
 impl Run {
     /// A connection with a liar has been opened.
     pub(crate) fn lie_joined(&mut self, conn: usize) {
-        for end in 0..2 {
-            let manner = self.devices[self.conns[conn].ends[end].device].setup.manner;
+        for socket in Socket::both(conn) {
+            let manner = self.devices[self.end(socket).device()].setup.manner;
             if !manner.runs_engine() {
-                self.send(conn, end, Message::Unchoke);
-                self.lie_on(conn, end, manner);
+                self.send(socket, Message::Unchoke);
+                self.lie_on(socket, manner);
             }
         }
     }
 
     /// A liar has heard something.
-    pub(crate) fn lie_heard(&mut self, conn: usize, end: usize, message: &Message) {
-        let manner = self.devices[self.conns[conn].ends[end].device].setup.manner;
+    pub(crate) fn lie_heard(&mut self, socket: Socket, message: &Message) {
+        let manner = self.devices[self.end(socket).device()].setup.manner;
         match (manner, message) {
             (Manner::Lacks, &Message::Request { piece, offset, len }) => {
-                self.send(conn, end, Message::Reject { code: RejectCode::NotHere, piece, offset, len });
+                self.send(socket, Message::Reject { code: RejectCode::NotHere, piece, offset, len });
             }
-            (Manner::Greedy, Message::Unchoke) => self.lie_on(conn, end, manner),
+            (Manner::Greedy, Message::Unchoke) => self.lie_on(socket, manner),
             _ => {}
         }
     }
@@ -40,24 +41,24 @@ impl Run {
         if device.life != life || !device.on {
             return;
         }
-        let (manner, ends) = (device.setup.manner, device.sources.values().copied().collect::<Vec<_>>());
-        ends.into_iter().for_each(|(conn, end)| self.lie_on(conn, end, manner));
+        let (manner, ends) = (device.setup.manner, device.sources.iter().collect::<Vec<_>>());
+        ends.into_iter().for_each(|socket| self.lie_on(socket, manner));
         self.queue.push(self.after(AGAIN), What::Lie(at, life));
     }
 
-    fn lie_on(&mut self, conn: usize, end: usize, manner: Manner) {
+    fn lie_on(&mut self, socket: Socket, manner: Manner) {
         let all: Vec<PieceIndex> = self.layout.indexes().collect();
         match manner {
-            Manner::Hoards => self.send(conn, end, Message::Fetching { active: true, pieces: all }),
+            Manner::Hoards => self.send(socket, Message::Fetching { active: true, pieces: all }),
             Manner::Greedy => {
                 for piece in all {
                     let len = self.layout.piece_len(piece).min(MAX_DATA);
-                    self.send(conn, end, Message::Request { piece, offset: 0, len });
+                    self.send(socket, Message::Request { piece, offset: 0, len });
                 }
             }
             Manner::Flaps => {
-                self.send(conn, end, Message::Choke);
-                self.send(conn, end, Message::Unchoke);
+                self.send(socket, Message::Choke);
+                self.send(socket, Message::Unchoke);
             }
             _ => {}
         }

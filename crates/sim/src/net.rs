@@ -6,7 +6,7 @@ use peerage_content::{Bitmap, PeerId};
 use peerage_swarm::{Event, FetchError, SourceKind, Time};
 use peerage_wire::{IDLE_TIMEOUT, Message};
 
-use crate::conn::{Conn, End, Verdict};
+use crate::conn::{Conn, End, Socket, Verdict};
 use crate::run::{Run, What};
 use crate::server::Key;
 use crate::uplink::{Bytes, Job, window};
@@ -21,9 +21,12 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 impl Run {
     // === Connections ===
 
-    fn latency(&self, a: usize, b: usize) -> Duration {
-        let same = self.devices[a].setup.site == self.devices[b].setup.site;
-        if same { self.world.latency } else { self.world.far_latency }
+    pub(crate) fn end(&self, socket: Socket) -> &End {
+        self.conns[socket.conn()].end(socket)
+    }
+
+    pub(crate) fn end_mut(&mut self, socket: Socket) -> &mut End {
+        self.conns[socket.conn()].end_mut(socket)
     }
 
     pub(crate) fn is_cut(&self, a: usize, b: usize) -> bool {
@@ -34,12 +37,13 @@ impl Run {
         let Some(other) = self.by_id.get(&peer).copied().filter(|other| *other != at) else {
             return Err(self.violation(at, "dials itself or nobody"));
         };
-        let latency = self.latency(at, other);
+        let near = self.devices[at].setup.site == self.devices[other].setup.site;
+        let latency = if near { self.world.latency } else { self.world.far_latency };
         let reachable = self.devices[other].on && !self.is_cut(at, other);
         let end = |run: &Self, device: usize| {
             End::new(device, run.devices[device].life, Bitmap::for_layout(run.layout))
         };
-        let conn = Conn { ends: [end(self, at), end(self, other)], latency };
+        let conn = Conn::new([end(self, at), end(self, other)], latency, near);
         self.conns.push(conn);
         let wait = if reachable { latency * HANDSHAKE } else { DIAL_TIMEOUT };
         self.queue.push(self.now() + wait, What::Dialled(self.conns.len() - 1));
@@ -47,9 +51,10 @@ impl Run {
     }
 
     pub(crate) fn dialled(&mut self, conn: usize) -> Result<(), Violation> {
-        let [(a, life), (b, other_life)] = [0, 1].map(|end| {
-            let end = &self.conns[conn].ends[end];
-            (end.device, end.life)
+        let sockets = Socket::both(conn);
+        let [(a, life), (b, other_life)] = sockets.map(|socket| {
+            let end = self.end(socket);
+            (end.device(), end.life)
         });
         if self.devices[a].life != life || !self.devices[a].on {
             return Ok(());
@@ -58,9 +63,9 @@ impl Run {
             // The other side was faster; its connection has told the engine.
             return Ok(());
         }
-        if let Some((old, end)) = self.connection(b, a) {
+        if let Some(old) = self.connection(b, a) {
             // What is left of the dialler's earlier life.
-            self.left(old, end)?;
+            self.left(old)?;
         }
         let now = self.now();
         let room = |at: usize| {
@@ -78,15 +83,13 @@ impl Run {
             let peer = self.devices[b].id;
             return self.tell(a, life, Event::DialFailed { peer });
         }
-        for (end, (own, other)) in [(a, b), (b, a)].into_iter().enumerate() {
-            let (source, knows) = (self.new_source(own), self.claimed(other));
-            self.devices[own].sources.insert(source, (conn, end));
-            let end = &mut self.conns[conn].ends[end];
-            (end.source, end.open, end.knows, end.last_arrival) = (source, true, knows, now);
+        for (socket, (own, other)) in sockets.into_iter().zip([(a, b), (b, a)]) {
+            let (source, knows) = (self.devices[own].sources.insert(socket), self.claimed(other));
+            self.end_mut(socket).open(source, knows, now);
         }
-        for (end, (own, other)) in [(a, b), (b, a)].into_iter().enumerate() {
+        for (socket, (own, other)) in sockets.into_iter().zip([(a, b), (b, a)]) {
             let (life, peer, kind) = (self.devices[own].life, self.devices[other].id, self.kind(own, other));
-            let end = &self.conns[conn].ends[end];
+            let end = self.end(socket);
             let (source, have) = (end.source, end.knows.clone());
             self.tell(own, life, Event::PeerJoined { source, peer, kind, have })?;
         }
@@ -104,21 +107,26 @@ impl Run {
         }
     }
 
-    /// The connection of `at` with `other`, and which end of it `at` is.
-    fn connection(&self, at: usize, other: usize) -> Option<(usize, usize)> {
-        let ends = self.devices[at].sources.values().copied();
-        ends.into_iter().find(|(conn, end)| self.conns[*conn].ends[1 - *end].device == other)
+    /// The end that `at` has of its connection with `other`.
+    fn connection(&self, at: usize, other: usize) -> Option<Socket> {
+        self.devices[at].sources.iter().find(|socket| self.end(socket.other()).device() == other)
     }
 
-    /// Sends a message from `end`.
-    pub(crate) fn send(&mut self, conn: usize, end: usize, message: Message) {
-        self.send_load(conn, end, Load::Message(conn, 1 - end, Box::new(message)));
+    /// Sends a message from the end `socket`.
+    pub(crate) fn send(&mut self, socket: Socket, message: Message) {
+        self.send_load(socket, Load::Message(socket.other(), message));
     }
 
-    fn send_load(&mut self, conn: usize, end: usize, load: Load) {
-        let [own, to] = [end, 1 - end].map(|end| self.conns[conn].ends[end].device);
-        let (now, from, latency) = (self.now(), self.devices[own].setup.site, self.conns[conn].latency);
-        self.depart(load, Some(from), to, (now, now), latency);
+    /// Sends what takes no time on a link.
+    fn send_load(&mut self, socket: Socket, load: Load) {
+        let (now, conn) = (self.now(), &self.conns[socket.conn()]);
+        let latency = conn.latency;
+        let [own, to] = [socket, socket.other()].map(|socket| conn.end(socket).device());
+        if conn.near {
+            self.enter(load, to, (now + latency, now + latency));
+        } else {
+            self.depart(load, Some(self.devices[own].setup.site), to, (now, now), latency);
+        }
     }
 
     /// Puts the next bytes on the uplink of device `at`, if it is free and bytes wait.
@@ -127,16 +135,16 @@ impl Run {
         let Some(quantum) = self.devices[at].up.send_next(now) else { return };
         let (first, last) = quantum.leaves;
         self.queue.push(last, What::Free(at));
-        let (conn, end) = quantum.flow;
-        let (latency, ends) = (self.conns[conn].latency, &self.conns[conn].ends);
-        let (life, source, to) = (ends[end].life, ends[end].source, ends[1 - end].device);
+        let (socket, conn) = (quantum.flow, &self.conns[quantum.flow.conn()]);
+        let (latency, end, to) = (conn.latency, conn.end(socket), conn.end(socket.other()).device());
+        let (life, source) = (end.life, end.source);
         self.left += u64::from(quantum.bytes.len);
         let from = Some(self.devices[at].setup.site);
-        let load = Load::Data(conn, 1 - end, quantum.bytes);
+        let load = Load::Data(socket.other(), quantum.bytes);
         let congested = self.depart(load, from, to, (first, last), latency);
-        self.devices[at].up.went((conn, end), congested);
+        self.devices[at].up.went(socket, congested);
         if let Some(len) = quantum.ends {
-            self.queue.push(last, What::Sent { at, life, source, len });
+            self.queue.push(last, What::Sent { at: at as u32, life, source, len });
         }
     }
 
@@ -156,48 +164,51 @@ impl Run {
         }
     }
 
-    /// Whether what is sent to `to` still gets there.
-    fn arrives(&self, conn: usize, to: usize) -> bool {
-        let end = &self.conns[conn].ends[to];
+    /// Whether what is sent to an end still gets there.
+    fn arrives(&self, socket: Socket) -> bool {
+        let end = self.end(socket);
         end.open && !end.leaving
     }
 
-    /// Keeps `what` back if the way between the ends of a connection is cut.
-    fn hold(&mut self, conn: usize, what: impl FnOnce() -> What) -> bool {
-        let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
-        let cut = self.is_cut(a, b);
-        if cut {
-            self.held.push(what());
-        }
-        cut
+    /// Whether the way between the ends of a connection is cut: what comes along it is kept back.
+    fn is_held(&self, socket: Socket) -> bool {
+        let device = |socket| self.end(socket).device();
+        self.partition.is_some() && self.is_cut(device(socket), device(socket.other()))
     }
 
-    pub(crate) fn message(&mut self, conn: usize, to: usize, message: Box<Message>) -> Result<(), Violation> {
-        if self.hold(conn, || What::Message(conn, to, message.clone())) || !self.arrives(conn, to) {
+    pub(crate) fn message(&mut self, to: Socket, message: Message) -> Result<(), Violation> {
+        if self.is_held(to) {
+            self.held.push(What::Message(to, message));
             return Ok(());
         }
-        let end = &mut self.conns[conn].ends[to];
+        if !self.arrives(to) {
+            return Ok(());
+        }
+        let end = self.end_mut(to);
         end.hears(&message);
-        let (at, life, source) = (end.device, end.life, end.source);
-        self.lie_heard(conn, to, &message);
-        self.tell(at, life, Event::Message { source, message: *message })
+        let (at, life, source) = (end.device(), end.life, end.source);
+        if self.lies {
+            self.lie_heard(to, &message);
+        }
+        self.tell(at, life, Event::Message { source, message })
     }
 
-    pub(crate) fn data(&mut self, conn: usize, to: usize, bytes: Bytes) -> Result<(), Violation> {
-        if self.hold(conn, || What::Data(conn, to, bytes)) {
+    pub(crate) fn data(&mut self, to: Socket, bytes: Bytes) -> Result<(), Violation> {
+        if self.is_held(to) {
+            self.held.push(What::Data(to, bytes));
             return Ok(());
         }
         let Bytes { at, len, until, wrong } = bytes;
         self.landed += u64::from(len);
-        let from = self.conns[conn].ends[1 - to].device;
-        self.devices[from].up.landed((conn, 1 - to), len);
+        let from = self.end(to.other()).device();
+        self.devices[from].up.landed(to.other(), len);
         self.send_on(from);
-        if !self.arrives(conn, to) {
+        if !self.arrives(to) {
             return Ok(());
         }
         let (piece, offset) = self.place(at);
-        let end = &mut self.conns[conn].ends[to];
-        let (device, source) = (end.device, end.source);
+        let end = self.conns[to.conn()].end_mut(to);
+        let (device, source) = (end.device(), end.source);
         if !self.devices[device].setup.manner.runs_engine() {
             return Ok(());
         }
@@ -213,34 +224,43 @@ impl Run {
         }
     }
 
-    /// The device at `end` closes: it learns that it has ended at once, the other side after all that was sent before.
-    pub(crate) fn hang_up(&mut self, conn: usize, end: usize) {
+    /// The device at an end closes: it learns that it has ended at once, the other side after all that was sent before.
+    pub(crate) fn hang_up(&mut self, socket: Socket) {
         let now = self.now();
-        self.queue.push(now, What::Left(conn, end));
-        self.send_load(conn, end, Load::Left(conn, 1 - end));
+        self.queue.push(now, What::Left(socket));
+        self.send_load(socket, Load::Left(socket.other()));
     }
 
-    /// The device at `end` learns nothing more from the other, and notices that in the end.
-    pub(crate) fn fall_silent(&mut self, conn: usize, end: usize) {
-        self.queue.push(self.now() + IDLE_TIMEOUT, What::Left(conn, end));
+    /// The device at an end learns nothing more from the other, and notices that in the end.
+    pub(crate) fn fall_silent(&mut self, socket: Socket) {
+        self.queue.push(self.now() + IDLE_TIMEOUT, What::Left(socket));
     }
 
-    pub(crate) fn left(&mut self, conn: usize, end: usize) -> Result<(), Violation> {
-        let known = &mut self.conns[conn].ends[end];
+    pub(crate) fn left(&mut self, socket: Socket) -> Result<(), Violation> {
+        let known = self.end_mut(socket);
         if !std::mem::replace(&mut known.open, false) {
             return Ok(());
         }
-        let (at, life, source) = (known.device, known.life, known.source);
+        let (at, life, source) = (known.device(), known.life, known.source);
         if self.devices[at].life != life {
             return Ok(());
         }
         let device = &mut self.devices[at];
-        device.sources.remove(&source);
-        device.up.close((conn, end));
+        device.sources.remove(source);
+        device.up.close(socket);
         self.tell(at, life, Event::PeerLeft { source })
     }
 
     // === HTTP sources ===
+
+    /// The HTTP sources of device `at`, by its names for them: the origin, its own site's if every site has one, then the
+    /// cache.
+    pub(crate) fn servers_of(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
+        let origins = self.servers.iter().filter(|server| server.kind == SourceKind::Cdn).count();
+        let own = if origins > 1 { self.devices[at].setup.site } else { 0 };
+        let cache = (origins < self.servers.len()).then_some(origins);
+        (origins > 0).then_some(own).into_iter().chain(cache)
+    }
 
     pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
         let wrong = self.servers[server].health == Health::Wrong;
@@ -269,7 +289,7 @@ impl Run {
         // A cache stands in the site, wherever that is.
         let near = self.servers[server].kind == SourceKind::CacheServer;
         let from = near.then(|| self.devices[key.device()].setup.site);
-        let load = Load::Http(server as u8, key, bytes);
+        let load = Load::Http(server as u32, key, bytes);
         let congested = self.depart(load, from, key.device(), (first, last), latency);
         self.servers[server].uplink.went(key, congested);
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use peerage_content::PieceIndex;
-use peerage_swarm::{Candidate, Event, FetchError, SourceId};
+use peerage_swarm::{Candidate, Event, FetchError, SourceId, SourceKind};
 
+use crate::conn::Socket;
 use crate::run::{Run, What};
 use crate::server::Key;
 use crate::world::Begin;
@@ -31,8 +32,8 @@ impl Run {
             self.queue.push(now, What::Lie(at, life));
             return Ok(());
         }
-        for server in 0..self.servers.len() {
-            let (source, kind) = (SourceId(server as u32), self.servers[server].kind);
+        for (source, server) in (0..).map(SourceId).zip(self.servers_of(at).collect::<Vec<_>>()) {
+            let kind = self.servers[server].kind;
             let known_rate = self.devices[at].setup.known_rate;
             self.tell(at, life, Event::HttpJoined { source, kind, known_rate })?;
         }
@@ -42,12 +43,12 @@ impl Run {
     /// A device goes, with or without a word.
     fn switch_off(&mut self, at: usize, with_a_word: bool) {
         let now = self.now();
-        for (conn, end) in self.devices[at].sources.values().copied().collect::<Vec<_>>() {
-            self.conns[conn].ends[end].open = false;
+        for socket in self.devices[at].sources.iter().collect::<Vec<_>>() {
+            self.end_mut(socket).open = false;
             if with_a_word {
-                self.hang_up(conn, end);
+                self.hang_up(socket);
             } else {
-                self.fall_silent(conn, 1 - end);
+                self.fall_silent(socket.other());
             }
         }
         let life = self.devices[at].life;
@@ -118,12 +119,11 @@ impl Run {
             Fault::PowerCut(at) => self.switch_off(at, false),
             Fault::ShutDown(at) => self.switch_off(at, true),
             Fault::Return(at) => self.switch_on(at)?,
-            Fault::Origin(health) => self.server_health(peerage_swarm::SourceKind::Cdn, health),
-            Fault::Cache(health) => self.server_health(peerage_swarm::SourceKind::CacheServer, health),
+            Fault::Origin(health) => self.health(SourceKind::Cdn, health),
+            Fault::Cache(health) => self.health(SourceKind::CacheServer, health),
             Fault::OriginMbit(rate) => {
-                if let Some(origin) = self.servers.first_mut() {
-                    origin.uplink.link.rate = crate::link::mbit(rate);
-                }
+                let origins = self.servers.iter_mut().filter(|server| server.kind == SourceKind::Cdn);
+                origins.for_each(|origin| origin.uplink.link.rate = crate::link::mbit(rate));
             }
             Fault::Link(at, down, up) => {
                 let device = &mut self.devices[at];
@@ -134,9 +134,10 @@ impl Run {
                 self.heal();
                 self.partition = Some(at);
                 for conn in 0..self.conns.len() {
-                    let [a, b] = [0, 1].map(|end| self.conns[conn].ends[end].device);
+                    let ends = Socket::both(conn);
+                    let [a, b] = ends.map(|socket| self.end(socket).device());
                     if self.is_cut(a, b) {
-                        (0..2).for_each(|end| self.fall_silent(conn, end));
+                        ends.into_iter().for_each(|socket| self.fall_silent(socket));
                     }
                 }
             }
@@ -170,8 +171,12 @@ impl Run {
         std::mem::take(&mut self.held).into_iter().for_each(|what| self.queue.push(now, what));
     }
 
-    fn server_health(&mut self, kind: peerage_swarm::SourceKind, health: Health) {
-        let Some(server) = self.servers.iter().position(|server| server.kind == kind) else { return };
+    fn health(&mut self, kind: SourceKind, health: Health) {
+        let servers = (0..self.servers.len()).filter(|server| self.servers[*server].kind == kind);
+        servers.collect::<Vec<_>>().into_iter().for_each(|server| self.server_health(server, health));
+    }
+
+    fn server_health(&mut self, server: usize, health: Health) {
         self.servers[server].health = health;
         self.servers[server].uplink.stopped = health == Health::Silent;
         let (span, error) = match health {

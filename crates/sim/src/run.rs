@@ -7,7 +7,7 @@ use peerage_content::{Layout, PeerId};
 use peerage_swarm::{Event, FetchError, Rng, SourceId, SourceKind, Time};
 use peerage_wire::Message;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Socket};
 use crate::device::Device;
 use crate::queue::Queue;
 use crate::registry::Registry;
@@ -38,7 +38,7 @@ pub(crate) enum What {
     /// The engine is told something.
     Tell(usize, u32, Box<Event>),
     /// An upload has left a device.
-    Sent { at: usize, life: u32, source: SourceId, len: u32 },
+    Sent { at: u32, life: u32, source: SourceId, len: u32 },
     /// An announce reaches the coordinator.
     Announce(usize, u32),
     /// It is time for the announce after the one of this number.
@@ -48,13 +48,13 @@ pub(crate) enum What {
     /// A load comes to the next link on its way.
     Way(Box<Leg>),
     /// A message arrives at an end of a connection.
-    Message(usize, usize, Box<Message>),
+    Message(Socket, Message),
     /// Bytes do.
-    Data(usize, usize, Bytes),
+    Data(Socket, Bytes),
     /// A device's uplink is free again.
     Free(usize),
     /// An end of a connection learns that it has ended.
-    Left(usize, usize),
+    Left(Socket),
     /// A request reaches an HTTP source.
     Ask { server: usize, key: Key, start: u64, end: u64 },
     /// The end of a request does.
@@ -62,7 +62,7 @@ pub(crate) enum What {
     /// An HTTP source's uplink is free again.
     Served(usize),
     /// Bytes from an HTTP source arrive.
-    Bytes(u8, Key, Bytes),
+    Bytes(u32, Key, Bytes),
     /// A range has failed.
     Failed(Key, FetchError),
     /// A liar's time-out.
@@ -84,12 +84,14 @@ pub(crate) struct Run {
     pub(crate) devices: Vec<Device>,
     pub(crate) by_id: BTreeMap<PeerId, usize>,
     pub(crate) conns: Vec<Conn>,
-    /// The origin first, then the cache.
+    /// The origin, or one for every site, then the cache.
     pub(crate) servers: Vec<Server>,
     /// Links of the sites.
     pub(crate) wans: Vec<Wan>,
     pub(crate) registry: Registry,
     pub(crate) coordinator: bool,
+    /// Some devices have manners of their own.
+    pub(crate) lies: bool,
     /// Devices that have announced, by site; all in the first where sites share.
     pub(crate) ordinals: Vec<u32>,
     /// Devices whose downloads are still to come to an end.
@@ -122,11 +124,12 @@ impl Run {
             .iter()
             .map(|setup| Device::new(setup.clone(), layout, world.quantum, &mut rng))
             .collect();
-        let sites = devices.iter().map(|device| device.setup.site + 1).max().unwrap_or_default();
-        let sources = [(world.origin, SourceKind::Cdn), (world.cache, SourceKind::CacheServer)];
-        let servers = sources.into_iter().filter_map(|(setup, kind)| {
-            setup.map(|setup| Server::new(kind, setup.rate, world.quantum, setup.latency))
-        });
+        let sites = world.sites();
+        let origins = if world.own_origins { sites } else { 1 };
+        let origins = world.origin.into_iter().flat_map(|origin| std::iter::repeat_n(origin, origins));
+        let kinds = origins.map(|setup| (setup, SourceKind::Cdn));
+        let kinds = kinds.chain(world.cache.map(|setup| (setup, SourceKind::CacheServer)));
+        let servers = kinds.map(|(setup, kind)| Server::new(kind, setup.rate, world.quantum, setup.latency));
         let mut run = Self {
             seed,
             layout,
@@ -142,6 +145,7 @@ impl Run {
                 .collect(),
             registry: Registry::new(world.devices.len(), sites, world.far_kind),
             coordinator: true,
+            lies: world.devices.iter().any(|setup| !setup.manner.runs_engine()),
             ordinals: vec![0; sites],
             busy: 0,
             partition: None,
@@ -200,7 +204,7 @@ impl Run {
             }
             What::Wake(at) => self.wake(at),
             What::Tell(at, life, event) => self.tell(at, life, *event),
-            What::Sent { at, life, source, len } => self.tell(at, life, Event::Sent { source, len }),
+            What::Sent { at, life, source, len } => self.tell(at as usize, life, Event::Sent { source, len }),
             What::Announce(at, life) => self.announced(at, life),
             What::AnnounceAgain(at, number) => {
                 if self.devices[at].announces == number {
@@ -213,14 +217,14 @@ impl Run {
                 self.way(leg);
                 Ok(())
             }
-            What::Message(conn, to, message) => self.message(conn, to, message),
-            What::Data(conn, to, bytes) => self.data(conn, to, bytes),
+            What::Message(to, message) => self.message(to, message),
+            What::Data(to, bytes) => self.data(to, bytes),
             What::Free(at) => {
                 self.devices[at].up.free();
                 self.send_on(at);
                 Ok(())
             }
-            What::Left(conn, end) => self.left(conn, end),
+            What::Left(socket) => self.left(socket),
             What::Ask { server, key, start, end } => {
                 self.asked(server, key, start, end);
                 Ok(())
@@ -234,7 +238,7 @@ impl Run {
                 self.serve(server);
                 Ok(())
             }
-            What::Bytes(server, key, bytes) => self.bytes(server.into(), key, bytes),
+            What::Bytes(server, key, bytes) => self.bytes(server as usize, key, bytes),
             What::Failed(key, error) => self.failed(key, error),
             What::Lie(at, life) => {
                 self.lie(at, life);
@@ -287,13 +291,6 @@ impl Run {
             (true, false) => self.busy -= 1,
             _ => {}
         }
-    }
-
-    /// A device's name for a source, made for a new connection.
-    pub(crate) fn new_source(&mut self, at: usize) -> SourceId {
-        let device = &mut self.devices[at];
-        device.next_source += 1;
-        SourceId(device.next_source)
     }
 
     // === What went wrong, what came out ===

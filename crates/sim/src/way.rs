@@ -8,6 +8,7 @@ use std::time::Duration;
 use peerage_swarm::Time;
 use peerage_wire::Message;
 
+use crate::conn::Socket;
 use crate::run::{Run, What};
 use crate::server::Key;
 use crate::uplink::{Bytes, QUEUE};
@@ -17,13 +18,13 @@ use crate::wan::Leaves;
 #[derive(Debug)]
 pub(crate) enum Load {
     /// Bulk data to an end of a connection.
-    Data(usize, usize, Bytes),
+    Data(Socket, Bytes),
     /// A message to one.
-    Message(usize, usize, Box<Message>),
+    Message(Socket, Message),
     /// The end of a connection.
-    Left(usize, usize),
+    Left(Socket),
     /// Bytes of an HTTP source.
-    Http(u8, Key, Bytes),
+    Http(u32, Key, Bytes),
 }
 
 /// The link that a load comes to next.
@@ -110,23 +111,24 @@ impl Run {
         }
     }
 
-    fn enter(&mut self, load: Load, to: usize, comes: Leaves) {
+    /// A load comes to the device that it is for.
+    pub(crate) fn enter(&mut self, load: Load, to: usize, comes: Leaves) {
         let there = match load.len() {
             0 => comes.1,
             len => self.devices[to].down.take(len, comes.0).1.max(comes.1),
         };
         match load {
-            Load::Data(conn, to, bytes) => {
-                let at = self.conns[conn].arrival(to, there);
-                self.queue.push(at, What::Data(conn, to, bytes));
+            Load::Data(to, bytes) => {
+                let at = self.end_mut(to.other()).arrival(there);
+                self.queue.push(at, What::Data(to, bytes));
             }
-            Load::Message(conn, to, message) => {
-                let at = self.conns[conn].arrival(to, there);
-                self.queue.push(at, What::Message(conn, to, message));
+            Load::Message(to, message) => {
+                let at = self.end_mut(to.other()).arrival(there);
+                self.queue.push(at, What::Message(to, message));
             }
-            Load::Left(conn, to) => {
-                let at = self.conns[conn].arrival(to, there);
-                self.queue.push(at, What::Left(conn, to));
+            Load::Left(to) => {
+                let at = self.end_mut(to.other()).arrival(there);
+                self.queue.push(at, What::Left(to));
             }
             Load::Http(server, key, bytes) => self.queue.push(there, What::Bytes(server, key, bytes)),
         }

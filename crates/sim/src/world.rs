@@ -63,6 +63,8 @@ pub(crate) struct ServerSetup {
 pub struct World {
     pub(crate) size: u64,
     pub(crate) origin: Option<ServerSetup>,
+    /// Every site has an origin for itself.
+    pub(crate) own_origins: bool,
     pub(crate) cache: Option<ServerSetup>,
     /// One way, between two devices of a site.
     pub(crate) latency: Duration,
@@ -88,6 +90,7 @@ pub fn world() -> World {
     World {
         size: 0,
         origin: Some(ServerSetup { rate: mbit(100.0), latency: Duration::from_millis(1) }),
+        own_origins: false,
         cache: None,
         latency: Duration::from_micros(200),
         far_latency: Duration::from_millis(20),
@@ -139,6 +142,12 @@ impl World {
     /// Round trip to the origin.
     pub fn origin_rtt(mut self, rtt: Duration) -> Self {
         self.origin.iter_mut().for_each(|origin| origin.latency = rtt / 2);
+        self
+    }
+
+    /// Every site has an origin of that rate for itself, as the nodes of a content delivery network are.
+    pub const fn own_origins(mut self) -> Self {
+        self.own_origins = true;
         self
     }
 
@@ -290,11 +299,16 @@ impl World {
     /// # Errors
     /// An invariant was broken, or not every honest device came to its end.
     pub fn run(self, seed: u64) -> Result<Report, Violation> {
+        if self.falls_apart() { self.run_apart(seed) } else { self.run_whole(seed) }
+    }
+
+    /// Lets it happen in one run, whatever its sites have to do with each other.
+    pub(crate) fn run_whole(self, seed: u64) -> Result<Report, Violation> {
         let again = (!self.diary).then(|| self.clone().diary());
         let outcome = Run::new(self, seed).and_then(Run::run);
         match (outcome, again) {
             // Once more, to tell how it came to that.
-            (Err(_), Some(world)) => world.run(seed),
+            (Err(_), Some(world)) => world.run_whole(seed),
             (outcome, _) => outcome,
         }
     }
@@ -307,13 +321,15 @@ impl World {
     /// See [`Report::bound`].
     pub(crate) fn bound(&self) -> Duration {
         let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
-        let servers: u64 = self.origin.iter().chain(&self.cache).map(|server| server.rate).sum();
+        let origins = if self.own_origins { self.sites() as u64 } else { 1 };
+        let origins = self.origin.map_or(0, |origin| origin.rate.saturating_mul(origins));
+        let servers = origins.saturating_add(self.cache.map_or(0, |cache| cache.rate));
         let (seeds, others): (Vec<_>, Vec<_>) = self
             .devices
             .iter()
             .filter(|device| device.manner.is_honest())
             .partition(|device| device.has_percent == 100);
-        let first: u64 = servers + seeds.iter().map(|device| device.up).sum::<u64>();
+        let first = servers.saturating_add(seeds.iter().map(|device| device.up).sum::<u64>());
         let up: u64 = others.iter().map(|device| device.up).sum();
         let down = others.iter().map(|device| device.down).min().unwrap_or(u64::MAX);
         let sites: BTreeSet<usize> = others.iter().map(|device| device.site).collect();
@@ -325,7 +341,7 @@ impl World {
         let bounds = [
             seconds(self.size, first),
             seconds(self.size, down),
-            seconds(self.size * others.len() as u64, first + up),
+            seconds(self.size * others.len() as u64, first.saturating_add(up)),
             // One copy into every site, through its link, from the servers and the other sites' links.
             without.iter().map(|wan| seconds(self.size, wan.0)).fold(0.0, f64::max),
             seconds(self.size * without.len() as u64, servers.saturating_add(far)),

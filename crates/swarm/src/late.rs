@@ -20,9 +20,8 @@ const UNKNOWN_RATE: f64 = (1 << 20) as f64;
 impl Transfer {
     /// Whether anybody owes bytes that another peer could be asked for instead.
     pub(crate) fn is_anybody_late(&self, now: Time) -> bool {
-        let mut peers = self.peers.values().filter(|peer| !peer.requests.is_empty());
-        peers.any(|peer| peer.eta(now) > GAIN)
-            || self.https.iter().any(|(source, http)| http.owed() > 0 && self.wait_for(*source, now) > GAIN)
+        let mut askers = self.pieces.active_pieces().flat_map(|(_, active)| active.askers(active.asked()));
+        askers.any(|source| self.wait_for(source, now) > GAIN)
     }
 
     /// An idle peer takes over a request from the slowest source; returns whether it has something to do now.

@@ -10,13 +10,12 @@
 //! few to few: two at a time, as long as these are served quickly. A neighbour that is told of what it has itself says so
 //! at once, so that another one is told instead.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerage_content::{PIECE_SIZE, PieceIndex};
 use peerage_wire::{MAX_LISTED, Message};
 
-use crate::{SourceId, Time, Transfer};
+use crate::{Action, SourceId, Time, Transfer};
 
 /// Neighbours told of a new piece at a time.
 const FEW: usize = 8;
@@ -46,12 +45,12 @@ pub(crate) struct News {
     verified: Time,
     /// When somebody was last told.
     said: Time,
-    told: BTreeSet<SourceId>,
+    told: Vec<SourceId>,
 }
 
 impl News {
     pub(crate) const fn new(piece: PieceIndex, now: Time) -> Self {
-        Self { piece, verified: now, said: now, told: BTreeSet::new() }
+        Self { piece, verified: now, said: now, told: Vec::new() }
     }
 }
 
@@ -83,7 +82,7 @@ impl Transfer {
         let few: Vec<SourceId> =
             waiting.iter().cycle().skip(first).take(few.min(waiting.len())).copied().collect();
         for source in few {
-            news.told.insert(source);
+            news.told.push(source);
             self.send(source, Message::Have(vec![news.piece]));
         }
     }
@@ -97,7 +96,8 @@ impl Transfer {
         let mut untold = Vec::new();
         for news in self.news.iter_mut().filter(|news| pieces.contains(&news.piece)) {
             self.news_met = true;
-            if news.told.insert(source) {
+            if !news.told.contains(&source) {
+                news.told.push(source);
                 untold.push(news.piece);
             }
         }
@@ -125,18 +125,20 @@ impl Transfer {
         if due.is_empty() {
             return;
         }
-        let sources: Vec<SourceId> = self.peers.keys().copied().collect();
-        for source in sources {
-            let Some(peer) = self.peers.get(&source).filter(|peer| !peer.leaving) else { continue };
+        for (source, peer) in self.peers.iter().filter(|(_, peer)| !peer.leaving) {
             let untold =
-                due.iter().filter(|news| !news.told.contains(&source) && !peer.have.contains(news.piece));
+                due.iter().filter(|news| !news.told.contains(source) && !peer.have.contains(news.piece));
             let pieces: Vec<PieceIndex> = untold.map(|news| news.piece).collect();
-            pieces.chunks(MAX_LISTED).for_each(|chunk| self.send(source, Message::Have(chunk.to_vec())));
+            for chunk in pieces.chunks(MAX_LISTED) {
+                let message = Message::Have(chunk.to_vec());
+                self.actions.push_back(Action::Send { source: *source, message });
+            }
         }
     }
 
     fn lack(&self, piece: PieceIndex) -> impl Iterator<Item = SourceId> + '_ {
-        self.peers.keys().copied().filter(move |source| self.lacks(*source, piece))
+        let lack = self.peers.iter().filter(move |(_, peer)| !peer.leaving && !peer.have.contains(piece));
+        lack.map(|(source, _)| *source)
     }
 
     fn lacks(&self, source: SourceId, piece: PieceIndex) -> bool {
@@ -161,7 +163,7 @@ impl Transfer {
     }
 
     /// Whether something waits to be sent.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.peers.values().any(|peer| peer.serving.is_busy())
+    pub(crate) const fn is_serving(&self) -> bool {
+        self.uploads > 0
     }
 }

@@ -107,12 +107,8 @@ impl Transfer {
         if self.peers_slow && knows_rate {
             return true;
         }
-        let debt: u64 = self.peers.values().map(|peer| peer.serving.backlog()).sum();
-        let rate = self.to_all.rate(now).max(1) as f64;
-        let in_debt = debt as f64 > rate * MAX_DEBT.as_secs_f64();
-        let others_fetch = self.claims.claimants() > 0;
         let quiet = now.since(self.heard_at);
-        if (in_debt && others_fetch) || (!self.limits.upload_to_peers && quiet < NEXT_FEEDERS) {
+        if !self.limits.upload_to_peers && quiet < NEXT_FEEDERS {
             return false;
         }
         let swarm = self.downloaders + 1;
@@ -123,7 +119,17 @@ impl Transfer {
         } else {
             quiet
         };
-        waited >= NEXT_FEEDERS * place
+        waited >= NEXT_FEEDERS * place && !(self.is_in_debt(now) && self.claims.claimants() > 0)
+    }
+
+    /// Whether neighbours wait long for what they have asked of this device.
+    fn is_in_debt(&self, now: Time) -> bool {
+        if !self.is_serving() {
+            return false;
+        }
+        let debt: u64 = self.peers.values().map(|peer| peer.serving.backlog()).sum();
+        let rate = self.to_all.rate(now).max(1) as f64;
+        debt as f64 > rate * MAX_DEBT.as_secs_f64()
     }
 
     /// Somebody else downloads too from now on: what this device has claimed beyond its next few pieces is free for them.

@@ -6,8 +6,9 @@ use peerage_content::{BLOCK_SIZE, Bitmap, BlockSet, PeerId, PieceIndex};
 use peerage_wire::MAX_REQUESTS;
 
 use crate::pace::Pace;
+use crate::rate::Tally;
 use crate::serving::Serving;
-use crate::{RateMeter, SourceKind, Time};
+use crate::{SourceKind, Time};
 
 /// Blocks in one request: 256 KiB, so that a request can be taken back before a slow peer has sent a whole piece.
 pub(crate) const REQUEST_BLOCKS: u32 = 16;
@@ -67,8 +68,8 @@ pub(crate) struct Peer {
     latency: Option<Duration>,
     /// When a request was put on an empty queue, until bytes arrive.
     asked_at: Option<Time>,
-    pub(crate) down: RateMeter,
-    pub(crate) up: RateMeter,
+    pub(crate) down: Tally,
+    pub(crate) up: Tally,
     /// What it wants of us.
     pub(crate) serving: Serving,
     /// It is being disconnected; nothing more is asked of it or done for it.
@@ -76,6 +77,9 @@ pub(crate) struct Peer {
     /// Pieces that it claimed and did not deliver.
     pub(crate) broken_words: u32,
 }
+
+// Fifty of these are looked at ten times a second.
+const _: () = assert!(size_of::<Peer>() <= 400);
 
 impl Peer {
     pub(crate) fn new(id: PeerId, kind: SourceKind, have: Bitmap, counted: bool, now: Time) -> Self {
@@ -96,8 +100,8 @@ impl Peer {
             pace: Pace::default(),
             latency: None,
             asked_at: None,
-            down: RateMeter::default(),
-            up: RateMeter::default(),
+            down: Tally::default(),
+            up: Tally::default(),
             serving: Serving::new(now),
             leaving: false,
             broken_words: 0,

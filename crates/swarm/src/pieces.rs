@@ -17,18 +17,20 @@ const SAMPLE: usize = 128;
 pub(crate) struct Active {
     /// Blocks in the store, not verified.
     got: BlockSet,
-    /// Blocks asked for and not arrived, by source.
+    /// Blocks asked for and not arrived, by source …
     asked: Vec<(SourceId, BlockSet)>,
+    /// … and of anybody.
+    asked_of_any: BlockSet,
     /// Sources whose blocks are in it.
-    contributors: BTreeSet<SourceId>,
+    contributors: Vec<SourceId>,
     /// Blocks of unknown origin are in it: they were in the store when the transfer began.
     inherited: bool,
 }
 
 impl Active {
     /// Blocks that somebody has been asked for.
-    pub(crate) fn asked(&self) -> BlockSet {
-        self.asked.iter().fold(BlockSet::default(), |all, (_, blocks)| all.union(*blocks))
+    pub(crate) const fn asked(&self) -> BlockSet {
+        self.asked_of_any
     }
 
     /// Blocks that `source` has been asked for.
@@ -43,8 +45,10 @@ impl Active {
 
     /// The only source that this piece's blocks came from, if there is just one.
     pub(crate) fn sole_contributor(&self) -> Option<SourceId> {
-        let mut all = self.contributors.iter();
-        all.next().copied().filter(|_| all.next().is_none() && !self.inherited)
+        match *self.contributors {
+            [source] if !self.inherited => Some(source),
+            _ => None,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -57,16 +61,21 @@ impl Active {
     }
 }
 
+/// Believable peers that have a piece.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holders {
+    all: u16,
+    near: u16,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Pieces {
     layout: Layout,
     have: Bitmap,
     active: BTreeMap<PieceIndex, Active>,
     idle: Bitmap,
-    /// Believable peers that have the piece.
-    avail: Vec<u16>,
-    /// … of these, near ones.
-    near: Vec<u16>,
+    /// Who has each piece.
+    holders: Vec<Holders>,
     /// Pieces that no believable peer has and that are not had here.
     scarce: u32,
     /// Pieces that came out wrong from a mix of sources: asked of one source at a time from then on.
@@ -85,8 +94,7 @@ impl Pieces {
             layout,
             active: BTreeMap::new(),
             idle: Bitmap::for_layout(layout),
-            avail: vec![0; layout.pieces() as usize],
-            near: vec![0; layout.pieces() as usize],
+            holders: vec![Holders::default(); layout.pieces() as usize],
             scarce: layout.pieces() - have.count(),
             solo: BTreeSet::new(),
             reopened: false,
@@ -153,6 +161,11 @@ impl Pieces {
         self.active.get(&piece).map_or(all, |active| all.minus(active.got))
     }
 
+    /// Whether blocks may have become open since they were last taken.
+    pub(crate) const fn has_reopened(&self) -> bool {
+        self.reopened
+    }
+
     /// Whether blocks may have become open since this was last asked.
     pub(crate) const fn take_reopened(&mut self) -> bool {
         std::mem::replace(&mut self.reopened, false)
@@ -174,6 +187,7 @@ impl Pieces {
 
     pub(crate) fn ask(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
         let active = self.begin(piece);
+        active.asked_of_any = active.asked_of_any.union(blocks);
         match active.asked.iter_mut().find(|(of, _)| *of == source) {
             Some((_, asked)) => *asked = asked.union(blocks),
             None => active.asked.push((source, blocks)),
@@ -195,6 +209,8 @@ impl Pieces {
             }
         }
         active.asked.retain(|(_, asked)| !asked.is_empty());
+        let any = |all: BlockSet, (_, asked): &(SourceId, BlockSet)| all.union(*asked);
+        active.asked_of_any = active.asked.iter().fold(BlockSet::default(), any);
     }
 
     /// Forgets all that was asked of `source`.
@@ -217,13 +233,15 @@ impl Pieces {
         }
         let active = self.begin(piece);
         active.got = active.got.union(blocks);
-        active.contributors.insert(source);
+        if !active.contributors.contains(&source) {
+            active.contributors.push(source);
+        }
         self.arrived(source, piece, blocks);
     }
 
     /// The piece is complete and right.
     pub(crate) fn verified(&mut self, piece: PieceIndex) -> Option<Active> {
-        if self.have.insert(piece) && self.avail.get(piece.0 as usize) == Some(&0) {
+        if self.have.insert(piece) && self.availability(piece) == 0 {
             self.scarce -= 1;
         }
         self.solo.remove(&piece);
@@ -249,7 +267,7 @@ impl Pieces {
         }
         self.reopened = true;
         self.idle.insert(piece);
-        if self.avail.get(piece.0 as usize) == Some(&0) {
+        if self.availability(piece) == 0 {
             self.scarce += 1;
         }
         true
@@ -258,26 +276,22 @@ impl Pieces {
     // === What believable peers have ===
 
     pub(crate) fn peer_has(&mut self, piece: PieceIndex, kind: SourceKind) {
-        if let Some(count) = self.near.get_mut(piece.0 as usize).filter(|_| kind.is_near()) {
-            *count = count.saturating_add(1);
-        }
-        if let Some(count) = self.avail.get_mut(piece.0 as usize) {
-            *count = count.saturating_add(1);
-            if *count == 1 && !self.have.contains(piece) {
-                self.scarce -= 1;
-            }
+        let Some(holders) = self.holders.get_mut(piece.0 as usize) else { return };
+        holders.near = holders.near.saturating_add(u16::from(kind.is_near()));
+        holders.all = holders.all.saturating_add(1);
+        if holders.all == 1 && !self.have.contains(piece) {
+            self.scarce -= 1;
         }
     }
 
     pub(crate) fn peer_lost(&mut self, piece: PieceIndex, kind: SourceKind) {
-        if let Some(count) = self.near.get_mut(piece.0 as usize).filter(|_| kind.is_near()) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(count) = self.avail.get_mut(piece.0 as usize).filter(|count| **count > 0) {
-            *count -= 1;
-            if *count == 0 && !self.have.contains(piece) {
-                self.scarce += 1;
-            }
+        let Some(holders) = self.holders.get_mut(piece.0 as usize).filter(|holders| holders.all > 0) else {
+            return;
+        };
+        holders.near = holders.near.saturating_sub(u16::from(kind.is_near()));
+        holders.all -= 1;
+        if holders.all == 0 && !self.have.contains(piece) {
+            self.scarce += 1;
         }
     }
 
@@ -287,17 +301,17 @@ impl Pieces {
     }
 
     pub(crate) fn is_scarce(&self, piece: PieceIndex) -> bool {
-        self.avail.get(piece.0 as usize) == Some(&0) && !self.have.contains(piece)
+        self.layout.contains(piece) && self.availability(piece) == 0 && !self.have.contains(piece)
     }
 
     /// Believable peers that have the piece.
     pub(crate) fn availability(&self, piece: PieceIndex) -> u16 {
-        self.avail.get(piece.0 as usize).copied().unwrap_or_default()
+        self.holders.get(piece.0 as usize).map_or(0, |holders| holders.all)
     }
 
     /// Whether a near peer has the piece.
     pub(crate) fn is_near(&self, piece: PieceIndex) -> bool {
-        self.near.get(piece.0 as usize).is_some_and(|count| *count > 0)
+        self.holders.get(piece.0 as usize).is_some_and(|holders| holders.near > 0)
     }
 
     // === Picking ===

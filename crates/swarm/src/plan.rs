@@ -59,13 +59,7 @@ impl Transfer {
         self.stop_waiting_for_http(now);
         self.claims.expire(self.piece_time(now), now);
         (self.http_due, self.dial_due, self.late_due) = (true, true, true);
-        for (source, peer) in
-            self.peers.iter_mut().filter(|(_, peer)| peer.usable() && peer.requests.is_empty())
-        {
-            // What a far peer may be asked for depends on what time does to claims.
-            peer.dry &= peer.kind.is_near();
-            self.ready.insert(*source);
-        }
+        self.wake_idle_peers(now);
         if now >= self.need_peers_at && self.limits.download_from_peers {
             let stuck = self.from_all.last().is_none_or(|last| now.since(last) >= FIRST_NEED);
             if stuck || self.peers.len() < FEW_PEERS {
@@ -112,9 +106,34 @@ impl Transfer {
 
     /// Blocks have become open: everybody may have something to do.
     pub(crate) fn wake_peers(&mut self) {
-        for (source, peer) in &mut self.peers {
+        for (source, peer) in self.peers.iter_mut() {
             peer.dry = false;
             self.ready.insert(*source);
+        }
+    }
+
+    /// Whoever is idle may have something to do by now.
+    fn wake_idle_peers(&mut self, now: Time) {
+        // Where nothing may be asked, or everybody is woken at once, it is no use to tell them apart.
+        let all = self.paused || !self.limits.download_from_peers || self.pieces.has_reopened();
+        let mut dry = Vec::new();
+        for (source, peer) in
+            self.peers.iter_mut().filter(|(_, peer)| peer.usable() && peer.requests.is_empty())
+        {
+            // What a far peer may be asked for depends on what time does to claims.
+            peer.dry &= peer.kind.is_near();
+            if peer.dry && !all {
+                dry.push(*source);
+            } else {
+                self.ready.insert(*source);
+            }
+        }
+        // Those that have nothing new can only take over from somebody: seldom, so most of the time nobody is woken. Chance
+        // goes on as if they had been, one number each.
+        if !self.ready.is_empty() || self.is_anybody_late(now) {
+            dry.into_iter().for_each(|source| self.ready.insert(source));
+        } else {
+            self.rng.skip(dry.len() as u64);
         }
     }
 
@@ -122,13 +141,14 @@ impl Transfer {
         let mut attempts = if std::mem::take(&mut self.late_due) { TAKE_OVERS } else { 0 };
         if self.ready.len() < 2 {
             // So it is after most events: there is nothing to put in order.
-            if let Some(source) = self.ready.pop_first() {
+            if let Some(source) = self.ready.pop() {
                 self.plan_peer(source, &mut attempts, now);
             }
             return;
         }
-        let mut order: Vec<(u64, SourceId)> = std::mem::take(&mut self.ready)
-            .into_iter()
+        let mut order: Vec<(u64, SourceId)> = self
+            .ready
+            .drain()
             .filter_map(|source| {
                 let peer = self.peers.get(&source).filter(|peer| peer.usable())?;
                 let pace = peer.pace.rate(now).filter(|_| !peer.is_silent());

@@ -1,4 +1,4 @@
-//! How fast bytes flow: a sliding window of small buckets.
+//! How fast bytes flow: a sliding window of small buckets, and a smaller meter for what is only shown.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct RateMeter {
     buckets: [u64; BUCKETS],
-    /// Time of one bucket.
-    bucket: Duration,
+    /// Microseconds of one bucket.
+    bucket: u64,
     /// Number of the newest bucket since the epoch.
     newest: u64,
     started: Option<Time>,
@@ -30,12 +30,12 @@ impl Default for RateMeter {
 impl RateMeter {
     /// A meter whose rates are taken over `window`, at least some milliseconds.
     pub fn over(window: Duration) -> Self {
-        let bucket = (window / BUCKETS as u32).max(Duration::from_millis(1));
+        let bucket = (window.as_micros() as u64 / BUCKETS as u64).max(1000);
         Self { buckets: [0; BUCKETS], bucket, newest: 0, started: None, last: None, total: 0 }
     }
 
-    fn bucket_of(&self, now: Time) -> u64 {
-        now.micros() / self.bucket.as_micros() as u64
+    const fn bucket_of(&self, now: Time) -> u64 {
+        now.micros() / self.bucket
     }
 
     /// Counts `bytes` at `now`.
@@ -57,8 +57,8 @@ impl RateMeter {
         let first = self.newest.saturating_sub(BUCKETS as u64 - 1 - age);
         let bytes: u64 = (first..=self.newest).map(|at| self.buckets[(at % BUCKETS as u64) as usize]).sum();
         // At least half a bucket, so that the first bytes of a source do not look like an infinite rate.
-        let window = self.bucket * (BUCKETS as u32 - 1);
-        let span = now.since(started).clamp(self.bucket / 2, window);
+        let bucket = Duration::from_micros(self.bucket);
+        let span = now.since(started).clamp(bucket / 2, bucket * (BUCKETS as u32 - 1));
         (bytes as f64 / span.as_secs_f64()) as u64
     }
 
@@ -84,9 +84,67 @@ impl RateMeter {
     }
 }
 
+/// Bytes of one neighbour, in all and lately, to be shown to people: each of fifty has two of these, and a window of buckets
+/// would be most of what is remembered of it. What came longer ago counts less.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    total: u64,
+    /// Bytes, faded.
+    recent: f64,
+    started: Option<Time>,
+    last: Time,
+}
+
+/// Bytes fade with this: as old on average as those of [`WINDOW`].
+const FADE: Duration = Duration::from_secs(1);
+
+impl Tally {
+    /// Counts `bytes` at `now`.
+    pub(crate) fn add(&mut self, bytes: u64, now: Time) {
+        self.recent = self.recent(now) + bytes as f64;
+        self.started.get_or_insert(now);
+        self.last = now;
+        self.total += bytes;
+    }
+
+    /// Bytes a second now.
+    pub(crate) fn rate(&self, now: Time) -> u64 {
+        let Some(started) = self.started else { return 0 };
+        // A flow that has just begun would else look slow; and its first bytes are no infinite rate.
+        let span = now.since(started).max(FADE / 20);
+        (self.recent(now) / (FADE.as_secs_f64() * (1.0 - faded(span)))) as u64
+    }
+
+    /// All bytes ever counted.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn recent(&self, now: Time) -> f64 {
+        self.recent * faded(now.since(self.last))
+    }
+}
+
+fn faded(span: Duration) -> f64 {
+    (-span.as_secs_f64() / FADE.as_secs_f64()).exp()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tally_of_a_steady_flow_then_silence() {
+        let mut tally = Tally::default();
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        for ms in (0..5000).step_by(10) {
+            tally.add(10_000, at(ms));
+            let rate = tally.rate(at(ms + 10));
+            assert!(ms < 50 || (900_000..1_100_000).contains(&rate), "{ms} {rate}");
+        }
+        assert!(tally.rate(at(8000)) < 60_000 && tally.rate(at(60_000)) == 0);
+        assert_eq!(tally.total(), 5_000_000);
+    }
 
     #[test]
     fn steady_flow_then_silence() {

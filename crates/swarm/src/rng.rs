@@ -1,5 +1,8 @@
 //! A small seeded generator: the engine's only randomness, given by the driver, so that every run replays.
 
+/// What SplitMix64 goes on by: 2^64 divided by the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// SplitMix64 (public domain; Steele, Lea, Flood 2014). Spreads choices; never used for secrets.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
@@ -12,8 +15,13 @@ impl Rng {
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.skip(1);
         mix(self.0)
+    }
+
+    /// Leaves `count` numbers out.
+    pub(crate) const fn skip(&mut self, count: u64) {
+        self.0 = self.0.wrapping_add(STEP.wrapping_mul(count));
     }
 
     /// A number below `bound`; 0 when `bound` is 0.

@@ -131,9 +131,10 @@ impl Serving {
         self.wanted.clear();
     }
 
-    /// Whether something waits to be sent.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.under_way > 0 || !self.wanted.is_empty()
+    /// Chunks handed to the driver and not yet sent. None: nothing waits either, for whoever may be served is handed the
+    /// next chunk at once.
+    pub(crate) const fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// Bytes that are wanted and not yet handed to the driver.

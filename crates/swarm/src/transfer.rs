@@ -21,8 +21,10 @@ use crate::http::Http;
 use crate::news::News;
 use crate::pace::Pace;
 use crate::peer::Peer;
+use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
+use crate::ready::Ready;
 use crate::trust::{Backlog, QOS_WINDOW};
 use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, Rota, SourceId, SourceKind, Time};
 
@@ -93,7 +95,7 @@ pub struct PeerStats {
 pub struct Transfer {
     pub(crate) me: PeerId,
     pub(crate) pieces: Pieces,
-    pub(crate) peers: BTreeMap<SourceId, Peer>,
+    pub(crate) peers: Peers,
     pub(crate) https: BTreeMap<SourceId, Http>,
     /// Those of them that are caches.
     pub(crate) rota: Rota,
@@ -142,7 +144,7 @@ pub struct Transfer {
     tick: Option<Time>,
     dirty: bool,
     /// Peers of whom something may be asked now.
-    pub(crate) ready: BTreeSet<SourceId>,
+    pub(crate) ready: Ready,
     /// HTTP sources may have something to do.
     pub(crate) http_due: bool,
     /// An idle peer may take over what another is late with.
@@ -151,6 +153,8 @@ pub struct Transfer {
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
     pub(crate) news: Vec<News>,
+    /// Chunks handed to the driver for neighbours and not yet sent.
+    pub(crate) uploads: usize,
     /// All that neighbours had asked for has just been sent.
     pub(crate) served: bool,
     /// A neighbour has told of something that is news here too.
@@ -165,7 +169,7 @@ impl Transfer {
         Self {
             me: start.me,
             pieces: Pieces::new(start.layout, start.have, start.partial.into_iter()),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             https: BTreeMap::new(),
             rota: Rota::default(),
             claims: Claims::default(),
@@ -200,11 +204,12 @@ impl Transfer {
             need_peers_wait: FIRST_NEED * 2,
             tick: None,
             dirty: true,
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
             http_due: true,
             late_due: false,
             dial_due: true,
             news: Vec::new(),
+            uploads: 0,
             served: false,
             news_met: false,
             complete_said: false,
@@ -391,6 +396,7 @@ impl Transfer {
         self.set_counted(source, false);
         let Some(peer) = self.peers.remove(&source) else { return };
         self.departed.add(source, peer.kind);
+        self.uploads -= peer.serving.under_way();
         self.pieces.unask_all(source);
         self.claims.leave(source);
         self.dialer.gone(peer.id, &mut self.rng, now);

@@ -8,7 +8,6 @@ use std::time::Duration;
 use peerage_content::PieceIndex;
 use peerage_wire::{Message, RejectCode};
 
-use crate::peer::Peer;
 use crate::{Action, SourceId, Time, Transfer};
 
 /// Peers served at once: all, unless an administrator allows many more connections than there are by default.
@@ -53,13 +52,13 @@ impl Transfer {
             return;
         };
         peer.up.add(u64::from(len), now);
+        self.uploads -= peer.serving.under_way().min(1);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
         if peer.serving.sent(now) && !peer.leaving {
             self.send(source, Message::Choke);
         }
         self.hand_out(source);
-        let idle = |peer: &Peer| !peer.serving.is_busy();
-        if self.peers.get(&source).is_some_and(idle) && self.peers.values().all(idle) {
+        if self.uploads == 0 {
             self.served = true;
             self.serving_pace.end();
         }
@@ -70,6 +69,7 @@ impl Transfer {
         let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
         while let Some(chunk) = peer.serving.next() {
             let (piece, offset, len) = (chunk.piece, chunk.offset, chunk.len);
+            self.uploads += 1;
             self.actions.push_back(Action::Upload { source, piece, offset, len });
         }
     }

@@ -44,8 +44,8 @@ pub enum ByeReason {
 /// A frame that is not bulk data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// See [`Hello`].
-    Hello(Hello),
+    /// See [`Hello`]. Boxed: it is many times as large as the rest, and comes once.
+    Hello(Box<Hello>),
     /// These pieces have been verified and may be asked for.
     Have(Vec<PieceIndex>),
     /// These pieces are being fetched from the origin (`active`), or no longer are.
@@ -107,6 +107,9 @@ pub enum Message {
     /// Still there.
     Ping,
 }
+
+// There are as many of these as events.
+const _: () = assert!(size_of::<Message>() <= 32);
 
 impl Message {
     /// The refusal that tells nothing.
@@ -172,7 +175,7 @@ impl Message {
     pub fn decode(kind: Kind, body: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(body);
         let message = match kind {
-            Kind::Hello => return Hello::read(&mut reader).map(Self::Hello),
+            Kind::Hello => return Ok(Self::Hello(Box::new(Hello::read(&mut reader)?))),
             Kind::Have => Self::Have(read_pieces(&mut reader)?),
             Kind::Fetching => {
                 let active = reader.u8("active")? != 0;

@@ -26,7 +26,7 @@ fn hello() -> impl Strategy<Value = Message> {
             ticket.iter().for_each(|at| {
                 have.insert(PieceIndex(u32::from(*at)));
             });
-            Message::Hello(Hello {
+            Message::Hello(Box::new(Hello {
                 version: VERSION,
                 features: Features(features),
                 content: ContentId::from_bytes(id),
@@ -34,7 +34,7 @@ fn hello() -> impl Strategy<Value = Message> {
                 ticket,
                 have,
                 site,
-            })
+            }))
         })
 }
 
@@ -131,6 +131,6 @@ fn largest_hello_fits() {
     let site = Some(SiteProof { member: [1; 32], group: [2; 32] });
     let hello =
         Hello { version: 1, features: Features(0), content, layout, ticket: vec![0; 512], have, site };
-    let bytes = Message::Hello(hello).encode();
+    let bytes = Message::Hello(Box::new(hello)).encode();
     assert!(Frame::decode(&bytes).unwrap().is_some());
 }

@@ -62,6 +62,8 @@ pub(crate) struct Origin {
     /// Of all connections together.
     pub(crate) rate: Rate,
     pub(crate) round_trip: Span,
+    /// Every site has one of that rate for itself.
+    pub(crate) each_site: bool,
 }
 
 /// Settings that change what the engine does, by the names that policies have for them.
@@ -160,7 +162,8 @@ const fn gigabit() -> Rate {
 
 impl Default for Origin {
     fn default() -> Self {
-        Self { rate: Rate(12_500_000_000), round_trip: Span(Duration::from_millis(20)) }
+        let round_trip = Span(Duration::from_millis(20));
+        Self { rate: Rate(12_500_000_000), round_trip, each_site: false }
     }
 }
 

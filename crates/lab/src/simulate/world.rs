@@ -25,6 +25,9 @@ pub(crate) fn build(scenario: &Scenario) -> World {
         Mode::Group => built,
         Mode::Internet => built.strangers(),
     };
+    if origin.each_site {
+        built = built.own_origins();
+    }
     if scenario.devices() > MANY {
         built = built.coarse();
     }

@@ -73,3 +73,17 @@ fn a_group_of_many_sites_behind_links_of_their_own() {
         });
     }
 }
+
+#[test]
+fn every_site_with_an_origin_of_its_own() {
+    let world = world().devices(60).sites_of(20).pieces(60).wan_mbit(100.0, 100.0).origin_mbit(1000.0);
+    each_seed("3 x 20, an origin each", 0..4, &world.clone().lan_only().own_origins(), |report| {
+        let most = report.size as f64 * 1.10;
+        assert!(report.sites.iter().all(|site| site.received as f64 <= most && site.sent == 0), "{report}");
+        assert!(report.over_bound() <= 1.15, "{report}");
+    });
+    // As one group they are in one run.
+    each_seed("3 x 20, a group, an origin each", 0..2, &world.own_origins(), |report| {
+        assert!(report.origin_copies() <= 6.0, "{report}");
+    });
+}

@@ -1,0 +1,173 @@
+//! Sites that share nothing are simulated one after another.
+//!
+//! Where nobody hears of devices of other sites and every site has an origin for itself, no event of one site bears on
+//! another. In one run they would only take turns in the processor's caches: the state of fifty devices fits into those,
+//! that of ten thousand does not, and takes two hundred times the memory.
+//!
+//! Everything else – the engine, the links, the faults, what is checked after every event – is as in one run. A site's
+//! chances follow from the seed and its number.
+
+use peerage_swarm::Rng;
+
+use crate::world::Begin;
+use crate::{DeviceReport, Fault, Report, SiteReport, Violation, World};
+
+impl World {
+    /// Whether the sites of this world have nothing to do with each other.
+    pub(crate) fn falls_apart(&self) -> bool {
+        // Whoever waits for another device must find it in its own site.
+        let chained = self
+            .devices
+            .iter()
+            .zip(self.devices.iter().skip(1))
+            .all(|(before, device)| device.begin != Begin::AfterPrevious || device.site == before.site);
+        let shared =
+            self.far_kind.is_some() || self.cache.is_some() || (self.origin.is_some() && !self.own_origins);
+        self.sites() > 1 && !shared && chained
+    }
+
+    /// How many sites there are.
+    pub(crate) fn sites(&self) -> usize {
+        self.devices.iter().map(|device| device.site + 1).max().unwrap_or_default()
+    }
+
+    /// Lets site after site have its course.
+    pub(crate) fn run_apart(&self, seed: u64) -> Result<Report, Violation> {
+        let mut whole = Report {
+            seed,
+            size: self.size,
+            bound: self.bound(),
+            devices: vec![DeviceReport::default(); self.devices.len()],
+            sites: vec![SiteReport::default(); self.sites()],
+            ..Report::default()
+        };
+        let mut seeds = Rng::new(seed);
+        for site in 0..self.sites() {
+            let places: Vec<usize> =
+                (0..self.devices.len()).filter(|at| self.devices[*at].site == site).collect();
+            let part =
+                self.site(site, &places).run_whole(seeds.next_u64()).map_err(|violation| Violation {
+                    seed,
+                    device: places.get(violation.device).copied().unwrap_or_default(),
+                    what: format!("site {site}, device {} of it: {}", violation.device, violation.what),
+                    ..violation
+                })?;
+            whole.origin_bytes += part.origin_bytes;
+            whole.events += part.events;
+            whole.end = whole.end.max(part.end);
+            whole.diary.extend(part.diary);
+            whole.sites[site] = part.sites.first().copied().unwrap_or_default();
+            for (place, mut device) in places.iter().zip(part.devices) {
+                device.site = site;
+                device.banned_by.iter_mut().for_each(|by| *by = places.get(*by).copied().unwrap_or(*by));
+                whole.devices[*place] = device;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// One site by itself; `places` are its devices.
+    fn site(&self, site: usize, places: &[usize]) -> Self {
+        let devices = places.iter().map(|at| crate::DeviceSetup { site: 0, ..self.devices[*at].clone() });
+        let faults = self.faults.iter().filter_map(|(at, fault)| Some((*at, fault.among(places)?)));
+        Self {
+            wans: self.wan(site).into_iter().collect(),
+            devices: devices.collect(),
+            faults: faults.collect(),
+            ..self.clone()
+        }
+    }
+}
+
+impl Fault {
+    /// What it is to the devices at `places`, numbered by themselves; `None`: nothing.
+    fn among(&self, places: &[usize]) -> Option<Self> {
+        let own = |at: &usize| places.binary_search(at).ok();
+        Some(match self {
+            Self::PowerCut(at) => Self::PowerCut(own(at)?),
+            Self::ShutDown(at) => Self::ShutDown(own(at)?),
+            Self::Return(at) => Self::Return(own(at)?),
+            Self::Link(at, down, up) => Self::Link(own(at)?, *down, *up),
+            Self::Pause(at, paused) => Self::Pause(own(at)?, *paused),
+            Self::Limits(at, limits) => Self::Limits(own(at)?, *limits),
+            Self::Damage(at, piece) => Self::Damage(own(at)?, *piece),
+            Self::Partition(at) => match places.partition_point(|place| place <= at).checked_sub(1) {
+                Some(last) => Self::Partition(last),
+                None => Self::Heal,
+            },
+            Self::Origin(_) | Self::Cache(_) | Self::OriginMbit(_) | Self::Coordinator(_) | Self::Heal => {
+                self.clone()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Health, world};
+
+    /// Three sites of eight devices.
+    fn three() -> World {
+        let world = world().devices(24).sites_of(8).pieces(30).lan_only().wan_mbit(100.0, 100.0);
+        world.origin_mbit(500.0).own_origins()
+    }
+
+    #[test]
+    fn only_what_shares_nothing_falls_apart() {
+        assert!(three().falls_apart() && three().no_origin().falls_apart());
+        let shared = World { own_origins: false, ..three() };
+        assert!(!shared.falls_apart() && !three().cache_mbit(10.0).falls_apart());
+        assert!(!three().staggered().falls_apart() && !three().sites_of(24).falls_apart());
+        let group = World { far_kind: world().far_kind, ..three() };
+        assert!(!group.falls_apart());
+    }
+
+    #[test]
+    fn apart_or_together_it_comes_to_the_same() {
+        let seconds = |report: &Report| report.end.as_secs_f64();
+        let mean = |run: &dyn Fn(u64) -> Report, figure: &dyn Fn(&Report) -> f64| {
+            (0..6).map(|seed| figure(&run(seed))).sum::<f64>() / 6.0
+        };
+        let together = |seed| three().run_whole(seed).unwrap();
+        let apart = |seed| three().run(seed).unwrap();
+        for figure in [&Report::origin_copies as &dyn Fn(&Report) -> f64, &seconds] {
+            let (one, other) = (mean(&together, figure), mean(&apart, figure));
+            assert!((one / other - 1.0).abs() < 0.02, "{one} {other}");
+        }
+        let report = apart(1);
+        assert_eq!((report.devices.len(), report.sites.len(), report.seed), (24, 3, 1));
+        assert!(report.devices.iter().enumerate().all(|(at, device)| device.site == at / 8));
+        assert_eq!(report.sites.iter().map(|site| site.received).sum::<u64>(), report.origin_bytes);
+        assert!(report == apart(1) && report != apart(2));
+    }
+
+    #[test]
+    fn faults_strike_the_same_devices() {
+        let at = Duration::from_secs(1);
+        let cut = three().fault(at, Fault::PowerCut(9)).fault(at * 60, Fault::Return(9));
+        let report = cut.run(1).unwrap();
+        let late = report.devices.iter().position(|device| device.took > Some(at * 50));
+        assert_eq!(
+            (late, report.devices.iter().filter(|device| device.took > Some(at * 50)).count()),
+            (Some(9), 1)
+        );
+
+        let sites = [&[0usize, 1, 2][..], &[3, 4, 5], &[6, 7, 8]];
+        let seen = sites.map(|places| Fault::Partition(4).among(places));
+        assert_eq!(seen, [Some(Fault::Partition(2)), Some(Fault::Partition(1)), Some(Fault::Heal)]);
+        assert_eq!(Fault::Damage(4, 7).among(sites[1]), Some(Fault::Damage(1, 7)));
+        assert_eq!(Fault::Damage(4, 7).among(sites[2]), None);
+    }
+
+    #[test]
+    fn a_breach_names_the_device_of_the_whole_world() {
+        let world = three().fault(Duration::ZERO, Fault::Origin(Health::Wrong)).seeds(0, 8);
+        let violation = world.time_limit(Duration::from_secs(60)).run(3).unwrap_err();
+        assert_eq!((violation.seed, violation.device), (3, 8));
+        assert!(violation.what.starts_with("site 1, device 0 of it: does not come to an end"), "{violation}");
+        assert!(!violation.diary.is_empty());
+    }
+}
