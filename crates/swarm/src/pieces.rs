@@ -410,6 +410,17 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_do_not_all_ask_for_the_first_of_new_pieces() {
+        let mut p = pieces(100);
+        (40..48).for_each(|i| p.peer_has(PieceIndex(i), SourceKind::Lan));
+        let mut new = Bitmap::for_layout(p.layout());
+        (40..48).for_each(|i| assert!(new.insert(PieceIndex(i))));
+        let picked = (0..100).filter_map(|start| p.pick_for_peer(A, &new, |_| true, start));
+        let picked: BTreeSet<_> = picked.collect();
+        assert_eq!(picked.len(), 8, "{picked:?}");
+    }
+
+    #[test]
     fn scarcity_counts_what_nobody_near_has() {
         let mut p = pieces(3);
         assert_eq!(p.scarce(), 3);
