@@ -81,9 +81,9 @@ impl Run {
         }
         device.took.get_or_insert(now);
         self.begin_next(at);
-        let site = self.devices[at].setup.site;
+        let setup = &self.devices[at].setup;
         if self.coordinator && self.devices[at].ordinal.is_some() {
-            self.registry.enter(at, site, true);
+            self.registry.enter(at, setup.site, setup.subnet, true);
         }
         if let Err(what) = self.devices[at].accounts(now) {
             return Err(self.violation(at, what));

@@ -98,7 +98,7 @@ impl Run {
         }
         let (device, spread) = (&self.devices[at], self.rng.next_u64());
         let seed = device.disk.have().is_full() || device.setup.manner.claims_all();
-        self.registry.enter(at, device.setup.site, seed);
+        self.registry.enter(at, device.setup.site, device.setup.subnet, seed);
         let downloaders = self.registry.downloaders(at);
         let told = self.registry.answer(at, |other| self.devices[other].id, spread);
         let candidates = told.into_iter().map(|(other, seed)| {

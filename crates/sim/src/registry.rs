@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use peerage_content::{PeerId, Scope, ScopeSet};
 use peerage_swarm::SourceKind;
-use peerage_swarm::matching::{GroupKey, Match, Party, Reach, Site, rank};
+use peerage_swarm::matching::{GroupKey, Match, Party, Reach, Site, Subnet, rank};
 
 /// Peers in one answer.
 const MAX_CANDIDATES: usize = 50;
@@ -15,6 +15,7 @@ const WINDOW: usize = 4 * MAX_CANDIDATES;
 #[derive(Debug, Clone, Copy)]
 struct Member {
     site: usize,
+    subnet: u32,
     in_site: usize,
     in_all: usize,
     seed: bool,
@@ -45,13 +46,13 @@ impl Registry {
         }
     }
 
-    /// Device `at` of `site` has announced.
-    pub(crate) fn enter(&mut self, at: usize, site: usize, seed: bool) {
+    /// Device `at`, of this subnet of `site`, has announced.
+    pub(crate) fn enter(&mut self, at: usize, site: usize, subnet: u32, seed: bool) {
         self.leave(at);
         let (in_site, in_all) = (self.sites[site].len(), self.all.len());
         self.sites[site].push(at);
         self.all.push(at);
-        self.members[at] = Some(Member { site, in_site, in_all, seed });
+        self.members[at] = Some(Member { site, subnet, in_site, in_all, seed });
         self.count(site, seed, 1);
     }
 
@@ -108,7 +109,7 @@ impl Registry {
         };
         let group = (self.far == Some(SourceKind::Group)).then_some(GroupKey(NonZeroU64::MIN));
         let site = Site::V4(member.site as u32);
-        let (inside, subnet, reach) = (false, None, Reach::Public);
+        let (inside, subnet, reach) = (false, Some(Subnet::V4(member.subnet)), Reach::Public);
         Party { peer, site, inside, subnet, group, scopes, seed: member.seed, reach }
     }
 }
@@ -131,7 +132,7 @@ mod tests {
     fn a_site_alone_or_a_group_of_sites() {
         for (far, told) in [(None, vec![2, 4]), (Some(SourceKind::Group), vec![1, 2, 3, 4, 5])] {
             let mut registry = Registry::new(6, 2, far);
-            (0..6).for_each(|at| registry.enter(at, at % 2, at == 4));
+            (0..6).for_each(|at| registry.enter(at, at % 2, 0, at == 4));
             let mut found: Vec<usize> = registry.answer(0, id, 7).into_iter().map(|(at, _)| at).collect();
             // Neighbours come first.
             assert!(found[..2].iter().all(|at| at % 2 == 0), "{found:?}");

@@ -31,6 +31,8 @@ pub struct DeviceSetup {
     pub down: u64,
     /// Devices of one site are LAN peers, others group peers, or strangers on the Internet.
     pub site: usize,
+    /// Devices of one subnet of a site are told of each other first.
+    pub subnet: u32,
     /// When it appears.
     pub begin: Begin,
     /// Share of the pieces that it has when it appears, in per cent.
@@ -112,6 +114,7 @@ impl World {
             up: mbit(1000.0),
             down: mbit(1000.0),
             site: 0,
+            subnet: 0,
             begin: Begin::At(Duration::ZERO),
             has_percent: 0,
             manner: Manner::Honest,

@@ -104,9 +104,8 @@ impl Transfer {
         for source in asked.map(|(source, _)| *source).collect::<Vec<_>>() {
             self.cancel_requests(source, |request| request.piece == piece);
         }
-        while let Some(fetch) = self.range_with(piece) {
-            self.give_up(fetch);
-        }
+        let ranges: Vec<FetchId> = self.ranges_with(piece).map(|range| range.fetch).collect();
+        ranges.into_iter().for_each(|fetch| self.give_up(fetch));
     }
 
     pub(crate) fn fetch_ended(&mut self, fetch: FetchId, error: Option<FetchError>, now: Time) {

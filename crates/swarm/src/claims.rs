@@ -22,6 +22,13 @@ const GRACE: Duration = Duration::from_millis(500);
 const SLACK: f64 = 2.0;
 /// … of which so many count at most: pieces are claimed when they are asked for, so the oldest is next.
 const MAX_PENDING: usize = 2;
+/// Where uplinks are the bottleneck, neighbours hear late of a piece that was fetched in time: a claim may take this many times
+/// as long as claims have taken of late …
+const LATE: f64 = 1.5;
+/// … which a liar can drag out only so far …
+const MOST_LATE: f64 = 2.0;
+/// … and of which the last counts this much.
+const USUAL_WEIGHT: f64 = 0.125;
 /// Claims of a neighbour that may still be made good although their pieces are here.
 const MAX_OVERTAKEN: usize = 32;
 /// Neighbours remembered that broke their word and left.
@@ -45,6 +52,8 @@ pub(crate) struct Claims {
     claimants: BTreeMap<SourceId, Claimant>,
     /// Neighbours that are gone and whose claims were hollow.
     broke_their_word: BTreeSet<PeerId>,
+    /// Seconds that it has taken of late until a claim was made good, whosever.
+    usual: f64,
     /// How many claims stand on a piece.
     standing: BTreeMap<PieceIndex, u32>,
 }
@@ -82,7 +91,11 @@ impl Claims {
     }
 
     /// `source` has `piece`: if it claimed it, it has kept its word.
-    pub(crate) fn made_good(&mut self, source: SourceId, piece: PieceIndex) {
+    pub(crate) fn made_good(&mut self, source: SourceId, piece: PieceIndex, now: Time) {
+        let since = self.claimants.get(&source).and_then(|claimant| claimant.claims.get(&piece));
+        if let Some(since) = since {
+            self.usual += (now.since(*since).as_secs_f64() - self.usual) * USUAL_WEIGHT;
+        }
         let claimed = self.take(source, piece);
         if let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
             && (claimant.overtaken.remove(&piece) || claimed)
@@ -132,7 +145,9 @@ impl Claims {
         let mut any = false;
         for claimant in self.claimants.values_mut().filter(|claimant| !claimant.hollow) {
             let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len().min(MAX_PENDING) as f64;
-            let patience = (GRACE.as_secs_f64() + pieces) * claimant.temper;
+            let least = GRACE.as_secs_f64() + pieces;
+            let usual = (self.usual * LATE).min(least * MOST_LATE);
+            let patience = least.max(usual) * claimant.temper;
             let oldest = claimant.claims.values().min();
             if oldest.is_some_and(|since| now.since(*since).as_secs_f64() > patience) {
                 claimant.hollow = true;
@@ -200,13 +215,30 @@ mod tests {
         assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
         assert!(!claims.is_claimed(p(1)));
         assert!(!claims.claim(A, ID, p(2), 0, 1.0, Time::ZERO) && !claims.is_claimed(p(2)));
-        claims.made_good(A, p(9));
+        claims.made_good(A, p(9), Time::ZERO + SECOND * 6);
         assert!(!claims.is_claimed(p(2)));
-        claims.made_good(A, p(1));
+        claims.made_good(A, p(1), Time::ZERO + SECOND * 6);
         assert!(claims.is_claimed(p(2)) && claims.is_claimed(p(0)) && !claims.is_claimed(p(1)));
         claims.withdraw(A, p(2));
         claims.settle(p(0));
         assert!(claims.standing.is_empty());
+    }
+
+    #[test]
+    fn where_claims_take_long_they_may() {
+        let mut claims = Claims::default();
+        let at = |seconds| Time::ZERO + SECOND * seconds;
+        let kept = |claims: &mut Claims, takes| {
+            (0..50).for_each(|i| {
+                claims.claim(A, ID, p(i), i, 1.0, at(100 * i));
+                claims.made_good(A, p(i), at(100 * i + takes));
+            });
+            assert!(claims.claim(B, ID, p(99), 0, 1.0, at(6000)));
+        };
+        kept(&mut claims, 2);
+        assert!(claims.clone().expire(SECOND, at(6004)), "half a second and twice a piece's time are over");
+        kept(&mut claims, 1000);
+        assert!(!claims.clone().expire(SECOND, at(6004)) && claims.expire(SECOND, at(6006)));
     }
 
     #[test]
@@ -216,7 +248,7 @@ mod tests {
         assert!(claims.expire(SECOND, Time::ZERO + SECOND * 6));
         claims.leave(A);
         assert!(!claims.claim(B, ID, p(0), 0, 1.0, Time::ZERO + SECOND * 7) && !claims.is_claimed(p(0)));
-        claims.made_good(B, p(0));
+        claims.made_good(B, p(0), Time::ZERO + SECOND * 7);
         claims.leave(B);
         assert!(claims.claim(A, ID, p(1), 1, 1.0, Time::ZERO + SECOND * 8));
     }

@@ -3,7 +3,8 @@
 use peerage_content::{BlockSet, PieceIndex};
 use peerage_wire::{ByeReason, Message, RejectCode};
 
-use crate::{Offence, SourceId, Time, Transfer};
+use crate::origin::NEARLY_DONE;
+use crate::{FetchId, Offence, SourceId, Time, Transfer};
 
 /// With so few pieces missing, whoever turns out to have one may take it over from a slower peer at once.
 const NEARLY_COMPLETE: u32 = 16;
@@ -46,7 +47,7 @@ impl Transfer {
 
     fn peer_has(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
         for piece in pieces {
-            self.claims.made_good(source, *piece);
+            self.claims.made_good(source, *piece, now);
             let Some(peer) = self.peers.get_mut(&source) else { return };
             if !peer.have.insert(*piece) {
                 continue;
@@ -59,7 +60,8 @@ impl Transfer {
                 self.ready.insert(source);
                 self.late_due |= self.pieces.missing() <= NEARLY_COMPLETE;
                 self.heard_at = now;
-                self.http_due |= self.range_with(*piece).is_some();
+                let fetches_it = self.ranges_with(*piece).next().is_some();
+                self.http_due |= fetches_it;
             }
         }
         self.answer_news(source, pieces);
@@ -68,7 +70,8 @@ impl Transfer {
         }
     }
 
-    /// A neighbour fetches pieces from outside. If this device does so too, one of them has to leave it.
+    /// A neighbour fetches pieces from outside. If this device does so too, one of them has to leave it,
+    /// unless it has all but a little of it: then the other one leaves it when it hears so.
     fn peer_claims(&mut self, source: SourceId, pieces: &[PieceIndex], now: Time) {
         // Whoever has everything fetches nothing.
         let Some(peer) = self.peers.get(&source).filter(|peer| peer.downloads()) else { return };
@@ -85,9 +88,12 @@ impl Transfer {
                 if near && !self.peers_slow {
                     self.leave_crossing(piece);
                 }
-                while let Some(fetch) = self.range_with(piece) {
-                    self.give_up(fetch);
-                }
+                let left: Vec<FetchId> = self
+                    .ranges_with(piece)
+                    .filter(|range| range.left() > NEARLY_DONE)
+                    .map(|range| range.fetch)
+                    .collect();
+                left.into_iter().for_each(|fetch| self.give_up(fetch));
             }
         }
     }
@@ -118,5 +124,52 @@ impl Transfer {
         let Some(peer) = self.peers.get(&source) else { return };
         self.charge(peer.id, Offence::Protocol(what));
         self.disconnect(source, ByeReason::Banned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerage_content::{BLOCK_SIZE, BLOCKS_PER_PIECE, Bitmap, Layout, PIECE_SIZE, PeerId};
+
+    use super::*;
+    use crate::{Action, Event, Limits, Outcome, SourceKind, Start};
+
+    const ORIGIN: SourceId = SourceId(0);
+    const NEIGHBOUR: SourceId = SourceId(1);
+    const PIECE: PieceIndex = PieceIndex(0);
+
+    /// Whether a device that has `blocks` of the only piece from the origin leaves the rest to a neighbour with a lower key.
+    fn leaves_it_after(blocks: u32) -> bool {
+        let layout = Layout::new(u64::from(PIECE_SIZE)).unwrap();
+        let mut engine = Transfer::new(Start {
+            me: PeerId::from_bytes([9; 32]),
+            layout,
+            have: Bitmap::for_layout(layout),
+            partial: Vec::new(),
+            limits: Limits::default(),
+            seed: 1,
+        });
+        let mut actions = Vec::new();
+        let mut tell = |event| {
+            engine.handle(event, Time::ZERO);
+            actions.extend(std::iter::from_fn(|| engine.poll_action(Time::ZERO)));
+        };
+        tell(Event::HttpJoined { source: ORIGIN, kind: SourceKind::Cdn, known_rate: None });
+        for block in 0..blocks {
+            let (offset, outcome) = (block * BLOCK_SIZE, Outcome::Partial);
+            tell(Event::Stored { source: ORIGIN, piece: PIECE, offset, len: BLOCK_SIZE, outcome });
+        }
+        let (peer, kind) = (PeerId::from_bytes([1; 32]), SourceKind::Lan);
+        tell(Event::PeerJoined { source: NEIGHBOUR, peer, kind, have: Bitmap::for_layout(layout) });
+        let message = Message::Fetching { active: true, pieces: vec![PIECE] };
+        tell(Event::Message { source: NEIGHBOUR, message });
+        assert!(actions.iter().any(|action| matches!(action, Action::Fetch { start: 0, .. })));
+        actions.iter().any(|action| matches!(action, Action::CancelFetch { .. }))
+    }
+
+    #[test]
+    fn what_has_nearly_come_is_not_left_to_a_neighbour() {
+        assert!(leaves_it_after(0) && leaves_it_after(BLOCKS_PER_PIECE / 2));
+        assert!(!leaves_it_after(BLOCKS_PER_PIECE - 8));
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Some bytes may then arrive twice, so it is done only when the other source would be much later.
 
+use std::time::Duration;
+
 use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
 
-use crate::peer::REQUEST_BLOCKS;
+use crate::peer::{REQUEST_BLOCKS, Request};
 use crate::{SourceId, Time, Transfer};
 
 /// A source takes over if the other would be late by this factor …
@@ -14,6 +16,8 @@ const GAIN: f64 = 0.25;
 /// The origin takes over from slow peers of a device that downloads alone by this factor already, and by the time that it
 /// waits for first bytes: the few bytes that come twice cost nobody else anything.
 const ALONE_FACTOR: f64 = 1.25;
+/// A peer keeps what it is sending if that is there within this time.
+const ARRIVES: Duration = Duration::from_secs(1);
 /// What a source of unknown pace is taken for, in bytes a second.
 const UNKNOWN_RATE: f64 = (1 << 20) as f64;
 
@@ -30,7 +34,8 @@ impl Transfer {
         let own = f64::from(REQUEST_BLOCKS * BLOCK_SIZE) / peer.pace.rate(now).unwrap_or(UNKNOWN_RATE);
         let late = {
             let may_ask = self.may_ask(peer.kind);
-            self.latest(source, own * FACTOR + GAIN, now, |piece| peer.have.contains(piece) && may_ask(piece))
+            let may = |piece| peer.have.contains(piece) && may_ask(piece);
+            self.latest(source, own * FACTOR + GAIN, ARRIVES, now, may)
         };
         let Some((piece, blocks)) = late else { return false };
         // From the far end: what the slow one will send last.
@@ -60,7 +65,7 @@ impl Transfer {
             true => own * ALONE_FACTOR + self.first_patience().as_secs_f64(),
             false => own * FACTOR + GAIN,
         };
-        let (piece, blocks) = self.latest(source, limit, now, |piece| {
+        let (piece, blocks) = self.latest(source, limit, Duration::ZERO, now, |piece| {
             (self.peers_slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
         })?;
         let (first, count) = blocks.runs().last()?;
@@ -70,11 +75,12 @@ impl Transfer {
     }
 
     /// The piece that others will be latest with, by more than `limit` seconds from now, and its blocks that `source` may
-    /// ask for.
+    /// ask for: not those that are on their way and there within `arrives`, for they would come twice.
     fn latest(
         &self,
         source: SourceId,
         limit: f64,
+        arrives: Duration,
         now: Time,
         may: impl Fn(PieceIndex) -> bool,
     ) -> Option<(PieceIndex, BlockSet)> {
@@ -82,7 +88,9 @@ impl Transfer {
             .active_pieces()
             .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece))
             .filter_map(|(piece, active)| {
-                let blocks = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
+                let late = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
+                let arriving = active.askers(late).map(|other| self.arriving(other, piece, arrives, now));
+                let blocks = arriving.fold(late, BlockSet::minus);
                 if active.askers(blocks).count() > 1 {
                     // Somebody has taken over already. A third copy would only slow the other two down.
                     return None;
@@ -92,6 +100,18 @@ impl Transfer {
             })
             .max_by(|a, b| a.2.total_cmp(&b.2))
             .map(|(piece, blocks, _)| (piece, blocks))
+    }
+
+    /// The blocks of `piece` that a peer is sending and will have sent within `span`.
+    fn arriving(&self, source: SourceId, piece: PieceIndex, span: Duration, now: Time) -> BlockSet {
+        let peer = self.peers.get(&source);
+        // It answers in the order in which it was asked.
+        let oldest = peer.and_then(|peer| Some((peer.requests.first()?, peer.pace.rate(now)?)));
+        let arrives = |(request, rate): &(&Request, f64)| {
+            request.piece == piece
+                && f64::from(request.left.count() * BLOCK_SIZE) <= rate * span.as_secs_f64()
+        };
+        oldest.filter(arrives).map_or(BlockSet::default(), |(request, _)| request.left)
     }
 
     /// Seconds until `source` will have delivered what it owes.

@@ -13,7 +13,8 @@ use peerage_content::{PeerId, Scope, ScopeSet};
 pub use site::{Site, Sites, SitesError, Subnet, is_private};
 
 /// Of the seats in a full answer, one in this many is kept for seeds and one in this many for downloaders, however far
-/// away: fifty neighbours that have nothing yet are no help.
+/// away: fifty neighbours that have nothing yet are no help. As many are kept for downloaders in other subnets of the site:
+/// a subnet that fills all seats itself would be a swarm of its own, and fetch a copy of its own.
 const RESERVE: usize = 5;
 
 /// Names a group without showing it: the caller's keyed hash of the group id.
@@ -151,8 +152,11 @@ pub fn rank(
     alternate(&mut picks);
     if picks.len() > limit {
         for seeds in [true, false] {
-            reserve(&mut picks, limit, seeds);
+            reserve(&mut picks, limit, |pick| pick.seed == seeds, |pick| pick.seed != seeds);
         }
+        let downloads = |pick: &Pick, nearness| !pick.seed && pick.found.nearness == nearness;
+        let (other, own) = (Nearness::Site, Nearness::Subnet);
+        reserve(&mut picks, limit, |pick| downloads(pick, other), |pick| downloads(pick, own));
         picks.truncate(limit);
         picks.sort_unstable_by_key(|pick| (pick.found.nearness, pick.turn));
     }
@@ -170,14 +174,14 @@ fn alternate(picks: &mut [Pick]) {
     picks.sort_unstable_by_key(|pick| (pick.found.nearness, pick.turn));
 }
 
-/// Gives the best of one kind behind `limit` the last seats before it, until that kind has its reserve.
-fn reserve(picks: &mut [Pick], limit: usize, seeds: bool) {
+/// Gives the best that are `wanted` behind `limit` the last seats before it that are `spare`, until they have their reserve.
+fn reserve(picks: &mut [Pick], limit: usize, wanted: impl Fn(&Pick) -> bool, spare: impl Fn(&Pick) -> bool) {
     let (inside, behind) = picks.split_at_mut(limit);
-    let have = inside.iter().filter(|pick| pick.seed == seeds).count();
+    let have = inside.iter().filter(|pick| wanted(pick)).count();
     let lacking = (limit / RESERVE).saturating_sub(have);
-    let wanted = behind.iter_mut().filter(|pick| pick.seed == seeds);
-    let given_up = inside.iter_mut().rev().filter(|pick| pick.seed != seeds);
-    for (out, into) in given_up.zip(wanted).take(lacking) {
+    let wanted = behind.iter_mut().filter(|pick| wanted(pick));
+    let spare = inside.iter_mut().rev().filter(|pick| spare(pick));
+    for (out, into) in spare.zip(wanted).take(lacking) {
         std::mem::swap(out, into);
     }
 }

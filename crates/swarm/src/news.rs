@@ -28,8 +28,9 @@ const COMMON: u16 = 8;
 const SOON: Duration = Duration::from_millis(100);
 /// … of a small content after this …
 const VERY_SOON: Duration = Duration::from_millis(20);
-/// … or after this, if so long something waits to be sent.
-const LATEST: Duration = Duration::from_millis(300);
+/// … or after this, if so long something waits to be sent: where uplinks are the bottleneck, whoever is told asks here, and
+/// the uplinks of those who could pass it on are idle.
+const LATEST: Duration = Duration::from_millis(1500);
 /// Those few are served within this time, or it is no use to have the others wait: they would take it that a claim was not
 /// made good.
 const QUICK: Duration = Duration::from_millis(200);

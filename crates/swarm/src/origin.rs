@@ -14,7 +14,7 @@ use crate::http::{Http, Range};
 use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer, Turn};
 
 /// Bytes of a range that are not worth giving it up for.
-const NEARLY_DONE: u64 = 256 << 10;
+pub(crate) const NEARLY_DONE: u64 = 256 << 10;
 /// Devices of a swarm that feed it from the origin. More would make every piece slower and none sooner; in a swarm of
 /// more than a connection each, they would also not hear of each other's claims.
 const FEEDERS: u32 = 16;
@@ -287,10 +287,10 @@ impl Transfer {
         pieces.take(MAX_LISTED).collect()
     }
 
-    /// The range that is to bring `piece` and not much else, if there is one.
-    pub(crate) fn range_with(&self, piece: PieceIndex) -> Option<FetchId> {
-        let mut ranges = self.https.values().filter(|http| !http.whole).flat_map(|http| http.ranges.iter());
-        ranges.find(|range| range.pieces().any(|one| one == piece)).map(|range| range.fetch)
+    /// The ranges that are to bring `piece` and not much else.
+    pub(crate) fn ranges_with(&self, piece: PieceIndex) -> impl Iterator<Item = &Range> {
+        let ranges = self.https.values().filter(|http| !http.whole).flat_map(|http| http.ranges.iter());
+        ranges.filter(move |range| range.pieces().any(|one| one == piece))
     }
 
     /// Stops a range.

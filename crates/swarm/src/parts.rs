@@ -18,15 +18,14 @@ use peerage_content::PieceIndex;
 use crate::peer::REQUEST_BLOCKS;
 use crate::{SourceId, Time, Transfer};
 
-/// Pieces that near peers have and that are missing here, up to which they are shared out.
+/// Missing pieces, up to which those that peers have are shared out.
 const FEW_PIECES: u32 = 16;
 
 impl Transfer {
     /// Blocks that may be asked of `source` now, of `room` that it has room for, beginning with `piece`.
     pub(crate) fn share(&self, source: SourceId, piece: PieceIndex, room: u32, now: Time) -> u32 {
         let Some(peer) = self.peers.get(&source) else { return 0 };
-        let waiting = self.pieces.missing() - self.pieces.scarce();
-        let few = waiting <= FEW_PIECES && !self.knows_far_peers;
+        let few = self.pieces.missing() <= FEW_PIECES && !self.knows_far_peers;
         if !few || !peer.counted || peer.is_silent() || self.pieces.is_solo(piece) {
             return room;
         }

@@ -14,8 +14,9 @@ use crate::{SourceKind, Time};
 pub(crate) const REQUEST_BLOCKS: u32 = 16;
 /// Blocks outstanding at a peer whose pace is not known: one piece.
 const FIRST_DEPTH: u32 = 64;
-/// Blocks outstanding at least: one request arrives while the next is on its way.
-const MIN_DEPTH: u32 = 2 * REQUEST_BLOCKS;
+/// Blocks outstanding at least: the next request is on its way as soon as one begins to arrive. A peer that serves thirty at
+/// once may take half a second for each, and what it owes nobody else is asked for.
+const MIN_DEPTH: u32 = REQUEST_BLOCKS;
 /// Blocks outstanding at most: what the wire allows.
 const MAX_DEPTH: u32 = MAX_REQUESTS as u32 * REQUEST_BLOCKS;
 /// Outstanding requests cover the peer's latency and this much time, in which either side may be busy otherwise. More

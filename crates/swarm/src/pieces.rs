@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerage_content::{BLOCKS_PER_PIECE, Bitmap, BlockSet, Layout, PieceIndex};
 
+use crate::rng::mix;
 use crate::{SourceId, SourceKind};
 
 /// Idle pieces looked at to find a rare one. A sample is as good as the whole, and a content may have a million.
@@ -320,7 +321,8 @@ impl Pieces {
     ///
     /// 1. one that it has begun: a piece from one source tells who is to blame if it is wrong;
     /// 2. one that nobody goes on with;
-    /// 3. the rarest that nobody has begun, looked for from `start` on: a random place, so that neighbours do not all ask for the same;
+    /// 3. the rarest that nobody has begun, of those from `start` on, a random place; of several that are as rare, any: new
+    ///    ones lie side by side, and were it the first of them, all neighbours would ask for the same;
     /// 4. what others have begun and not yet asked for: so the end of a content is shared out.
     pub(crate) fn pick_for_peer(
         &self,
@@ -346,18 +348,9 @@ impl Pieces {
     }
 
     fn rarest(&self, theirs: &Bitmap, may: impl Fn(PieceIndex) -> bool, start: u32) -> Option<PieceIndex> {
-        let mut best: Option<(u16, PieceIndex)> = None;
         let candidates = self.idle.common_from(theirs, PieceIndex(start)).filter(|piece| may(*piece));
-        for piece in candidates.take(SAMPLE) {
-            let count = self.availability(piece);
-            if best.is_none_or(|(least, _)| count < least) {
-                best = Some((count, piece));
-                if count <= 1 {
-                    break;
-                }
-            }
-        }
-        best.map(|(_, piece)| piece)
+        let place = |piece: PieceIndex| mix(u64::from(start) << 32 | u64::from(piece.0));
+        candidates.take(SAMPLE).min_by_key(|piece| (self.availability(*piece), place(*piece)))
     }
 
     /// Pieces that nobody has begun, ascending from `start` and then from the beginning.
@@ -428,6 +421,17 @@ mod tests {
         assert!(p.take_reopened() && !p.take_reopened() && p.active(PieceIndex(4)).is_some());
         p.corrupt(PieceIndex(4));
         assert!(p.active(PieceIndex(4)).is_none() && p.idle_from(9).eq([PieceIndex(4)]));
+    }
+
+    #[test]
+    fn neighbours_do_not_all_ask_for_the_first_of_new_pieces() {
+        let mut p = pieces(100);
+        (40..48).for_each(|i| p.peer_has(PieceIndex(i), SourceKind::Lan));
+        let mut new = Bitmap::for_layout(p.layout());
+        (40..48).for_each(|i| assert!(new.insert(PieceIndex(i))));
+        let picked = (0..100).filter_map(|start| p.pick_for_peer(A, &new, |_| true, start));
+        let picked: BTreeSet<_> = picked.collect();
+        assert_eq!(picked.len(), 8, "{picked:?}");
     }
 
     #[test]

@@ -9,8 +9,11 @@ use crate::Time;
 
 /// Bytes sent in one go for a peer's request.
 const CHUNK: u32 = 256 << 10;
-/// Chunks handed to the driver and not yet sent, for each peer.
+/// Chunks handed to the driver and not yet sent, for each peer, at most …
 const UNDER_WAY: usize = 4;
+/// … and, but for one, no more than leave in this time: what the driver has cannot be taken back, and a peer to which
+/// little flows is likely to get it elsewhere.
+const UNDER_WAY_TIME: Duration = Duration::from_millis(100);
 /// A peer that has been told that it is choked is told the opposite after this at the earliest. Requests that it sent
 /// before it knew are then not taken for new ones, whose answer it would not expect.
 const RESPITE: Duration = Duration::from_secs(2);
@@ -86,9 +89,11 @@ impl Serving {
         gone
     }
 
-    /// The next chunk for the driver.
-    pub(crate) fn next(&mut self) -> Option<Chunk> {
-        if self.choked || self.under_way >= UNDER_WAY {
+    /// The next chunk for the driver, if it is soon done with what it has at `rate`, the bytes a second that leave for this
+    /// peer.
+    pub(crate) fn next(&mut self, rate: u64) -> Option<Chunk> {
+        let soon = rate as f64 * UNDER_WAY_TIME.as_secs_f64() / f64::from(CHUNK);
+        if self.choked || self.under_way >= (soon as usize).clamp(1, UNDER_WAY) {
             return None;
         }
         let chunk = self.wanted.pop_front()?;
@@ -137,9 +142,11 @@ impl Serving {
         self.under_way
     }
 
-    /// Bytes that are wanted and not yet handed to the driver.
+    /// Bytes that are wanted beyond those that the driver has or could be given at once.
     pub(crate) fn backlog(&self) -> u64 {
-        self.wanted.iter().map(|chunk| u64::from(chunk.len)).sum()
+        let wanted: u64 = self.wanted.iter().map(|chunk| u64::from(chunk.len)).sum();
+        let free = UNDER_WAY.saturating_sub(self.under_way) as u64;
+        wanted.saturating_sub(free * u64::from(CHUNK))
     }
 }
 
@@ -148,19 +155,30 @@ mod tests {
     use super::*;
 
     const P: PieceIndex = PieceIndex(7);
+    const FAST: u64 = 1 << 30;
 
     #[test]
     fn a_choke_waits_for_what_is_under_way() {
         let mut serving = Serving::new(Time::ZERO);
         assert!(serving.unchoke(Time::ZERO) && serving.want(P, 0, 5 * CHUNK + 1));
-        let handed = std::iter::from_fn(|| serving.next()).count();
+        let handed = std::iter::from_fn(|| serving.next(FAST)).count();
         assert_eq!((handed, serving.backlog()), (UNDER_WAY, u64::from(CHUNK) + 1));
         assert!(!serving.choke(Time::ZERO) && !serving.unchoke(Time::ZERO));
         assert_eq!((0..UNDER_WAY).map(|_| serving.sent(Time::ZERO)).filter(|said| *said).count(), 1);
         assert!(!serving.unchoke(Time::ZERO), "requests sent before the peer knew may still arrive");
         let later = Time::ZERO + RESPITE;
-        assert!(serving.unchoke(later) && serving.next().is_none());
+        assert!(serving.unchoke(later) && serving.next(FAST).is_none());
         assert!(serving.choke(later));
+    }
+
+    #[test]
+    fn what_leaves_slowly_can_be_taken_back() {
+        let mut serving = Serving::new(Time::ZERO);
+        assert!(serving.unchoke(Time::ZERO) && serving.want(P, 0, 3 * CHUNK));
+        assert!(serving.next(0).is_some() && serving.next(400_000).is_none());
+        assert_eq!(serving.backlog(), 0, "the driver could be given it all");
+        serving.unwant(P, CHUNK, CHUNK);
+        assert_eq!(serving.next(6_000_000), Some(Chunk { piece: P, offset: 2 * CHUNK, len: CHUNK }));
     }
 
     #[test]

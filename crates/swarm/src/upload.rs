@@ -35,7 +35,7 @@ impl Transfer {
             self.send(source, Message::Reject { code: RejectCode::NotHere, piece, offset, len });
         } else if peer.serving.want(piece, offset, len) {
             self.serving_pace.begin(now);
-            self.hand_out(source);
+            self.hand_out(source, now);
         } else {
             self.breach(source, "more than 64 outstanding requests");
         }
@@ -57,7 +57,7 @@ impl Transfer {
         if peer.serving.sent(now) && !peer.leaving {
             self.send(source, Message::Choke);
         }
-        self.hand_out(source);
+        self.hand_out(source, now);
         if self.uploads == 0 {
             self.served = true;
             self.serving_pace.end();
@@ -65,9 +65,10 @@ impl Transfer {
     }
 
     /// Hands the next chunks for `source` to the driver.
-    fn hand_out(&mut self, source: SourceId) {
+    fn hand_out(&mut self, source: SourceId, now: Time) {
         let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
-        while let Some(chunk) = peer.serving.next() {
+        let rate = peer.up.rate(now);
+        while let Some(chunk) = peer.serving.next(rate) {
             let (piece, offset, len) = (chunk.piece, chunk.offset, chunk.len);
             self.uploads += 1;
             self.actions.push_back(Action::Upload { source, piece, offset, len });

@@ -101,8 +101,27 @@ fn links_slower_than_the_origin() {
     // Everybody's uplink is a fifth of the origin's: peers are the bottleneck, and still the origin is asked once.
     let world = world().devices(8).pieces(100).each(|_, device| device.link_mbit(100.0, 20.0));
     each_seed("flash 8, 100/20 Mbit/s links", 0..3, &world, |report| {
-        assert!(report.origin_copies() <= 1.06 && report.over_bound() <= 1.8, "{report}");
+        // With one copy from the origin the others cannot be done sooner than after 1.42 times the bound.
+        assert!(report.origin_copies() <= 1.02 && report.over_bound() <= 1.5, "{report}");
     });
+}
+
+#[test]
+fn links_that_are_all_needed() {
+    // Every uplink is busy all the time or it takes longer: nobody may wait for what somebody else passes on, and nothing may
+    // come twice.
+    for (devices, pieces) in [(16, 150), (32, 200)] {
+        let world = world().devices(devices).pieces(pieces).origin_mbit(200.0).lan_mbit(100.0);
+        each_seed(
+            &format!("flash {devices}, 100 Mbit/s links, origin 200 Mbit/s"),
+            500..502,
+            &world,
+            |report| {
+                assert!(report.origin_copies() <= 1.03 && report.over_bound() <= 1.16, "{report}");
+                assert!(report.wasted() <= report.size / 2, "{report}");
+            },
+        );
+    }
 }
 
 #[test]
@@ -122,8 +141,9 @@ fn devices_that_share_a_busy_machine() {
     // Thirty-two agents on two processors: together they pass on less than four times what the origin gives, and every
     // now and then all of them slow down at once. That is no peer's fault.
     let slow = world().devices(32).pieces(146).origin_mbit(200.0).lan_mbit(115.0);
-    each_seed("flash 32, 115 Mbit/s links, origin 200 Mbit/s", 0..1, &slow, |report| {
-        assert!(report.origin_copies() <= 1.06 && report.over_bound() <= 1.75, "{report}");
+    each_seed("flash 32, 115 Mbit/s links, origin 200 Mbit/s", 0..2, &slow, |report| {
+        assert!(report.origin_copies() <= 1.03 && report.over_bound() <= 1.21, "{report}");
+        assert!(report.wasted() <= report.size / 2, "{report}");
     });
     let hiccups = (0..6).fold(world().devices(32).pieces(146).origin_mbit(200.0), |world, turn| {
         let at = ms(700 + 1000 * turn);

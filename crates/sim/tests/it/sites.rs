@@ -49,6 +49,25 @@ fn a_group_in_two_sites() {
 }
 
 #[test]
+fn a_site_of_large_subnets() {
+    // More devices in each than one is told of.
+    let world = world().devices(180).pieces(24).each(|at, device| device.subnet = at as u32 % 3);
+    each_seed("3 subnets of 60", 0..2, &world, |report| {
+        assert!(report.origin_copies() <= 1.05 && report.over_bound() <= 1.5, "{report}");
+    });
+}
+
+#[test]
+fn subnets_of_a_site() {
+    for devices in [3, 8, 16, 32] {
+        let world = world().devices(devices).pieces(100).each(|at, device| device.subnet = at as u32 % 3);
+        each_seed(&format!("{devices} devices in 3 subnets"), 900..902, &world, |report| {
+            assert!(report.origin_copies() <= 1.03 && report.over_bound() <= 1.10, "{report}");
+        });
+    }
+}
+
+#[test]
 fn strangers_do_not_keep_the_origin_waiting() {
     let strangers = two_sites(1, 1).strangers();
     each_seed("1 stranger has everything", 0..3, &strangers, |report| {

@@ -76,9 +76,10 @@ proptest! {
         // Nobody admissible is left out while there is room.
         let all = rank(&asker, candidates.iter().copied(), usize::MAX, spread);
         prop_assert_eq!(found.len(), all.len().min(limit));
-        // No stranger takes the seat of a neighbour of its own kind.
+        // No stranger takes the seat of a neighbour of its own kind; the subnets of a site are no strangers.
         let kinds = |list: &[Match], seeds: bool| -> Vec<Nearness> {
-            list.iter().filter(|m| candidates[m.candidate].seed == seeds).map(|m| m.nearness).collect()
+            let kind = list.iter().filter(|m| candidates[m.candidate].seed == seeds);
+            kind.map(|m| m.nearness.max(Nearness::Site)).collect()
         };
         for seeds in [true, false] {
             let (some, every) = (kinds(&found, seeds), kinds(&all, seeds));
@@ -146,6 +147,16 @@ fn large_swarms_are_spread_and_mixed() {
         met.extend(found.iter().map(|m| m.candidate));
     }
     assert!(met.len() > 450, "40 askers met only {} of 600", met.len());
+}
+
+#[test]
+fn large_subnets_of_a_site_are_no_swarms_of_their_own() {
+    let other = |n| Party { subnet: Some(Subnet::V4(2)), ..party(n) };
+    let far_seeds = (401..=500).map(|n| Party { site: Site::Named(3), seed: true, ..party(n) });
+    let candidates: Vec<_> = (1..=200).map(party).chain((201..=400).map(other)).chain(far_seeds).collect();
+    let found = rank(&party(0), candidates.iter().copied(), 50, 7);
+    let count = |nearness| found.iter().filter(|m| m.nearness == nearness).count();
+    assert_eq!((count(Nearness::Subnet), count(Nearness::Site), count(Nearness::Internet)), (30, 10, 10));
 }
 
 #[test]
