@@ -22,14 +22,7 @@ const NEEDED: u64 = 64 << 20;
 pub(crate) async fn evict(shared: Arc<Shared>) {
     let mut next = Instant::now();
     let mut policy = shared.policy.clone();
-    let mut place = shared.cache_dir.clone();
     loop {
-        let wanted = crate::cache_place::wanted(&shared.config, &policy.borrow().settings);
-        if wanted != place {
-            place = wanted;
-            let (now, place) = (shared.cache_dir.display(), place.display());
-            tracing::warn!(%now, %place, "the cache moves at the agent's next start (modify_cache_drive)");
-        }
         let needed = tokio::select! {
             () = sleep_until(next) => 0,
             // New limits of the cache hold at once.
@@ -76,7 +69,7 @@ fn evict_once(
     let lacking = low.saturating_sub(usage.volume_free).max(needed.saturating_sub(usage.volume_free));
     let limits = Limits {
         max_age_s: limits.cache_age.unwrap_or(0),
-        max_bytes: limits.cache_size.bytes(usage.volume_free, usage.cache_bytes()),
+        max_bytes: limits.cache_size.bytes(usage.volume_free, usage.cache_bytes() - usage.away_bytes),
         low_disk_needs_bytes: lacking,
     };
     let evicted = store.evict(limits, shared.clock.unix())?;

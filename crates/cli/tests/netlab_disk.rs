@@ -112,3 +112,32 @@ fn a_disk_that_turned_read_only_pauses_downloads_until_it_is_mended() {
     other.json().unwrap();
     assert!(same_file(&plain, &office.path("plain")).unwrap());
 }
+
+#[test]
+fn a_cache_does_not_move_to_a_volume_without_room_and_its_facts_follow_it_to_one_with() {
+    let office = Office::new(132, &[]).unwrap();
+    let (_, url, id) = office.published("big.bin", 24 * MIB).unwrap();
+    let lavish = format!("{OPEN_POLICY}absolute_max_cache_size = 0\n");
+    let a = office.agent_with("a", &lavish, &[]).unwrap();
+    a.get(&url, &office.path("a.out")).unwrap();
+    let capacity = || a.config().unwrap()["Facts"]["CacheVolumeCapacity"].as_u64().unwrap();
+    let before = capacity();
+    let volume = Volume::new(office.path("volume"), 16);
+    let place = volume.0.join("cache");
+    a.set_policy(&format!("{lavish}modify_cache_drive = {place:?}\n")).unwrap();
+    wait_until("it is refused", PATIENCE, || {
+        a.config().unwrap()["Facts"]["CacheMoveTrouble"].to_string().contains("bytes free, and the cache takes")
+    });
+    assert!(!place.exists() && has(&a, &id) == 24 * MIB && capacity() == before);
+    volume.resize(64);
+    wait_until("it moves once there is room", PATIENCE, || {
+        let facts = a.config().unwrap()["Facts"].clone();
+        facts["CacheDirectory"] == place.to_str().unwrap() && facts["CacheMovesFrom"].to_string() == "[]"
+    });
+    wait_until("what is decided by the volume looks at this one", PATIENCE, || capacity() == 64 * MIB);
+    assert_eq!(has(&a, &id), 24 * MIB);
+    wait_until("1 GB is asked of a volume that shares", PATIENCE, || {
+        let output = a.command(&["doctor", "--p2p"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains("min_disk_size_allowed_to_peer")
+    });
+}

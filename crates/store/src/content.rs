@@ -243,6 +243,7 @@ impl Content {
         for _ in 0..2 {
             self.settle()?;
             self.require_complete()?;
+            let _gate = self.item.gate.pass();
             let file = self.item.dir()?.open(DATA, Access::Read);
             let file = file.map_err(|error| self.item.failed("open", DATA, error))?;
             let stamp = self.item.state.lock().stamp;
@@ -264,7 +265,7 @@ impl Content {
     /// replaced it: then trust was taken back, and another try finds what is there now.
     pub(crate) fn stat(&self, data: &File) -> Result<Option<Metadata>, StoreError> {
         let stat = data.metadata().map_err(|error| self.item.failed("read", DATA, error))?;
-        if stat.nlink() > 0 {
+        if stat.nlink() > 0 || self.item.is_left_behind(&stat) {
             return Ok(Some(stat));
         }
         self.item.doubt(&self.session);
