@@ -127,6 +127,23 @@ impl Content {
         self.item.change_meta(Durable::No, |meta| meta.notes = notes)
     }
 
+    /// Changes the notes, as one step: of two who do so neither takes the other's back.
+    ///
+    /// # Errors
+    /// As [`Self::set_notes`].
+    pub fn change_notes(&self, change: impl FnOnce(&mut Notes)) -> Result<(), StoreError> {
+        let mut checked = Ok(());
+        self.item.change_meta(Durable::No, |meta| {
+            let mut notes = meta.notes.clone();
+            change(&mut notes);
+            checked = check_notes(&notes);
+            if checked.is_ok() {
+                meta.notes = notes;
+            }
+        })?;
+        checked
+    }
+
     /// Remembers that it was used (served, delivered) at `now`, unix seconds: eviction takes the longest unused first.
     ///
     /// # Errors

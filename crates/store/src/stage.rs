@@ -65,6 +65,8 @@ pub struct StagingInfo {
     pub allocated: u64,
     /// When it was last written, in unix seconds.
     pub modified: u64,
+    /// Whether somebody has a handle to it.
+    pub in_use: bool,
 }
 
 // === impl Store ===
@@ -114,7 +116,11 @@ impl Store {
     /// All staging areas, in no order.
     pub fn staged(&self) -> Vec<StagingInfo> {
         let stages: Vec<Arc<Stage>> = self.stages().lock().values().map(Arc::clone).collect();
-        stages.iter().filter_map(|stage| stage.info()).collect()
+        // The store itself holds one, and this list.
+        let info = |stage: &Arc<Stage>| {
+            stage.info().map(|info| StagingInfo { in_use: Arc::strong_count(stage) > 2, ..info })
+        };
+        stages.iter().filter_map(info).collect()
     }
 
     pub(crate) fn read_stages(&self, root: &Arc<Root>) -> Result<(), StoreError> {
@@ -220,6 +226,7 @@ impl Stage {
             len: inner.len,
             allocated: stat.blocks() * 512,
             modified: u64::try_from(stat.mtime()).unwrap_or(0),
+            in_use: false,
         })
     }
 }

@@ -45,10 +45,14 @@ impl Download {
         let run = simple.run();
         tokio::pin!(run);
         let mut policy = self.shared.policy.clone();
-        let (mut held, mut network) = (false, policy.borrow().network);
+        let (mut held, mut network, mut fitting) = (false, policy.borrow().network, None);
         loop {
             let now_network = policy.borrow_and_update().network;
             let size = state.borrow().size;
+            if size != fitting {
+                self.require_room(size.unwrap_or(0)).await?;
+                fitting = size;
+            }
             let decision = self.decide_simple(search.url(), size);
             let now_held = !decision.allowed.download;
             let delay = Duration::from_secs(decision.limits.cache_delay);
@@ -155,7 +159,7 @@ impl Download {
         if search.may_hope() {
             let account = crate::why::Account::clone(&self.account);
             let cached = received.cache_server;
-            crate::adopt::later(search.hand_on(), staging.clone(), account, cached);
+            crate::adopt::later(search.hand_on(), staging.clone(), account, cached, self.lasted());
         } else {
             crate::adopt::discard_later(staging.clone());
         }
