@@ -25,7 +25,7 @@ use crate::content::Command;
 use crate::coordinator::Coordinator;
 use crate::governor::{self, Governor};
 use crate::naming::Naming;
-use crate::policy::{Changes, Policies, PolicyView, Watcher};
+use crate::policy::{Changes, Policies, PolicyView, Told, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
@@ -92,7 +92,8 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let (own, keys) = (state.clone(), coordinator.catalog_keys());
     let (places, place) = watch::channel(CachePlace::default());
     let cache_place = place.clone();
-    let read = move || Watcher::new(&policy_dir, look, named, place, counts, time, own, &keys);
+    let told = Told { naming: named, place };
+    let read = move || Watcher::new(&policy_dir, look, told, counts, time, own, &keys);
     let mut watcher = tokio::task::spawn_blocking(read).await?;
     let wanted = cache_place::wanted(&config, &watcher.view().settings);
     let (own, held) = (config.clone(), state.clone());

@@ -92,6 +92,12 @@ impl Policies {
     }
 }
 
+/// What other parts of the agent find out of the device.
+pub(crate) struct Told {
+    pub(crate) naming: watch::Receiver<Naming>,
+    pub(crate) place: watch::Receiver<CachePlace>,
+}
+
 /// Reads policy and facts.
 pub(crate) struct Watcher {
     files: PolicyFiles,
@@ -115,8 +121,7 @@ impl Watcher {
     pub(crate) fn new(
         configuration: &Path,
         look: Look,
-        naming: watch::Receiver<Naming>,
-        place: watch::Receiver<CachePlace>,
+        told: Told,
         budgets: Arc<Budgets>,
         clock: Arc<Clock>,
         state: StateDir,
@@ -132,8 +137,8 @@ impl Watcher {
             decision: None,
             budgets,
             clock,
-            naming,
-            place,
+            naming: told.naming,
+            place: told.place,
         };
         watcher.resettle();
         watcher.begin(look);

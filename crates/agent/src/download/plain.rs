@@ -50,7 +50,13 @@ impl Download {
             let now_network = policy.borrow_and_update().network;
             let size = state.borrow().size;
             if size != fitting {
-                self.require_room(size.unwrap_or(0)).await?;
+                if let Err(error) = self.require_room(size.unwrap_or(0)).await {
+                    // Nobody can go on with it, and it is in the way of what does fit.
+                    if let Err(error) = tokio::task::block_in_place(|| staging.discard()) {
+                        tracing::warn!(%error, "a file that cannot fit was not thrown away");
+                    }
+                    return Err(error);
+                }
                 fitting = size;
             }
             let decision = self.decide_simple(search.url(), size);

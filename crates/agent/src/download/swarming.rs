@@ -26,12 +26,10 @@ impl Download {
     pub(super) async fn swarm(&mut self, resolution: Resolution, search: &Search) -> Ended<Phase> {
         self.found = None;
         let Resolution { record, map, announce, staged } = resolution;
+        self.require_room(record.get().size).await?;
         let content = match staged {
             Some(content) => content,
-            None => {
-                self.require_room(record.get().size).await?;
-                self.open_content(record.get(), map.clone()).await?
-            }
+            None => self.open_content(record.get(), map.clone()).await?,
         };
         self.fetches |= !content.is_complete();
         self.note_source(&content, &record, search.url());
