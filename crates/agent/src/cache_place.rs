@@ -36,10 +36,15 @@ pub(crate) struct CachePlace {
     pub(crate) trouble: Option<String>,
 }
 
+/// Where it is without a setting. It is written down, and the next start may be in another directory.
+fn own(config: &Config) -> PathBuf {
+    std::path::absolute(&config.cache_dir).unwrap_or_else(|_| config.cache_dir.clone())
+}
+
 /// Where the cache is to be.
 pub(crate) fn wanted(config: &Config, settings: &Settings) -> PathBuf {
     match settings.provider(Key::ModifyCacheDrive) {
-        Provider::Default => config.cache_dir.clone(),
+        Provider::Default => own(config),
         _ => settings.modify_cache_drive.clone(),
     }
 }
@@ -66,11 +71,12 @@ impl Mover {
     ) -> Result<Self, StoreError> {
         let known = state.read(FILE).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let mut known = known.lines().map(PathBuf::from);
-        let home = known.next().unwrap_or_else(|| config.cache_dir.clone());
+        let own = own(config);
+        let home = known.next().unwrap_or_else(|| own.clone());
         let store = match Store::open(StoreConfig::new(&home)) {
-            Err(error) if home != config.cache_dir && !matches!(error, StoreError::Locked { .. }) => {
+            Err(error) if home != own && !matches!(error, StoreError::Locked { .. }) => {
                 tracing::error!(error = %chain(&error), place = %home.display(), "the cache cannot be opened where it was");
-                Store::open(StoreConfig::new(&config.cache_dir))
+                Store::open(StoreConfig::new(&own))
             }
             opened => opened,
         }?;

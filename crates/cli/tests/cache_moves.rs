@@ -156,6 +156,10 @@ fn a_place_that_cannot_be_used_is_refused_with_the_reason_until_it_can() {
         let config = String::from_utf8(output.stdout).unwrap();
         assert!(config.contains("to be moved to"), "{config}");
     }
+    let output =
+        a.command(&["policy", "check", a.dir.join("policy.toml").to_str().unwrap()]).output().unwrap();
+    let checked = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && checked.contains("mount is not there on this machine"), "{checked}");
     std::fs::create_dir(office.path("mount")).unwrap();
     moved(&a, &place);
     wait_until("and nothing is told of it any more", PATIENCE, || {

@@ -89,7 +89,7 @@ fn what_can_never_fit_fails_at_once_and_says_so() {
     let output = a.command(&["why", &office.origin.url("plain.bin")]).output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.contains("ended without the file"), "{told}");
-    assert_eq!(small(&office, &a)["Status"], "Caching");
+    assert_eq!(small(&office, &a)["Status"], "Complete");
 }
 
 /// A file that does fit still comes.

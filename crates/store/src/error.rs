@@ -192,7 +192,7 @@ pub enum StoreError {
         id: ContentId,
     },
     /// An expiry more than a year ahead (DO reference §4.5).
-    #[error("expiry of {id} at {found} is above the limit of one year ahead, {limit}")]
+    #[error("the expiry of {id} is {} days beyond the limit of one year ahead", found.saturating_sub(*limit).div_ceil(86_400))]
     ExpiryTooFar {
         /// The content.
         id: ContentId,

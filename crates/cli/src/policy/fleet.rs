@@ -197,7 +197,7 @@ pub(crate) async fn history(args: HistoryArgs) -> anyhow::Result<ExitCode> {
             printable(&revision.selector).into_owned(),
             format!("{} %", revision.percent),
             when(revision.created),
-            if revision.live { "in force" } else { "replaced" }.to_owned(),
+            state(revision).to_owned(),
             printable(&revision.note).into_owned(),
         ]);
     }
@@ -205,6 +205,15 @@ pub(crate) async fn history(args: HistoryArgs) -> anyhow::Result<ExitCode> {
         output::line(&line)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What has become of a revision.
+fn state(revision: &PolicyRevision) -> &'static str {
+    match revision {
+        PolicyRevision { live: false, .. } => "replaced",
+        PolicyRevision { percent: 100, text, .. } if text.is_empty() => "sets nothing",
+        _ => "in force",
+    }
 }
 
 fn when(unix: u64) -> String {
