@@ -243,8 +243,11 @@ fn a_clock_that_is_set_forward_takes_nothing_from_running_downloads() {
     let a = office.agent_in("a", POLICY, &[], &env).unwrap();
     // Without a coordinator, so without a record: the one that could be swept.
     let b = office.agent_in("b", &format!("{POLICY}download_mode = \"simple\"\n"), &[], &env).unwrap();
-    let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
-    let other = b.begin_get(&office.origin.url("plain.bin"), &office.path("b.out"), &[]).unwrap();
+    // In the foreground: one in the background yields to an origin that sends in bursts, as a limited nginx does.
+    let begin =
+        |agent: &Agent, url: &str, out: &str| agent.begin_get(url, &office.path(out), &["--foreground"]);
+    let job = begin(&a, &url, "a.out").unwrap();
+    let other = begin(&b, &office.origin.url("plain.bin"), "b.out").unwrap();
     wait_until("both have begun", PATIENCE, || {
         let held = |row: &Value| number(row, "FileSizeInCache");
         a.held_bytes(&id) >= MIB && b.status().unwrap().iter().any(|row| held(row) >= MIB)
