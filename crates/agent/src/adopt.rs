@@ -20,8 +20,9 @@ const LEFT: Duration = Duration::from_secs(3600);
 /// The caller has this long to fetch the file.
 const KEEP: Duration = Duration::from_secs(90);
 
-/// Waits for the record of a finished file, of which `cached` bytes came from connected caches, and makes it a seed.
-pub(crate) fn later(mut search: Search, staging: Staging, account: Account, cached: u64) {
+/// Waits for the record of a finished file, of which `cached` bytes came from connected caches, and which took `lasted`
+/// milliseconds, and makes it a seed.
+pub(crate) fn later(mut search: Search, staging: Staging, account: Account, cached: u64, lasted: u64) {
     tokio::spawn(async move {
         let shared = std::sync::Arc::clone(search.shared());
         let resolution = match timeout(WAIT, search.answer()).await {
@@ -44,6 +45,7 @@ pub(crate) fn later(mut search: Search, staging: Staging, account: Account, cach
             crate::notes::set_counters(&mut notes, &received, &sent, wasted);
             crate::notes::set_source(&mut notes, url.as_deref(), Some(&resolution.record));
             crate::notes::set_account(&mut notes, &account);
+            crate::notes::set_duration(&mut notes, lasted);
             content.set_notes(notes)?;
             if content.is_complete() { content.seal(now) } else { Ok(()) }
         });
@@ -69,12 +71,13 @@ pub(crate) fn discard_finished(shared: &Shared) {
 }
 
 /// Throws away what a killed agent left: finished files nobody came for, and parts older than the cache keeps contents
-/// (`max_age`, in seconds; 0: for ever). A download that begins at that moment begins anew. Blocking.
+/// (`max_age`, in seconds; 0: for ever). What is being downloaded stays. Blocking.
 pub(crate) fn sweep(shared: &Shared, max_age: u64) {
     let now = shared.clock.unix();
     for staged in shared.store.staged() {
         let age = now.saturating_sub(staged.modified);
-        if age < LEFT.as_secs() {
+        // A clock that was set is no reason to throw away what is being downloaded.
+        if staged.in_use || age < LEFT.as_secs() {
             continue;
         }
         let swept = shared.store.stage(&staged.name).and_then(|staging| {

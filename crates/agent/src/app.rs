@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::announcer::{self, Announcer};
 use crate::budgets::{self, Budgets};
+use crate::cache_place::{CachePlace, Mover};
 use crate::caches::Caches;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ use crate::content::Command;
 use crate::coordinator::Coordinator;
 use crate::governor::{self, Governor};
 use crate::naming::Naming;
-use crate::policy::{Changes, Policies, PolicyView, Watcher};
+use crate::policy::{Changes, Policies, PolicyView, Told, Watcher};
 use crate::server::Sockets;
 use crate::shared::{Parts, Shared};
 use crate::state_dir::StateDir;
@@ -45,6 +46,7 @@ pub struct Agent {
     watcher: Watcher,
     monitor: Monitor,
     naming: watch::Sender<Naming>,
+    mover: Mover,
     views: watch::Sender<Arc<PolicyView>>,
     changes: Changes,
 }
@@ -88,18 +90,22 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let (policy_dir, look) = (config.policy_dir.clone(), monitor.look());
     let (counts, time) = (Arc::clone(&budgets), Arc::clone(&clock));
     let (own, keys) = (state.clone(), coordinator.catalog_keys());
-    let read = move || Watcher::new(&policy_dir, look, named, counts, time, own, &keys);
+    let (places, place) = watch::channel(CachePlace::default());
+    let cache_place = place.clone();
+    let told = Told { naming: named, place };
+    let read = move || Watcher::new(&policy_dir, look, told, counts, time, own, &keys);
     let mut watcher = tokio::task::spawn_blocking(read).await?;
-    let cache_dir = cache_place::wanted(&config, &watcher.view().settings);
-    monitor.set_cache(&cache_dir);
-    let (place, own, held, look) = (cache_dir.clone(), config.clone(), state.clone(), monitor.look());
-    let (store, watcher) = tokio::task::spawn_blocking(move || {
-        let store = cache_place::open(&own, &held, &place);
+    let wanted = cache_place::wanted(&config, &watcher.view().settings);
+    let (own, held) = (config.clone(), state.clone());
+    let mover = tokio::task::spawn_blocking(move || Mover::open(&own, held, &wanted, places)).await??;
+    let store = mover.store();
+    monitor.set_cache(&store.home());
+    let look = monitor.look();
+    let watcher = tokio::task::spawn_blocking(move || {
         watcher.begin(look);
-        (store, watcher)
+        watcher
     })
     .await?;
-    let store = store?;
     let (views, policy) = watch::channel(watcher.view());
     let (announcer, pokes) = Announcer::new();
     let past = Past::open(state.clone());
@@ -108,7 +114,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
         .with_context(|| format!("could not bind the socket {}", config.socket.display()))?;
     let parts = Parts {
         config,
-        cache_dir,
+        cache_place,
         clock,
         identity,
         store,
@@ -128,7 +134,7 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     // A port that is taken is tried again, and told of, by its own task.
     let port = listener::may_listen(&shared).then(|| listener::bind(&shared, shared.config.listen).ok());
     let port = port.flatten();
-    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, views, changes })
+    Ok(Agent { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, mover, views, changes })
 }
 
 /// The way to origins that the configuration tells.
@@ -212,12 +218,13 @@ impl Agent {
 
     /// Where verified files are kept.
     pub fn cache_dir(&self) -> PathBuf {
-        self.shared.cache_dir.clone()
+        self.shared.cache_place.borrow().home.clone()
     }
 
     /// Starts all parts. Cannot fail.
     pub fn spawn(self) -> Running {
-        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, views, changes } = self;
+        let Self { shared, sockets, port, pokes, enlisted, watcher, monitor, naming, mover, views, changes } =
+            self;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::run(Arc::clone(&shared), port));
         tasks.spawn(naming::run(Arc::clone(&shared), naming));
@@ -225,6 +232,7 @@ impl Agent {
         tasks.spawn(announcer::run(Arc::clone(&shared), pokes));
         tasks.spawn(governor::run(Arc::clone(&shared), enlisted));
         tasks.spawn(housekeeping::evict(Arc::clone(&shared)));
+        tasks.spawn(mover.run(Arc::clone(&shared)));
         tasks.spawn(budgets::run(Arc::clone(&shared)));
         tasks.spawn(network::run(Arc::clone(&shared)));
         tasks.spawn(watcher.run(monitor, views, changes));
@@ -249,6 +257,7 @@ pub struct Running {
 impl Running {
     /// Ends all parts: peers get a goodbye, counters are saved. Takes at most 3 s.
     pub async fn drain(mut self) {
+        self.shared.store.stop_moving();
         let contents = self.shared.contents.all();
         for handle in &contents {
             let _ = handle.commands.try_send(Command::Stop);

@@ -18,10 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_api::agent::{DownloadRequest, FileStatus};
+use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
 use peerage_origin::SourceUrl;
 use peerage_policy::Class;
 use peerage_store::{Content, Staging, StoreError};
+use peerage_swarm::ByKind;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -134,13 +136,26 @@ pub(crate) async fn run(
         began: Instant::now(),
         stale: 0,
         restarts: 0,
+        fetches: false,
     };
     let end = download.run().await;
     if let Err(error) = &end {
         tracing::info!(%error, "download ended");
+        download.remember(error);
     }
     let mut status = download.status.clone();
-    status.download_duration = download.began.elapsed().as_millis() as u64;
+    status.download_duration = download.lasted();
+    if let Ok(Finished::Content(content)) = &end
+        && download.fetches
+    {
+        let lasted = download.lasted();
+        let noted = tokio::task::block_in_place(|| {
+            content.change_notes(|notes| crate::notes::set_duration(notes, lasted))
+        });
+        if let Err(error) = noted {
+            tracing::debug!(%error, "how long the download took was not noted");
+        }
+    }
     download.state.send_replace(Arc::new(DownloadState {
         status,
         account: download.account,
@@ -169,6 +184,8 @@ struct Download {
     stale: u32,
     /// Actors that ended under it so far.
     restarts: u32,
+    /// Whether something of the content was missing when this began with it.
+    fetches: bool,
 }
 
 /// Why a phase ended.
@@ -244,6 +261,35 @@ impl Download {
         self.simple(search).await
     }
 
+    /// Keeps why its bytes came from where they came, if it ends in simple mode: what has come waits for another caller,
+    /// but has no content that could tell.
+    fn remember(&self, error: &ApiError) {
+        if !self.status.file_id.starts_with("url-") {
+            return;
+        }
+        let received = ByKind {
+            cdn: self.status.bytes_from_cdn,
+            cache_server: self.status.bytes_from_cache_server,
+            ..ByKind::default()
+        };
+        let mut told = Why {
+            file_id: self.status.file_id.clone(),
+            file_size: self.status.file_size,
+            source_url: self.status.source_url.clone(),
+            ..self.account.tell(&received)
+        };
+        told.findings.push(crate::why::fate(
+            "ended",
+            format!("the download ended without the file: {}", error.message),
+        ));
+        tokio::task::block_in_place(|| self.shared.past.put(told));
+    }
+
+    /// Milliseconds since it began.
+    fn lasted(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
     // === Callers ===
 
     fn take_tells(&mut self) -> Ended<()> {
@@ -295,7 +341,7 @@ impl Download {
 
     fn note(&mut self, note: String) {
         tracing::info!(note, "download");
-        if self.notes.last() != Some(&note) {
+        if !self.notes.contains(&note) {
             self.notes.push(note);
         }
         if self.notes.len() > 20 {
@@ -309,7 +355,7 @@ impl Download {
         let request = self.request();
         row.priority = file_status::priority(request.foreground);
         row.predefined_caller_application = request.caller;
-        row.download_duration = self.began.elapsed().as_millis() as u64;
+        row.download_duration = self.lasted();
         row.download_mode = self.shared.policy().settings.download_mode.name().to_owned();
         if let Key::Url(url) = &self.key {
             row.source_url = SourceUrl::parse(url).map_or_else(|_| String::new(), |url| url.to_string());

@@ -173,7 +173,8 @@ fn query(shared: &Shared, have: Option<Sha256>) -> PolicyQuery {
     let listen = shared.config.listen.ip();
     let found = peerage_host::announce_addresses(listen, &shared.policy().facts.interfaces);
     let at = found.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect::<Vec<_>>().join(",");
-    PolicyQuery { have, group, at, wait_ms: WAIT_MS }
+    let fleet = &shared.policy().fleet;
+    PolicyQuery { have, group, at, wait_ms: WAIT_MS, applied: fleet.serial, refused: fleet.error.is_some() }
 }
 
 /// Waits until the device would ask otherwise.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerage_store::{Limits, Store};
+use peerage_api::why::Why;
+use peerage_content::ContentId;
+use peerage_store::{EvictReason, Limits, Store, plan_eviction};
 use tokio::time::{Instant, sleep_until};
 
 use crate::content::Command;
@@ -22,14 +24,7 @@ const NEEDED: u64 = 64 << 20;
 pub(crate) async fn evict(shared: Arc<Shared>) {
     let mut next = Instant::now();
     let mut policy = shared.policy.clone();
-    let mut place = shared.cache_dir.clone();
     loop {
-        let wanted = crate::cache_place::wanted(&shared.config, &policy.borrow().settings);
-        if wanted != place {
-            place = wanted;
-            let (now, place) = (shared.cache_dir.display(), place.display());
-            tracing::warn!(%now, %place, "the cache moves at the agent's next start (modify_cache_drive)");
-        }
         let needed = tokio::select! {
             () = sleep_until(next) => 0,
             // New limits of the cache hold at once.
@@ -63,6 +58,21 @@ async fn part(shared: &Shared, id: peerage_content::ContentId) {
     shared.announcer.poke(id);
 }
 
+/// What `why` will tell of a content that is about to be evicted.
+fn told(shared: &Shared, id: ContentId, reason: EvictReason) -> Option<Why> {
+    let because = match reason {
+        EvictReason::Expired => "its expiry had come (`peerage files expire`)",
+        EvictReason::Aged => "it was older than max_cache_age",
+        EvictReason::OverQuota => {
+            "the cache was fuller than max_cache_size or absolute_max_cache_size allows"
+        }
+        EvictReason::LowDisk => "the cache's volume was full",
+    };
+    let mut why = crate::notes::why(&shared.store.get(id).ok()??);
+    why.findings.push(crate::why::fate("evicted", format!("it is no longer in the cache: {because}")));
+    Some(why)
+}
+
 fn evict_once(
     shared: &Shared,
     needed: u64,
@@ -76,10 +86,20 @@ fn evict_once(
     let lacking = low.saturating_sub(usage.volume_free).max(needed.saturating_sub(usage.volume_free));
     let limits = Limits {
         max_age_s: limits.cache_age.unwrap_or(0),
-        max_bytes: limits.cache_size.bytes(usage.volume_free, usage.cache_bytes()),
+        max_bytes: limits.cache_size.bytes(usage.volume_free, usage.cache_bytes() - usage.away_bytes),
         low_disk_needs_bytes: lacking,
     };
-    let evicted = store.evict(limits, shared.clock.unix())?;
+    let now = shared.clock.unix();
+    let told: Vec<_> = plan_eviction(&store.contents(), limits, now)
+        .into_iter()
+        .filter_map(|(id, reason)| told(shared, id, reason).map(|told| (id, told)))
+        .collect();
+    let evicted = store.evict(limits, now)?;
+    for (id, told) in told {
+        if evicted.iter().any(|gone| gone.id == id) {
+            shared.past.put(told);
+        }
+    }
     for gone in &evicted {
         tracing::info!(content = %gone.id, reason = ?gone.reason, "evicted");
     }

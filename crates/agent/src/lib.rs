@@ -52,6 +52,6 @@ mod wish;
 
 pub use app::{Agent, Running, build, enrol, read_token};
 pub use config::{Config, ConfigError, ConfigFile, PEER_PORT};
-pub use peerage_origin::{OriginClient, OriginConfig, SourceUrl};
+pub use peerage_origin::{ErrorKind, OriginClient, OriginConfig, SourceUrl};
 pub use peerage_store::{DeliverMethod, DeliverOptions, Delivered, StoreError, deliver};
 pub use state_dir::StateError;

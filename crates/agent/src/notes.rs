@@ -1,8 +1,9 @@
 //! What the agent writes beside a content in the store: where it came from, its record, its counters, its account.
 
+use peerage_api::why::Why;
 use peerage_content::{ContentRecord, PublicKey, Signed};
 use peerage_origin::SourceUrl;
-use peerage_store::Notes;
+use peerage_store::{Content, Notes};
 use peerage_swarm::ByKind;
 
 use crate::why::Account;
@@ -13,6 +14,7 @@ const RECEIVED: &str = "received";
 const SENT: &str = "sent";
 const WASTED: &str = "wasted";
 const ACCOUNT: &str = "why";
+const DURATION: &str = "duration_ms";
 
 /// The source URL as it is shown: without what may be a secret.
 pub(crate) fn url(notes: &Notes) -> String {
@@ -50,6 +52,28 @@ pub(crate) fn set_counters(notes: &mut Notes, received: &ByKind, sent: &ByKind, 
         }
     }
     notes.insert(WASTED.to_owned(), wasted.to_string());
+}
+
+/// What `why` tells of a content whose actor does not run.
+pub(crate) fn why(content: &Content) -> Why {
+    let (info, notes) = (content.info(), content.notes());
+    Why {
+        file_id: info.id.to_string(),
+        file_size: info.size,
+        source_url: url(&notes),
+        complete: info.complete,
+        ..account(&notes).tell(&counters(&notes).0)
+    }
+}
+
+/// How long the download took that brought it, in milliseconds; 0 when that is not known.
+pub(crate) fn duration(notes: &Notes) -> u64 {
+    notes.get(DURATION).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Notes how long its download took.
+pub(crate) fn set_duration(notes: &mut Notes, milliseconds: u64) {
+    notes.insert(DURATION.to_owned(), milliseconds.to_string());
 }
 
 /// The account of its download.

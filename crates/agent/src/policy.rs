@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::AdminFile;
 use crate::budgets::Budgets;
+use crate::cache_place::CachePlace;
 use crate::clock::Clock;
 use crate::fleet::{FleetFile, FleetView};
 use crate::kept_policy::KeptPolicy;
@@ -91,6 +92,12 @@ impl Policies {
     }
 }
 
+/// What other parts of the agent find out of the device.
+pub(crate) struct Told {
+    pub(crate) naming: watch::Receiver<Naming>,
+    pub(crate) place: watch::Receiver<CachePlace>,
+}
+
 /// Reads policy and facts.
 pub(crate) struct Watcher {
     files: PolicyFiles,
@@ -106,6 +113,7 @@ pub(crate) struct Watcher {
     budgets: Arc<Budgets>,
     clock: Arc<Clock>,
     naming: watch::Receiver<Naming>,
+    place: watch::Receiver<CachePlace>,
 }
 
 impl Watcher {
@@ -113,7 +121,7 @@ impl Watcher {
     pub(crate) fn new(
         configuration: &Path,
         look: Look,
-        naming: watch::Receiver<Naming>,
+        told: Told,
         budgets: Arc<Budgets>,
         clock: Arc<Clock>,
         state: StateDir,
@@ -129,7 +137,8 @@ impl Watcher {
             decision: None,
             budgets,
             clock,
-            naming,
+            naming: told.naming,
+            place: told.place,
         };
         watcher.resettle();
         watcher.begin(look);
@@ -182,6 +191,7 @@ impl Watcher {
     fn poll(&mut self, look: Option<Look>) -> bool {
         let mut changed = look.is_some_and(|look| self.observe(look));
         changed |= self.take_names();
+        changed |= self.take_place();
         let ahead = self.clock.own_ahead();
         if self.view.facts.clock_ahead.abs_diff(ahead) > CLOCKS_AGREE {
             self.view.facts.clock_ahead = ahead;
@@ -230,6 +240,14 @@ impl Watcher {
         news
     }
 
+    /// Takes in where the cache is; returns whether it is news.
+    fn take_place(&mut self) -> bool {
+        let trouble = self.place.borrow_and_update().trouble.clone();
+        let news = self.view.facts.cache_stays != trouble;
+        self.view.facts.cache_stays = trouble;
+        news
+    }
+
     /// Takes in what is to be seen of the device; returns whether it is news.
     fn observe(&mut self, look: Look) -> bool {
         let peerage_host::Observed { mut facts, unknown } = look.take();
@@ -239,6 +257,7 @@ impl Watcher {
         let held = &self.view.facts;
         (facts.internet_uploaded, facts.clock_ahead) = (held.internet_uploaded, held.clock_ahead);
         facts.group_sources = held.group_sources.clone();
+        facts.cache_stays = held.cache_stays.clone();
         facts.dhcp_cache_hosts = held.dhcp_cache_hosts.clone();
         // Space comes and goes all the time, and is asked of the disk itself by whoever needs some.
         let steady =
@@ -273,6 +292,10 @@ impl Watcher {
                 _ = every.tick() => (None, None),
                 () = monitor.changed() => (Some(monitor.look()), None),
                 Ok(()) = self.naming.changed() => (None, None),
+                Ok(()) = self.place.changed() => {
+                    monitor.set_cache(&self.place.borrow().home);
+                    (Some(monitor.look()), None)
+                }
                 asked = changes.recv() => match asked {
                     None => return,
                     asked => (None, asked),

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::announcer::Announcer;
 use crate::budgets::Budgets;
+use crate::cache_place::CachePlace;
 use crate::caches::Caches;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -41,7 +41,7 @@ use crate::why::Past;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     /// Where the cache is.
-    pub(crate) cache_dir: PathBuf,
+    pub(crate) cache_place: watch::Receiver<CachePlace>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
@@ -113,7 +113,7 @@ impl Share {
 /// Members of [`Shared`] that are built before it.
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    pub(crate) cache_dir: PathBuf,
+    pub(crate) cache_place: watch::Receiver<CachePlace>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
@@ -135,7 +135,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             config,
-            cache_dir,
+            cache_place,
             clock,
             identity,
             store,
@@ -153,7 +153,7 @@ impl Shared {
         } = parts;
         Self {
             config,
-            cache_dir,
+            cache_place,
             clock,
             identity,
             store,

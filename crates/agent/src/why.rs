@@ -1,7 +1,8 @@
 //! The account of a download: which decisions held while its bytes came, for `peerage why`.
 //!
-//! It is written with the content's notes, so it outlives the download and the process. A file that simple mode delivered
-//! leaves no content behind; the last [`MAX_KEPT`] of those are in `why.json` in the state directory.
+//! It is written with the content's notes, so it outlives the download and the process. A file that simple mode delivered,
+//! that nobody waited for any more or that was evicted leaves no content behind; the last [`MAX_KEPT`] of those are in
+//! `why.json` in the state directory.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::state_dir::StateDir;
 
 const FILE: &str = "why.json";
-/// Files of simple mode that are remembered.
+/// Files without a content that are remembered.
 const MAX_KEPT: usize = 128;
 /// Decisions that are remembered of a file: the first and the last ones.
 const MAX_DECISIONS: usize = 16;
@@ -25,6 +26,9 @@ const MAX_TROUBLES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) decisions: Vec<Decided>,
+    /// Which of them holds, if not the last one: conditions that come and go are told once.
+    #[serde(default)]
+    holds: Option<usize>,
     /// The most peers that discovery has named, and that were connected at once.
     pub(crate) known_peers: u32,
     pub(crate) connected_peers: u32,
@@ -36,17 +40,20 @@ pub(crate) struct Account {
 impl Account {
     /// Notes the decision that holds from now on, unless it is the one that held. Returns whether it is another one.
     pub(crate) fn decided(&mut self, next: Decided) -> bool {
-        if let Some(last) = self.decisions.last_mut()
-            && is_same(last, &next)
+        let holds = self.holds.unwrap_or(self.decisions.len().saturating_sub(1));
+        let known = self.decisions.iter().position(|known| is_same(known, &next));
+        if let Some(at) = known
+            && let Some(known) = self.decisions.get_mut(at)
         {
             // Figures in it may have moved on.
-            last.because = next.because;
-            return false;
-        }
-        if self.decisions.len() >= MAX_DECISIONS {
-            self.decisions.remove(1);
+            known.because = next.because;
+            known.again += u32::from(at != holds);
+            self.holds = Some(at);
+            return at != holds;
         }
         self.decisions.push(next);
+        self.shorten();
+        self.holds = None;
         true
     }
 
@@ -78,11 +85,17 @@ impl Account {
     /// Puts what held in an earlier phase before what is here.
     pub(crate) fn after(&mut self, mut earlier: Self) {
         self.peers(earlier.known_peers, earlier.connected_peers);
+        self.holds = earlier.holds;
         for sentence in std::mem::take(&mut earlier.troubles) {
             self.trouble(sentence);
         }
-        earlier.decisions.append(&mut self.decisions);
-        self.decisions = earlier.decisions;
+        for one in std::mem::replace(&mut self.decisions, earlier.decisions) {
+            self.decided(one);
+        }
+    }
+
+    /// Keeps the first decision and the last ones.
+    fn shorten(&mut self) {
         while self.decisions.len() > MAX_DECISIONS {
             self.decisions.remove(1);
         }
@@ -187,6 +200,7 @@ pub(crate) fn decided(
         peers: decision.allowed.fetch_any(),
         because: decision.reasons.iter().map(reason).chain(notes.into_iter().map(note)).collect(),
         before: sources(received),
+        again: 0,
     }
 }
 
@@ -201,7 +215,12 @@ fn sources(received: &ByKind) -> Sources {
     }
 }
 
-/// Files of simple mode that are over, the newest last.
+/// What has become of a file, beside why its bytes came from where they came.
+pub(crate) fn fate(code: &str, sentence: String) -> Because {
+    Because { code: code.to_owned(), sentence, ..Because::default() }
+}
+
+/// Files that left nothing in the cache, or no longer do: of simple mode, cancelled, evicted. The newest last.
 #[derive(Debug)]
 pub(crate) struct Past {
     state: StateDir,
@@ -218,7 +237,10 @@ impl Past {
     /// Remembers a file; an earlier download of the same URL is forgotten. Blocking.
     pub(crate) fn put(&self, why: Why) {
         let mut files = self.files.lock();
-        files.retain(|known| known.source_url != why.source_url);
+        let same = |known: &Why| {
+            known.file_id == why.file_id || (!why.source_url.is_empty() && known.source_url == why.source_url)
+        };
+        files.retain(|known| !same(known));
         files.push_back(why);
         while files.len() > MAX_KEPT {
             files.pop_front();
@@ -259,6 +281,22 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_and_goes_is_told_once() {
+        let mut account = Account::default();
+        let (up, down) = (|| with("mode_admits", "up"), || with("note", "the coordinator cannot be reached"));
+        assert!(account.decided(up()) && account.decided(down()));
+        for _ in 0..5 {
+            assert!(account.decided(up()) && !account.decided(up()) && account.decided(down()));
+        }
+        let again: Vec<u32> = account.decisions.iter().map(|decided| decided.again).collect();
+        assert_eq!(again, [5, 5]);
+        let mut later = Account::default();
+        later.decided(up());
+        later.after(account);
+        assert_eq!(later.decisions.len(), 2);
+    }
+
+    #[test]
     fn figures_become_findings() {
         let mut account = Account::default();
         account.decided(with("mode_admits", "x"));
@@ -283,9 +321,14 @@ mod tests {
         let state = StateDir::open(dir.path()).unwrap();
         let past = Past::open(state.clone());
         for n in 0..MAX_KEPT + 5 {
-            past.put(Why { source_url: format!("http://o/{n}"), ..Why::default() });
+            past.put(Why { file_id: n.to_string(), source_url: format!("http://o/{n}"), ..Why::default() });
         }
-        past.put(Why { source_url: "http://o/20".into(), file_size: 7, ..Why::default() });
+        past.put(Why {
+            source_url: "http://o/20".into(),
+            file_id: "x".into(),
+            file_size: 7,
+            ..Why::default()
+        });
         let past = Past::open(state);
         assert_eq!(past.all().len(), MAX_KEPT);
         assert_eq!((past.all()[0].source_url.as_str(), past.all()[0].file_size), ("http://o/20", 7));

@@ -13,6 +13,7 @@
 //! | `POST /v1/tokens` | admin token | [`NewTokenRequest`] → [`NewTokenResponse`] |
 //! | `GET /v1/policies` | admin token | [`HistoryQuery`] → list of [`PolicyRevision`], newest first |
 //! | `POST /v1/policies` | admin token | [`PushPolicyRequest`] → [`PolicyRevision`] |
+//! | `POST /v1/policies/remove` | admin token | [`RemovePolicyRequest`] → [`PolicyRevision`] |
 //! | `POST /v1/policies/rollback` | admin token | [`RollbackRequest`] → [`PolicyRevision`] |
 //! | `GET /v1/devices` | admin token | list of [`Device`] |
 //! | `DELETE /v1/devices/{peer id}` | admin token | revokes a device |
@@ -298,6 +299,24 @@ pub struct Device {
     /// The tags that it carries since then.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Unix seconds of its last question; absent: none since the coordinator started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact: Option<u64>,
+    /// Which policy it had then; absent: it has not been heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<DevicePolicy>,
+}
+
+/// The fleet policy that a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicePolicy {
+    /// The serial of the document in force there; absent: it has none.
+    pub serial: Option<u64>,
+    /// Whether that says all that is published for it now. The serial itself may be lower than the newest one: it moves
+    /// on for a device when something changes for it.
+    pub current: bool,
+    /// Whether the device has refused a newer one.
+    pub refused: bool,
 }
 
 /// Asks for the fleet policy of a device, in a query.
@@ -315,6 +334,12 @@ pub struct PolicyQuery {
     /// Milliseconds that the answer may be held back while there is nothing new; at most 60,000.
     #[serde(default)]
     pub wait_ms: u64,
+    /// The serial of the document in force at the device; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<u64>,
+    /// Whether the document that the device has seen last was refused there.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// The fleet policy of a device.
@@ -354,6 +379,25 @@ pub struct RollbackRequest {
     pub to: Option<u64>,
 }
 
+/// Takes away what is published for some devices.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemovePolicyRequest {
+    /// The devices, as in [`PushPolicyRequest::selector`].
+    pub selector: String,
+}
+
+/// How many enrolled devices a policy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Reach {
+    /// Those that its selector means.
+    pub devices: u64,
+    /// Those of them that the percentage takes.
+    pub taken: u64,
+    /// Those that have not been heard of since the coordinator started, so that their subnet and group are not known.
+    pub unheard: u64,
+}
+
 /// Which revisions are asked for, in a query.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryQuery {
@@ -383,6 +427,9 @@ pub struct PolicyRevision {
     pub note: String,
     /// Whether it may hold on some device.
     pub live: bool,
+    /// How many devices it is for; told when it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
 }
 
 /// State of the coordinator.

@@ -97,6 +97,9 @@ pub struct CacheState {
     pub free: Option<u64>,
     /// Why it cannot be written; `None`: it can.
     pub trouble: Option<String>,
+    /// Why it is not, or not wholly, where policy wants it; `None`: it is.
+    #[serde(default)]
+    pub stays: Option<String>,
 }
 
 /// The port that peers connect to.

@@ -73,6 +73,8 @@ pub struct Decided {
     pub because: Vec<Because>,
     /// What had come before.
     pub before: Sources,
+    /// How often it held again after another one.
+    pub again: u32,
 }
 
 /// What is known of where the bytes of a file came from.

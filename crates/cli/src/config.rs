@@ -35,6 +35,17 @@ struct Answer {
     group: Option<Group>,
     caches: Option<Caches>,
     dhcp_cache_hosts: Option<CacheHosts>,
+    facts: Option<Facts>,
+}
+
+/// Where the cache is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Facts {
+    cache_directory: String,
+    cache_moves_to: Option<String>,
+    cache_moves_from: Vec<String>,
+    cache_move_trouble: Option<String>,
 }
 
 /// The device's group, and which source named it.
@@ -134,6 +145,10 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
     let full = full(&answer.settings);
     let fits = |line: &String| width.is_none_or(|width| measure_text_width(line) <= width);
     lines.extend(if full.iter().all(fits) { full } else { narrow(&answer.settings, width) });
+    if let Some(facts) = &answer.facts {
+        lines.push(String::new());
+        lines.extend(facts.lines());
+    }
     if let Some(group) = &answer.group {
         lines.push(String::new());
         lines.extend(group.lines());
@@ -145,6 +160,23 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
         lines.push(format!("DHCP names these caches: {}", printable(&caches.hosts.join(", "))));
     }
     lines
+}
+
+impl Facts {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("Cache: {}", printable(&self.cache_directory))];
+        if !self.cache_moves_from.is_empty() {
+            lines.push(format!(
+                "  not all has come yet from {}",
+                printable(&self.cache_moves_from.join(", "))
+            ));
+        }
+        if let Some(why) = &self.cache_move_trouble {
+            let to = self.cache_moves_to.as_deref().unwrap_or("elsewhere");
+            lines.push(format!("  to be moved to {}, but {}", printable(to), printable(why)));
+        }
+        lines
+    }
 }
 
 impl Group {

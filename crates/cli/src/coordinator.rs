@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use peerage_api::coordinator::NewTokenRequest;
+use jiff::Timestamp;
+use peerage_api::coordinator::{DevicePolicy, NewTokenRequest};
 use peerage_coordinator::{BuildError, Config};
 use peerage_policy::units::parse_duration;
 use serde::Serialize;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::admin::AdminArgs;
 use crate::daemon::{DRAIN, Signals};
 use crate::exit::{chain, usage};
+use crate::human::duration;
 use crate::output;
 use crate::table::{Align, Table};
 
@@ -71,7 +73,7 @@ enum CoordinatorCommand {
     Revoke(RevokeArgs),
 }
 
-/// List the enrolled devices and their tags
+/// List the enrolled devices: their tags, when they were last heard of, and which policy they have
 #[derive(Debug, Args)]
 struct DevicesArgs {
     /// Print them as JSON
@@ -204,15 +206,43 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
         output::json(&devices)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["DEVICE", "NAME", "TAGS"].map(|name| (name, Align::Left)));
+    let titles = ["DEVICE", "NAME", "TAGS", "LAST CONTACT", "POLICY"];
+    let mut table = Table::new(&titles.map(|name| (name, Align::Left)));
+    let now = Timestamp::now().as_second();
     for device in &devices {
         let cell = |text: &str| output::printable(text).into_owned();
-        table.row([device.peer.to_string(), cell(&device.name), cell(&device.tags.join(", "))]);
+        table.row([
+            device.peer.to_string(),
+            cell(&device.name),
+            cell(&device.tags.join(", ")),
+            device.last_contact.map_or_else(|| "not since the start".to_owned(), |at| ago(at, now)),
+            device.policy.as_ref().map_or_else(|| "-".to_owned(), standing),
+        ]);
     }
     for line in table.lines(crate::status::width()) {
         output::line(&line)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long ago something was.
+fn ago(at: u64, now: i64) -> String {
+    let seconds = now.saturating_sub(i64::try_from(at).unwrap_or(i64::MAX)).max(0).unsigned_abs();
+    match seconds {
+        // A device always has a question out, for as long as a minute.
+        0..=75 => "now".to_owned(),
+        seconds => format!("{} ago", duration(Duration::from_secs(seconds))),
+    }
+}
+
+/// Which policy a device has.
+fn standing(policy: &DevicePolicy) -> String {
+    let has = policy.serial.map_or_else(|| "none".to_owned(), |serial| serial.to_string());
+    match policy {
+        DevicePolicy { refused: true, .. } => format!("{has}, refuses the newest"),
+        DevicePolicy { current: false, .. } => format!("{has}, not the newest"),
+        _ => has,
+    }
 }
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {

@@ -31,6 +31,7 @@ enum PolicyCommand {
     Show(fleet::ShowArgs),
     History(fleet::HistoryArgs),
     Rollback(fleet::RollbackArgs),
+    Remove(fleet::RemoveArgs),
 }
 
 pub(crate) async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         PolicyCommand::Show(args) => fleet::show(args).await,
         PolicyCommand::History(args) => fleet::history(args).await,
         PolicyCommand::Rollback(args) => fleet::rollback(args).await,
+        PolicyCommand::Remove(args) => fleet::remove(args).await,
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
-use peerage_agent::{OriginClient, OriginConfig, SourceUrl};
+use peerage_agent::{ErrorKind, OriginClient, OriginConfig, SourceUrl};
 use peerage_api::client::{AdminClient, Ingested};
 use peerage_api::coordinator::{IngestRequest, PublishRequest, PublishResponse};
 use peerage_api::{ApiError, Code};
@@ -37,7 +37,7 @@ const BUFFER: usize = 1 << 20;
 /// Make a signed content record of a file, so that devices may share it
 ///
 /// A local FILE is read and hashed here, and never sent anywhere: devices fetch it from its URLs and from each other. A
-/// URL is read by the coordinator.
+/// URL is read by the coordinator. The URLs of a FILE are looked at from here: they must give a file of its size.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// A local file, or the URL (http, https) of one that the coordinator reads
@@ -46,6 +46,9 @@ pub(crate) struct PublishArgs {
     /// Where devices get the file from; may be repeated. Required for a local file
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
+    /// Do not look whether the URLs give the file
+    #[arg(long)]
+    no_check: bool,
     /// How widely a local file may be shared
     #[arg(long, value_name = "SCOPE", default_value = "internet")]
     scope: Widest,
@@ -96,6 +99,9 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         (true, false) => {
             return Err(usage("--url goes with a local file; a URL is read by the coordinator as it is"));
         }
+        (true, true) if args.no_check => {
+            return Err(usage("--no-check goes with a local file; a URL is read by the coordinator"));
+        }
         (false, true) => return Err(usage("a local file needs --url URL: where devices get it from")),
         _ => {}
     }
@@ -118,9 +124,11 @@ async fn publish(admin: &AdminClient, args: &PublishArgs) -> anyhow::Result<Publ
         SourceUrl::parse(url).map_err(|error| usage(format!("--url {}: {error}", output::printable(url))))
     });
     let urls = urls.collect::<anyhow::Result<Vec<_>>>()?;
-    let Some(first) = urls.first() else { return Err(usage("--url is missing")) };
     let digest = hash(Path::new(&args.target)).await?;
-    let validators = validators(first, &digest, &args.origin_ca).await?;
+    let validators = match args.no_check {
+        true => Validators::default(),
+        false => look_at(&urls, &digest, &args.origin_ca).await?,
+    };
     let request = PublishRequest {
         urls: urls.iter().map(|url| url.as_str().to_owned()).collect(),
         sha256: digest.sha256,
@@ -174,34 +182,61 @@ fn read(path: PathBuf, mut file: File, done: &AtomicU64) -> anyhow::Result<Diges
     Ok(digester.finish()?)
 }
 
-/// What the origin says of the file, so that devices notice when it serves something else. An origin that cannot be
-/// asked from here may well be reachable for the devices: the record is then good without it.
-async fn validators(url: &SourceUrl, digest: &Digest, ca: &[PathBuf]) -> anyhow::Result<Validators> {
+/// Looks at what the URLs serve: another file, or none, would send every device back to plain HTTP. An origin that cannot
+/// be reached from here may well be reachable for the devices: that is said, and no hindrance. Returns what the first
+/// origin says of the file, so that devices notice when it serves something else.
+async fn look_at(urls: &[SourceUrl], digest: &Digest, ca: &[PathBuf]) -> anyhow::Result<Validators> {
     let read =
         |path: &PathBuf| std::fs::read(path).with_context(|| format!("could not read {}", path.display()));
     let extra_roots = ca.iter().map(read).collect::<anyhow::Result<_>>()?;
     let client = OriginClient::new(OriginConfig { extra_roots, ..OriginConfig::default() })?;
-    let info = match tokio::time::timeout(PROBE, client.probe(url)).await {
-        Ok(Ok(info)) => info,
-        Ok(Err(error)) => {
-            tracing::info!(%error, "the origin did not say what it serves");
-            return Ok(Validators::default());
-        }
-        Err(_) => {
-            tracing::info!(%url, "the origin did not say within {PROBE:?} what it serves");
-            return Ok(Validators::default());
-        }
-    };
-    let size = digest.map.layout().size();
-    match info.size {
-        // Such a record would send every device back to plain HTTP.
-        Some(found) if found != size => {
+    let mut validators = None;
+    for url in urls {
+        let found = match tokio::time::timeout(PROBE, client.probe(url)).await {
+            Ok(Ok(info)) => {
+                fits(url, info.size, digest.map.layout().size())?;
+                info.validators
+            }
+            Ok(Err(error)) => match error.kind() {
+                // Devices may have certificates (`--origin-ca`) that this machine lacks.
+                ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Tls | ErrorKind::Later { .. } => {
+                    unreached(&error.to_string());
+                    Validators::default()
+                }
+                _ => {
+                    let message = format!(
+                        "{error}; put the file there first, name another --url, or publish it unseen with --no-check"
+                    );
+                    return Err(ApiError::new(Code::Origin, message).into());
+                }
+            },
+            Err(_) => {
+                unreached(&format!("{url}: no answer within {} s", PROBE.as_secs()));
+                Validators::default()
+            }
+        };
+        validators.get_or_insert(found);
+    }
+    Ok(validators.unwrap_or_default())
+}
+
+fn unreached(why: &str) {
+    output::note(&format!(
+        "warning: {}; whether the URL gives the file was not seen, devices will find out",
+        output::printable(why)
+    ));
+}
+
+fn fits(url: &SourceUrl, found: Option<u64>, size: u64) -> anyhow::Result<()> {
+    match found.filter(|found| *found != size) {
+        None => Ok(()),
+        Some(found) => {
             let message = format!(
-                "{url} serves {found} bytes, the file has {size}; put the file there first, or name another --url"
+                "{url} serves {found} bytes, the file has {size}; put the file there first, name another --url, or \
+                 publish it unseen with --no-check"
             );
             Err(ApiError::new(Code::Integrity, message).into())
         }
-        _ => Ok(info.validators),
     }
 }
 

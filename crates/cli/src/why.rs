@@ -78,7 +78,9 @@ fn lines(why: &Why) -> Vec<String> {
     for (at, decided) in why.decisions.iter().enumerate() {
         let until = why.decisions.get(at + 1).map_or(why.sources, |next| next.before);
         lines.push(String::new());
-        lines.push(head(decided, &until));
+        // What held to and fro has no bytes of its own.
+        let until = why.decisions.iter().all(|decided| decided.again == 0).then_some(until);
+        lines.push(head(decided, until.as_ref()));
         lines.extend(decided.because.iter().flat_map(told));
     }
     if !why.findings.is_empty() {
@@ -89,11 +91,18 @@ fn lines(why: &Why) -> Vec<String> {
 }
 
 /// When a decision was made, and how much came while it held.
-fn head(decided: &Decided, until: &Sources) -> String {
+fn head(decided: &Decided, until: Option<&Sources>) -> String {
     let at = i64::try_from(decided.at).ok().and_then(|unix| Timestamp::from_second(unix).ok());
     let at = at.map_or_else(String::new, |at| at.to_string());
-    let came = until.total().saturating_sub(decided.before.total());
-    format!("From {at}, {} download, {} came:", decided.class, size(came))
+    let again = match decided.again {
+        0 => String::new(),
+        1 => " and once again".to_owned(),
+        times => format!(" and {times} times again"),
+    };
+    let came = until.map_or_else(String::new, |until| {
+        format!(", {} came", size(until.total().saturating_sub(decided.before.total())))
+    });
+    format!("From {at}{again}, {} download{came}:", decided.class)
 }
 
 /// A reason in sentences: what, by which setting, what to change.

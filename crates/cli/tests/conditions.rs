@@ -225,3 +225,45 @@ fn a_download_changes_its_rate_when_the_hour_strikes() {
     job.json().unwrap();
     assert!(same_file(&file, &office.path("a.out")).unwrap());
 }
+
+#[test]
+fn a_clock_that_is_set_forward_takes_nothing_from_running_downloads() {
+    let office = Office::new(134, &["limit_rate 1m;"]).unwrap();
+    let (file, url, id) = office.published("swarm.bin", 10 * MIB).unwrap();
+    let plain = office.file("plain.bin", 9 * MIB).unwrap();
+    let wall = Wall::new(office.path("wall"), 0);
+    let library = Wall::library();
+    let env = [
+        ("LD_PRELOAD", path_text(&library)),
+        ("FAKETIME_TIMESTAMP_FILE", path_text(&wall.0)),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+        ("NO_FAKE_STAT", "1"),
+    ];
+    let a = office.agent_in("a", POLICY, &[], &env).unwrap();
+    // Without a coordinator, so without a record: the one that could be swept.
+    let b = office.agent_in("b", &format!("{POLICY}download_mode = \"simple\"\n"), &[], &env).unwrap();
+    // In the foreground: one in the background yields to an origin that sends in bursts, as a limited nginx does.
+    let begin =
+        |agent: &Agent, url: &str, out: &str| agent.begin_get(url, &office.path(out), &["--foreground"]);
+    let job = begin(&a, &url, "a.out").unwrap();
+    let other = begin(&b, &office.origin.url("plain.bin"), "b.out").unwrap();
+    wait_until("both have begun", PATIENCE, || {
+        let held = |row: &Value| number(row, "FileSizeInCache");
+        a.held_bytes(&id) >= MIB && b.status().unwrap().iter().any(|row| held(row) >= MIB)
+    });
+    wall.is(60 * 24 * 3600);
+    // New limits of the cache hold at once: it is looked through now, with the new time.
+    a.set_policy(&format!("{POLICY}max_cache_age = 3600\n")).unwrap();
+    b.set_policy(&format!("{POLICY}download_mode = \"simple\"\nmax_cache_age = 3600\n")).unwrap();
+    let deleted = |agent: &Agent| {
+        agent.status().unwrap().iter().any(|row| row["Reasons"].to_string().contains("deleted"))
+    };
+    job.json().unwrap();
+    assert!(!deleted(&b), "{:?}", b.status());
+    other.json().unwrap();
+    assert!(same_file(&file, &office.path("a.out")).unwrap());
+    assert!(same_file(&plain, &office.path("b.out")).unwrap());
+    let fetched = office.origin_bytes().unwrap();
+    assert!(fetched <= 20 * MIB, "{fetched} bytes were fetched of 19 MiB");
+}

@@ -54,19 +54,48 @@ fn paused(agent: &Agent, id: &str) -> Value {
 fn a_full_disk_pauses_downloads_and_loses_nothing() {
     let office = Office::new(35, &[]).unwrap();
     let (file, url, id) = office.published("big.bin", 64 * MIB).unwrap();
-    let volume = Volume::new(office.path("volume"), 40);
+    let volume = Volume::new(office.path("volume"), 100);
+    // Somebody else's: it could go, so the download waits for that.
+    std::fs::write(volume.0.join("others"), vec![7; 60 << 20]).unwrap();
     let cache = volume.0.join("cache");
     let a = office.agent_with("a", OPEN_POLICY, &["--cache-dir", cache.to_str().unwrap()]).unwrap();
     let job = a.begin_get(&url, &office.path("a.out"), &[]).unwrap();
     let row = paused(&a, &id);
     assert!(row["Reasons"].to_string().contains("space"), "{row}");
     assert!(has(&a, &id) >= 24 * MIB, "{row}");
-    volume.resize(200);
+    std::fs::remove_file(volume.0.join("others")).unwrap();
     job.json().unwrap();
     assert!(same_file(&file, &office.path("a.out")).unwrap());
     // Each stop may cost what was on its way, on each connection.
     let origin = office.origin_bytes().unwrap();
     assert!(origin <= 96 * MIB, "the origin sent {origin} bytes");
+}
+
+#[test]
+fn what_can_never_fit_fails_at_once_and_says_so() {
+    let office = Office::new(133, &[]).unwrap();
+    let (_, url, _) = office.published("big.bin", 64 * MIB).unwrap();
+    office.file("plain.bin", 65 * MIB).unwrap();
+    let volume = Volume::new(office.path("volume"), 40);
+    let cache = volume.0.join("cache");
+    let a = office.agent_with("a", OPEN_POLICY, &["--cache-dir", cache.to_str().unwrap()]).unwrap();
+    for url in [url, office.origin.url("plain.bin")] {
+        let output = a.begin_get(&url, &office.path("a.out"), &[]).unwrap().output().unwrap();
+        assert!(!output.status.success());
+        assert!(output.stderr.contains("can never fit in the cache"), "{}", output.stderr);
+        assert!(output.stderr.contains("modify_cache_drive"), "{}", output.stderr);
+    }
+    // What had come of it is not in the way of others; `why` remembers it.
+    let output = a.command(&["why", &office.origin.url("plain.bin")]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("ended without the file"), "{told}");
+    assert_eq!(small(&office, &a)["Status"], "Complete");
+}
+
+/// A file that does fit still comes.
+fn small(office: &Office, agent: &Agent) -> Value {
+    let (_, url, _) = office.published("small.bin", 8 * MIB).unwrap();
+    agent.get(&url, &office.path("small")).unwrap()
 }
 
 #[test]
@@ -111,4 +140,36 @@ fn a_disk_that_turned_read_only_pauses_downloads_until_it_is_mended() {
     assert!(has(&a, &id) == 24 * MIB);
     other.json().unwrap();
     assert!(same_file(&plain, &office.path("plain")).unwrap());
+}
+
+#[test]
+fn a_cache_does_not_move_to_a_volume_without_room_and_its_facts_follow_it_to_one_with() {
+    let office = Office::new(132, &[]).unwrap();
+    let (_, url, id) = office.published("big.bin", 24 * MIB).unwrap();
+    let lavish = format!("{OPEN_POLICY}absolute_max_cache_size = 0\n");
+    let a = office.agent_with("a", &lavish, &[]).unwrap();
+    a.get(&url, &office.path("a.out")).unwrap();
+    let capacity = || a.config().unwrap()["Facts"]["CacheVolumeCapacity"].as_u64().unwrap();
+    let before = capacity();
+    let volume = Volume::new(office.path("volume"), 16);
+    let place = volume.0.join("cache");
+    a.set_policy(&format!("{lavish}modify_cache_drive = {place:?}\n")).unwrap();
+    wait_until("it is refused", PATIENCE, || {
+        a.config().unwrap()["Facts"]["CacheMoveTrouble"]
+            .to_string()
+            .contains("bytes free, and the cache takes")
+    });
+    assert!(!place.exists() && has(&a, &id) == 24 * MIB && capacity() == before);
+    volume.resize(64);
+    wait_until("it moves once there is room", PATIENCE, || {
+        let facts = a.config().unwrap()["Facts"].clone();
+        facts["CacheDirectory"] == place.to_str().unwrap()
+            && facts["CacheMovesFrom"].as_array().unwrap().is_empty()
+    });
+    wait_until("what is decided by the volume looks at this one", PATIENCE, || capacity() == 64 * MIB);
+    assert_eq!(has(&a, &id), 24 * MIB);
+    wait_until("1 GB is asked of a volume that shares", PATIENCE, || {
+        let output = a.command(&["doctor", "--p2p"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains("min_disk_size_allowed_to_peer")
+    });
 }

@@ -1,4 +1,4 @@
-//! Settings about the cache's place, about how many files are served at once, and about who may sign records.
+//! Settings about how many files are served at once, and about who may sign records.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -39,35 +39,6 @@ fn only_so_many_files_are_served_at_once() {
     a.set_policy(&slow).unwrap();
     second.json().unwrap();
     assert!(same_file(&file, &office.path("b2")).unwrap());
-}
-
-#[test]
-fn the_cache_moves_with_all_that_is_in_it_when_the_agent_starts() {
-    let office = Office::new(37, &[]).unwrap();
-    let (file, url, id) = office.published("moved.bin", 6 * MIB).unwrap();
-    let mut a = office.agent("a").unwrap();
-    a.get(&url, &office.path("a1")).unwrap();
-    let place = office.path("elsewhere/cache");
-    let moved = format!("{OPEN_POLICY}modify_cache_drive = {place:?}\n");
-    a.set_policy(&moved).unwrap();
-    wait_until("the coming move is shown", PATIENCE, || {
-        a.config().unwrap()["Facts"]["CacheMovesTo"] == place.to_str().unwrap()
-    });
-    a.restart().unwrap();
-    let facts = a.config().unwrap()["Facts"].clone();
-    assert_eq!((facts["CacheDirectory"].as_str(), &facts["CacheMovesTo"]), (place.to_str(), &Value::Null));
-    let shelf = format!("contents/{}/{id}/data", &id[..2]);
-    assert!(place.join(&shelf).exists() && !a.cache().join(&shelf).exists());
-    assert_eq!(a.file(&id).unwrap().unwrap()["Status"], "Caching");
-    let b =
-        office.agent_with("b", &format!("{OPEN_POLICY}delay_background_download_from_http = 3600\n"), &[]);
-    let status = b.unwrap().get(&url, &office.path("b")).unwrap();
-    assert_eq!(number(&status, "BytesFromLanPeers"), 6 * MIB, "{status}");
-    assert!(same_file(&file, &office.path("b")).unwrap());
-    // And back again.
-    a.set_policy(OPEN_POLICY).unwrap();
-    a.restart().unwrap();
-    assert!(!place.join(&shelf).exists() && a.cache().join(&shelf).exists());
 }
 
 #[test]

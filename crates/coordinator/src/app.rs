@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::contacts::Contacts;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::http::router;
 use crate::identity::{ADMIN_TOKEN, ENROLL_TOKEN, Identity, IdentityError};
@@ -160,6 +161,7 @@ impl Config {
             site: Arc::new(Site::new(&dir, identity.site_key)),
             roster: Roster::load(Arc::new(store.clone())).await?,
             policies: FleetPolicies::load(Arc::new(store.clone()), identity.catalog.clone()).await?,
+            contacts: Contacts::default(),
             records,
             ingester,
             registry: Arc::new(MemoryRegistry::new()),

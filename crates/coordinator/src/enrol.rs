@@ -146,7 +146,15 @@ impl Parts {
         let devices = self.roster.devices().await?;
         let told = |device: Enrolled| {
             let tags = device.tags.iter().map(ToString::to_string).collect();
-            Device { peer: device.peer, name: device.name, enrolled: device.enrolled, tags }
+            let contact = self.contacts.of(&device.peer);
+            Device {
+                peer: device.peer,
+                name: device.name,
+                enrolled: device.enrolled,
+                tags,
+                last_contact: contact.as_ref().map(|contact| contact.at),
+                policy: contact.map(|contact| self.standing(&contact)),
+            }
         };
         Ok(devices.into_iter().map(told).collect())
     }
@@ -158,6 +166,7 @@ impl Parts {
             return Err(Failure::new(Code::NotFound, "no such device is enrolled"));
         }
         self.registry.banish(peer).await;
+        self.contacts.forget(&peer);
         let site = Arc::clone(&self.site);
         let renewed = tokio::task::spawn_blocking(move || site.renew()).await;
         if let Err(error) = renewed.map_err(std::io::Error::other).flatten() {

@@ -16,6 +16,7 @@ mod app;
 mod claims;
 mod clock;
 mod config;
+mod contacts;
 mod data_dir;
 mod enrol;
 mod http;

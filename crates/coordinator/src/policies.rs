@@ -13,7 +13,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use peerage_api::Code;
 use peerage_api::coordinator::{
-    HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, RollbackRequest,
+    DevicePolicy, HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, Reach,
+    RemovePolicyRequest, RollbackRequest,
 };
 use peerage_content::{PeerId, SecretKey, Sha256, Signed, Unchecked};
 use peerage_policy::fleet::{self, Device, FleetPolicy, MAX_FLEET_TEXT, Revision, Selector};
@@ -21,6 +22,7 @@ use peerage_policy::parse_layer;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::contacts::Contact;
 use crate::state::{Failure, Parts};
 use crate::store::{self, NewPolicy, Published, StoreError};
 
@@ -107,6 +109,13 @@ impl Parts {
         query: &PolicyQuery,
     ) -> Result<PolicyResponse, Failure> {
         let device = self.asking(peer, seen, query)?;
+        self.contacts.note(Contact {
+            at: self.clock.unix(),
+            device: device.clone(),
+            applied: query.applied,
+            have: query.have,
+            refused: query.refused,
+        });
         let have = query.have.unwrap_or_else(|| FleetPolicy::default().digest());
         let until = Instant::now() + Duration::from_millis(query.wait_ms).min(MAX_WAIT);
         let mut live = self.policies.live.subscribe();
@@ -122,6 +131,7 @@ impl Parts {
                 () = self.stop.cancelled() => false,
             };
             if !changed {
+                self.contacts.touch(&peer, self.clock.unix());
                 return Ok(PolicyResponse::Current);
             }
             if self.roster.epoch(&peer).is_none() {
@@ -141,6 +151,61 @@ impl Parts {
         Ok(Device { peer, tags: self.roster.tags(&peer), group, addresses })
     }
 
+    /// Which policy a device has, beside the one that it should have.
+    pub(crate) fn standing(&self, contact: &Contact) -> DevicePolicy {
+        let Live { serial, revisions } = self.policies.live.borrow().clone();
+        let due = fleet::choose(serial, &revisions, &contact.device).digest();
+        let have = contact.have.unwrap_or_else(|| FleetPolicy::default().digest());
+        DevicePolicy {
+            serial: contact.applied,
+            current: have == due && !contact.refused,
+            refused: contact.refused,
+        }
+    }
+
+    /// How many enrolled devices a policy is for.
+    fn reach(&self, selector: &Selector, text: &str, percent: u8) -> Reach {
+        let mut reach = Reach { devices: 0, taken: 0, unheard: 0 };
+        for (peer, tags) in self.roster.all() {
+            let device = match self.contacts.of(&peer) {
+                Some(contact) => Device { tags, ..contact.device },
+                // Where it is, and in which group, only itself can say.
+                None if matches!(selector, Selector::Subnet(_) | Selector::Group(_)) => {
+                    reach.unheard += 1;
+                    continue;
+                }
+                None => Device { peer, tags, group: None, addresses: Vec::new() },
+            };
+            if device.is_meant(selector) {
+                reach.devices += 1;
+                reach.taken += u64::from(fleet::admits(&peer, selector, text, percent));
+            }
+        }
+        reach
+    }
+
+    /// Takes away what is published for some devices: they fall back to what other policies and their own files say.
+    pub(crate) async fn remove_policy(
+        &self,
+        request: &RemovePolicyRequest,
+    ) -> Result<PolicyRevision, Failure> {
+        let selector = parse(&request.selector)?;
+        let live = Arc::clone(&self.policies.live.borrow().revisions);
+        if live.iter().filter(|one| one.selector == selector).all(|one| one.text.is_empty()) {
+            let known: BTreeSet<_> =
+                live.iter().filter(|one| !one.text.is_empty()).map(|one| one.selector.to_string()).collect();
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() {
+                "none is published at all".to_owned()
+            } else {
+                format!("there are some for {known}")
+            };
+            return Err(Failure::new(Code::NotFound, format!("no policy holds for {selector}; {known}")));
+        }
+        let (text, note) = (String::new(), "removed".to_owned());
+        self.published(NewPolicy { selector, percent: 100, text, note, min_serial: 0 }).await
+    }
+
     /// Publishes a policy.
     pub(crate) async fn push_policy(&self, request: PushPolicyRequest) -> Result<PolicyRevision, Failure> {
         let PushPolicyRequest { selector, text, percent, min_serial } = request;
@@ -158,7 +223,8 @@ impl Parts {
             return Err(Failure::bad("min_serial is beyond 2^62"));
         }
         let live = Arc::clone(&self.policies.live.borrow().revisions);
-        let selectors: BTreeSet<_> = live.iter().map(|one| one.selector.to_string()).collect();
+        let selectors: BTreeSet<_> =
+            live.iter().filter(|one| !one.text.is_empty()).map(|one| one.selector.to_string()).collect();
         if selectors.len() >= MAX_SELECTORS && !selectors.contains(&selector.to_string()) {
             let why = format!("{MAX_SELECTORS} selectors have a policy, which is as many as are allowed");
             return Err(Failure::new(Code::Conflict, why));
@@ -212,7 +278,8 @@ impl Parts {
         let published = self.policies.publish(new, self.clock.unix()).await?;
         let Revision { serial, selector, percent, .. } = &published.revision;
         tracing::info!(serial, %selector, percent, note = published.note, "policy published");
-        Ok(told(published, true))
+        let reach = self.reach(selector, &published.revision.text, *percent);
+        Ok(PolicyRevision { reach: Some(reach), ..told(published, true) })
     }
 
     /// Revisions, newest first.
@@ -224,7 +291,11 @@ impl Parts {
             self.policies.store.history(selector.as_ref(), MAX_HISTORY).await?
         } else {
             let all = self.policies.store.live().await?;
-            let meant = |one: &Published| selector.as_ref().is_none_or(|wish| *wish == one.revision.selector);
+            // What was removed is history.
+            let holds = |one: &Published| one.revision.percent < 100 || !one.revision.text.is_empty();
+            let meant = |one: &Published| {
+                holds(one) && selector.as_ref().is_none_or(|wish| *wish == one.revision.selector)
+            };
             all.into_iter().filter(meant).collect()
         };
         let tell = |one: Published| {
@@ -242,5 +313,5 @@ fn parse(selector: &str) -> Result<Selector, Failure> {
 fn told(published: Published, live: bool) -> PolicyRevision {
     let Published { revision, created, note } = published;
     let Revision { serial, selector, percent, text } = revision;
-    PolicyRevision { serial, selector: selector.to_string(), percent, text, created, note, live }
+    PolicyRevision { serial, selector: selector.to_string(), percent, text, created, note, live, reach: None }
 }

@@ -45,6 +45,11 @@ impl Roster {
         self.members.read().get(peer).map(|member| member.tags.clone()).unwrap_or_default()
     }
 
+    /// All devices and their tags.
+    pub(crate) fn all(&self) -> Vec<(PeerId, Vec<Tag>)> {
+        self.members.read().iter().map(|(peer, member)| (*peer, member.tags.clone())).collect()
+    }
+
     /// Whether the enrolment that a session was opened under still stands.
     pub(crate) fn honours(&self, session: &Session) -> bool {
         self.epoch(&session.peer) == Some(session.epoch)

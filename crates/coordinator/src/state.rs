@@ -10,6 +10,7 @@ use peerage_swarm::matching::Sites;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::contacts::Contacts;
 use crate::ingest::{Ingester, Refused};
 use crate::policies::FleetPolicies;
 use crate::rate::RateLimit;
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) sessions: Sessions,
     pub(crate) site: Arc<Site>,
     pub(crate) roster: Roster,
+    pub(crate) contacts: Contacts,
     pub(crate) records: Arc<Records>,
     pub(crate) policies: FleetPolicies,
     pub(crate) ingester: Ingester,

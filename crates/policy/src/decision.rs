@@ -127,6 +127,7 @@ const RULES: &[RuleFn] = &[
     month,
     rates,
     encryption,
+    cache_place,
     origin_delay,
     caches::delay_rule,
 ];
@@ -347,6 +348,13 @@ fn rates(case: &Case<'_>, decision: &mut Decision) {
 fn encryption(case: &Case<'_>, decision: &mut Decision) {
     if decision.limits.peer_encryption == PeerEncryption::Off && decision.peers() {
         decision.because(Reason::of_setting(Code::ClearText, Key::PeerEncryption, case.settings));
+    }
+}
+
+fn cache_place(case: &Case<'_>, decision: &mut Decision) {
+    if let Some(why) = &case.facts.cache_stays {
+        let code = Code::CacheStays { why: why.clone() };
+        decision.because(Reason::of_setting(code, Key::ModifyCacheDrive, case.settings));
     }
 }
 

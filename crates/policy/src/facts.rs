@@ -29,6 +29,8 @@ pub struct Facts {
     /// Seconds that the device's own clock is ahead of the time by which decisions are made. Hours of the day are those
     /// of the device's own clock; records and tickets are judged by the coordinator's.
     pub clock_ahead: i64,
+    /// Why the cache is not, or not wholly, where `modify_cache_drive` wants it.
+    pub cache_stays: Option<String>,
     /// What could name the device's group.
     pub group_sources: GroupSources,
     /// Connected caches that DHCP option 235 names.

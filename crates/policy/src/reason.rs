@@ -151,6 +151,7 @@ impl Reason {
                 about_size(*most)
             ),
             Code::UploadLimited(rate) => format!("all uploads together are held to {}", about_rate(*rate)),
+            Code::CacheStays { why } => format!("the cache is not where it is to be: {why}"),
             Code::ClearText => "connections to peers may be clear text".to_owned(),
         };
         match (self.setting, self.provider) {
@@ -176,6 +177,9 @@ impl Reason {
             | Code::GroupFrom { .. }
             | Code::CachesNamed { .. }
             | Code::CachesNotForPrivate => None,
+            Code::CacheStays { .. } => {
+                set("mend what is said there, which is tried again every 10 s, or change")
+            }
             Code::NoCacheFromDhcp { .. } => {
                 Some("give option 235 on the DHCP server, or name the caches in cache_host".to_owned())
             }

@@ -175,8 +175,9 @@ settings! {
     AbsoluteMaxCacheSize absolute_max_cache_size: Option<u64> = None
         => Spec::number(Gigabytes, 0, MAX).zero_is("no limit");
 
-    /// The directory of the cache. Another one holds from the next start of the agent, which moves there all that is in the
-    /// cache.
+    /// The directory of the cache; the one above it must exist. Another one holds at once: downloads go on, and what is in
+    /// the cache is moved there meanwhile. One that cannot be made or written, or whose volume has no room for the cache, is
+    /// refused: the cache stays where it is, `peerage why` says why, and it is tried again.
     ModifyCacheDrive modify_cache_drive: PathBuf = PathBuf::from("/var/cache/peerage")
         => Spec::of(Rule::Directory).reported_as("WorkingDirectory");
 

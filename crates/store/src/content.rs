@@ -127,6 +127,23 @@ impl Content {
         self.item.change_meta(Durable::No, |meta| meta.notes = notes)
     }
 
+    /// Changes the notes, as one step: of two who do so neither takes the other's back.
+    ///
+    /// # Errors
+    /// As [`Self::set_notes`].
+    pub fn change_notes(&self, change: impl FnOnce(&mut Notes)) -> Result<(), StoreError> {
+        let mut checked = Ok(());
+        self.item.change_meta(Durable::No, |meta| {
+            let mut notes = meta.notes.clone();
+            change(&mut notes);
+            checked = check_notes(&notes);
+            if checked.is_ok() {
+                meta.notes = notes;
+            }
+        })?;
+        checked
+    }
+
     /// Remembers that it was used (served, delivered) at `now`, unix seconds: eviction takes the longest unused first.
     ///
     /// # Errors
@@ -243,6 +260,7 @@ impl Content {
         for _ in 0..2 {
             self.settle()?;
             self.require_complete()?;
+            let _gate = self.item.gate.pass();
             let file = self.item.dir()?.open(DATA, Access::Read);
             let file = file.map_err(|error| self.item.failed("open", DATA, error))?;
             let stamp = self.item.state.lock().stamp;
@@ -264,7 +282,7 @@ impl Content {
     /// replaced it: then trust was taken back, and another try finds what is there now.
     pub(crate) fn stat(&self, data: &File) -> Result<Option<Metadata>, StoreError> {
         let stat = data.metadata().map_err(|error| self.item.failed("read", DATA, error))?;
-        if stat.nlink() > 0 {
+        if stat.nlink() > 0 || self.item.is_left_behind(&stat) {
             return Ok(Some(stat));
         }
         self.item.doubt(&self.session);

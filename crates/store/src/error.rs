@@ -76,6 +76,22 @@ pub enum StoreError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The directory above the one that is to be made is not there: most often a volume that is not mounted.
+    #[error("cache directory {dir} cannot be made: {} is not there", parent(dir))]
+    NoParent {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The cache would not fit on the volume that it is to move to.
+    #[error("the volume of {dir} has {free} bytes free, and the cache takes {needed}")]
+    VolumeTooSmall {
+        /// The directory.
+        dir: PathBuf,
+        /// Bytes that this user may still write there.
+        free: u64,
+        /// Bytes that the cache takes.
+        needed: u64,
+    },
     /// Any other failure of the system.
     #[error("could not {op} {path}")]
     Io {
@@ -176,7 +192,7 @@ pub enum StoreError {
         id: ContentId,
     },
     /// An expiry more than a year ahead (DO reference §4.5).
-    #[error("expiry of {id} at {found} is above the limit of one year ahead, {limit}")]
+    #[error("the expiry of {id} is {} days beyond the limit of one year ahead", found.saturating_sub(*limit).div_ceil(86_400))]
     ExpiryTooFar {
         /// The content.
         id: ContentId,
@@ -233,6 +249,10 @@ pub enum StoreError {
     },
 }
 
+fn parent(dir: &std::path::Path) -> std::path::Display<'_> {
+    dir.parent().unwrap_or(dir).display()
+}
+
 fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
@@ -272,6 +292,8 @@ impl StoreError {
                 | Self::Locked { .. }
                 | Self::NotOurs { .. }
                 | Self::NotPrivate { .. }
+                | Self::NoParent { .. }
+                | Self::VolumeTooSmall { .. }
         )
     }
 }

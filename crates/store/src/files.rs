@@ -74,6 +74,7 @@ impl Session {
 
     /// The piece map, read and proven again if no handle had it yet.
     pub(crate) fn map(&self, item: &Item) -> Result<Option<PieceMap>, StoreError> {
+        let _gate = item.gate.pass();
         let mut held = self.map.lock();
         if held.is_none() && item.state.lock().has_map {
             *held = map_file::load(&item.dir()?, item.id())

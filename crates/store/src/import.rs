@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use peerage_content::{ContentId, Layout, PIECE_SIZE, PieceHasher, PieceIndex, PieceMap};
 
@@ -60,20 +61,21 @@ impl Store {
         Ok((content, report))
     }
 
-    /// Has `place` move `file`, of which `len` bytes count, into a new content; or merges it into the one that is here.
+    /// Has `place` move `file`, of which `len` bytes count, into a new content in `root`; or merges it into the one that is here.
     pub(crate) fn take_over(
         &self,
         map: &PieceMap,
         file: &File,
         len: u64,
         now: u64,
+        root: &Arc<Root>,
         place: impl FnOnce(&Dir) -> io::Result<()>,
     ) -> Result<(Content, ImportReport), StoreError> {
         let place = |root: &Root, dir: &Dir| {
             let path = root.content_path(map.id(), DATA);
             place(dir).map_err(|error| StoreError::inside("move a file to", path, error))
         };
-        match self.adopt(map, len, now, place)? {
+        match self.adopt(map, len, now, root, place)? {
             Adopted::New(item) => {
                 let content = Content::open(item)?;
                 let layout = map.layout();

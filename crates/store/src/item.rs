@@ -7,19 +7,22 @@
 //! - A writer's slot counts only while it is the one in `partial`. When trust is taken back, slots become `orphans`; each
 //!   is closed, after its writer is through, before anything else happens.
 //! - No lock of one content is held while another's bytes are hashed or moved. Locks within one content are taken in the
-//!   order `rechecking` < a slot's `work` < `meta` < the session's < `state`, and `state` never over I/O.
+//!   order `gate` < `rechecking` < a slot's `work` < `meta` < the session's < `state`, and `state` never over I/O.
+//! - Whoever changes its files, or opens them by name, passes the `gate`; only its move to another directory closes it.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use peerage_content::{Bitmap, BlockSet, ContentId, Layout, PieceHasher, PieceIndex};
 
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::files::{OpenFiles, Session};
+use crate::gate::Gate;
 use crate::ledger::{self, Durable};
 use crate::map_file::MAP;
 use crate::meta::{META, Meta, Stamp};
@@ -32,7 +35,8 @@ pub(crate) const PIECES: &str = "pieces";
 /// One content.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) root: Arc<Root>,
+    place: RwLock<Place>,
+    pub(crate) gate: Gate,
     pub(crate) progress: Progress,
     pub(crate) state: Mutex<State>,
     pub(crate) meta: Mutex<Meta>,
@@ -41,6 +45,14 @@ pub(crate) struct Item {
     /// Shared by all handles; the files close with the last of them.
     pub(crate) session: Mutex<Weak<Session>>,
     last_used: AtomicU64,
+}
+
+/// Where its directory is.
+#[derive(Debug)]
+struct Place {
+    root: Arc<Root>,
+    /// Volume and inode of the data that was left behind by the last move: whoever still reads it reads the right bytes.
+    left: Option<(u64, u64)>,
 }
 
 /// What is known of the pieces.
@@ -120,7 +132,8 @@ impl State {
 impl Item {
     pub(crate) fn new(root: Arc<Root>, progress: Progress, meta: Meta, state: State) -> Self {
         Self {
-            root,
+            place: RwLock::new(Place { root, left: None }),
+            gate: Gate::default(),
             progress,
             last_used: AtomicU64::new(meta.last_used),
             state: Mutex::new(state),
@@ -157,20 +170,36 @@ impl Item {
         })
     }
 
+    /// The cache directory that holds it.
+    pub(crate) fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.place.read().root)
+    }
+
+    /// It is in another cache directory now; `left` is its data in the former one, if that was another file.
+    pub(crate) fn moved_to(&self, root: &Arc<Root>, left: Option<&Metadata>) {
+        let left = left.map(|stat| (stat.dev(), stat.ino()));
+        *self.place.write() = Place { root: Arc::clone(root), left };
+    }
+
+    /// Whether an open file is the data that the last move left behind.
+    pub(crate) fn is_left_behind(&self, stat: &Metadata) -> bool {
+        self.place.read().left == Some((stat.dev(), stat.ino()))
+    }
+
     pub(crate) fn dir(&self) -> Result<Dir, StoreError> {
-        self.root.content(self.id()).map_err(|error| self.failed("open", "", error))
+        self.root().content(self.id()).map_err(|error| self.failed("open", "", error))
     }
 
     /// Whether its directory was deleted by somebody else.
     pub(crate) fn is_gone(&self) -> bool {
-        let stat = self.root.content(self.id()).and_then(|dir| dir.stat(DATA));
+        let stat = self.root().content(self.id()).and_then(|dir| dir.stat(DATA));
         stat.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     /// Bytes that its files really take, and whether its data is also known by another name (a hard-linked delivery),
     /// so that removing it frees nothing.
     pub(crate) fn allocated(&self) -> (u64, bool) {
-        let Ok(dir) = self.root.content(self.id()) else { return (0, false) };
+        let Ok(dir) = self.root().content(self.id()) else { return (0, false) };
         let stats = [DATA, MAP, PIECES, META].map(|name| dir.stat(name).ok());
         let linked = stats[0].as_ref().is_some_and(|data| data.nlink() > 1);
         (stats.iter().flatten().map(|stat| stat.blocks() * 512).sum(), linked)
@@ -182,6 +211,7 @@ impl Item {
         durable: Durable,
         change: impl FnOnce(&mut Meta),
     ) -> Result<(), StoreError> {
+        let _gate = self.gate.pass();
         let mut meta = self.meta.lock();
         let mut next = meta.clone();
         change(&mut next);
@@ -209,6 +239,6 @@ impl Item {
 
     /// A failure of the system on one of its files.
     pub(crate) fn failed(&self, op: &'static str, name: &str, error: std::io::Error) -> StoreError {
-        StoreError::inside(op, self.root.content_path(self.id(), name), error)
+        StoreError::inside(op, self.root().content_path(self.id(), name), error)
     }
 }

@@ -33,6 +33,11 @@
 //! No `fsync` while downloading: the boot id in `pieces` tells a killed process (the page cache survived) from a power
 //! cut (it did not). A content is synced once, when it is sealed.
 //!
+//! # More than one directory
+//!
+//! The home directory is where new contents go. It [can become another one](Store::settle_in) while the store is open;
+//! what is in the former ones stays in use and [comes after](Store::bring_home), one content at a time.
+//!
 //! What is not hashed when the store opens, however much is in doubt, is hashed when its first handle is asked for.
 
 mod cached;
@@ -44,16 +49,18 @@ mod dir;
 mod error;
 mod evict;
 mod files;
+mod gate;
 mod import;
 mod info;
 mod item;
 mod ledger;
 mod map_file;
 mod meta;
+mod moving;
+mod places;
 mod progress;
 mod recheck;
 mod recover;
-mod relocate;
 mod root;
 mod seal;
 mod stage;
@@ -70,8 +77,8 @@ pub use evict::{EvictReason, Evicted, Limits, plan_eviction};
 pub use import::ImportReport;
 pub use info::ContentInfo;
 pub use meta::{MAX_NOTES_LEN, Notes};
+pub use places::Away;
 pub use recheck::{MapReport, VerifyReport};
-pub use relocate::relocate;
 pub use stage::StagingInfo;
 pub use staging::Staging;
 pub use store::{MAX_EXPIRY_S, Store};

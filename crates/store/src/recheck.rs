@@ -56,6 +56,7 @@ impl Content {
             self.keep_map(map)?;
         }
         let mut report = MapReport::default();
+        let _gate = self.item.gate.pass();
         // A writer that has not seen the map yet holds its slot; one that comes later sees it.
         for (piece, _) in self.partials() {
             let slot = self.item.state.lock().partial.get(&piece).map(Arc::clone);
@@ -77,6 +78,7 @@ impl Content {
     }
 
     fn keep_map(&self, map: &PieceMap) -> Result<(), StoreError> {
+        let _gate = self.item.gate.pass();
         let mut held = self.session.map.lock();
         map_file::store(&self.item.dir()?, map).map_err(|error| self.item.failed("write", MAP, error))?;
         *held = Some(map.clone());
@@ -101,6 +103,7 @@ impl Content {
             self.distrust()?;
         }
         for piece in bad.iter().filter(|piece| self.item.state.lock().verified.contains(**piece)) {
+            let _gate = self.item.gate.pass();
             let files = self.session.writing(&self.item)?;
             // Nobody writes to a verified piece, so nothing can come between these two.
             self.record(&files, *piece, Entry::Empty)?;
@@ -137,6 +140,7 @@ impl Content {
         if self.item.state.lock().is_settled() {
             return Ok(());
         }
+        let _gate = self.item.gate.pass();
         let _once = self.item.rechecking.lock();
         loop {
             let (doubtful, doubts, orphans) = {
@@ -208,7 +212,7 @@ impl Content {
         let dir = self.item.dir()?;
         let temp = "pieces.new";
         let file = dir.create(temp).map_err(|error| failed("create", error))?;
-        let filled = self.item.progress.fill(&file, self.item.root.boot(), entries.into_iter());
+        let filled = self.item.progress.fill(&file, self.item.root().boot(), entries.into_iter());
         filled.map_err(|error| failed("write", error))?;
         if stamp.is_some() {
             file.sync_all().map_err(|error| failed("sync", error))?;

@@ -91,6 +91,29 @@ impl Root {
         self.shelf(id)?.dir(&id.to_string())
     }
 
+    /// Removes what a cache that has moved away leaves: empty directories, what was half made or half removed, and the
+    /// lock. The directory itself stays, and whatever is not the cache's.
+    pub(crate) fn clear_away(&self) {
+        let cleared = || -> io::Result<()> {
+            let contents = self.dir.dir(CONTENTS)?;
+            for shelf_name in contents.names()?.iter().filter_map(|name| name.to_str()) {
+                let shelf = contents.dir(shelf_name)?;
+                for name in shelf.names()?.iter().filter_map(|name| name.to_str()) {
+                    if name.ends_with(".new") || name.ends_with(".gone") {
+                        shelf.remove_tree(name)?;
+                    }
+                }
+                contents.remove_empty(shelf_name)?;
+            }
+            self.dir.remove_empty(CONTENTS)?;
+            self.dir.remove_empty(STAGING)?;
+            self.dir.remove_file(LOCK)
+        };
+        if let Err(error) = cleared() {
+            tracing::warn!(dir = %self.path.display(), %error, "something is left where the cache was");
+        }
+    }
+
     /// For messages.
     pub(crate) fn content_path(&self, id: ContentId, name: &str) -> PathBuf {
         self.path.join(CONTENTS).join(shelf_name(id)).join(id.to_string()).join(name)

@@ -23,6 +23,7 @@ impl Content {
     /// dropped by the next call.
     pub fn seal(&self, now: u64) -> Result<(), StoreError> {
         self.settle()?;
+        let _gate = self.item.gate.pass();
         let _once = self.item.rechecking.lock();
         self.require_complete()?;
         let sealed = self.item.state.lock().stamp;
@@ -36,7 +37,7 @@ impl Content {
             meta.sealed = Some(stamp);
         })?;
         // The names of its directory and of those above may be new, too.
-        let root = &self.item.root;
+        let root = self.item.root();
         let synced = root.shelf(self.id()).and_then(|shelf| shelf.sync());
         let synced = synced.and_then(|()| root.contents()?.sync()).and_then(|()| root.dir().sync());
         synced.map_err(|error| StoreError::inside("sync", root.path().join(CONTENTS), error))?;
@@ -48,7 +49,7 @@ impl Content {
     fn sync(&self) -> Result<Stamp, StoreError> {
         let failed = |op, name, error| self.item.failed(op, name, error);
         let data = self.session.reading(&self.item)?;
-        let gone = || StoreError::Vanished { path: self.item.root.content_path(self.id(), DATA) };
+        let gone = || StoreError::Vanished { path: self.item.root().content_path(self.id(), DATA) };
         self.stat(&data)?.ok_or_else(gone)?;
         if let Err(error) = data.sync_all() {
             // The kernel reports lost pages once and then calls them clean: only the medium can tell what is there.

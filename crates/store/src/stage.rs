@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::BootId;
@@ -38,7 +38,7 @@ pub(crate) struct StageState {
 /// One staging area.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) root: Arc<Root>,
+    root: RwLock<Arc<Root>>,
     pub(crate) name: String,
     pub(crate) inner: Mutex<StageInner>,
 }
@@ -48,6 +48,8 @@ pub(crate) struct StageInner {
     pub(crate) data: File,
     pub(crate) len: u64,
     pub(crate) state: StageState,
+    /// How often bytes were taken back: whoever copies it has to begin anew.
+    pub(crate) turns: u64,
     /// Promoted or discarded.
     pub(crate) closed: bool,
 }
@@ -63,6 +65,8 @@ pub struct StagingInfo {
     pub allocated: u64,
     /// When it was last written, in unix seconds.
     pub modified: u64,
+    /// Whether somebody has a handle to it.
+    pub in_use: bool,
 }
 
 // === impl Store ===
@@ -112,7 +116,11 @@ impl Store {
     /// All staging areas, in no order.
     pub fn staged(&self) -> Vec<StagingInfo> {
         let stages: Vec<Arc<Stage>> = self.stages().lock().values().map(Arc::clone).collect();
-        stages.iter().filter_map(|stage| stage.info()).collect()
+        // The store itself holds one, and this list.
+        let info = |stage: &Arc<Stage>| {
+            stage.info().map(|info| StagingInfo { in_use: Arc::strong_count(stage) > 2, ..info })
+        };
+        stages.iter().filter_map(info).collect()
     }
 
     pub(crate) fn read_stages(&self, root: &Arc<Root>) -> Result<(), StoreError> {
@@ -121,9 +129,13 @@ impl Store {
         for name in staging.names().map_err(failed)? {
             let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
             let loaded = if name.starts_with(OWN) { Ok(None) } else { Stage::load(root, &staging, name) };
+            let known = self.stages().lock().contains_key(name);
             match loaded {
-                Ok(Some(stage)) => _ = self.stages().lock().insert(name.to_owned(), Arc::new(stage)),
-                Ok(None) => {
+                Ok(Some(stage)) if !known => {
+                    self.stages().lock().insert(name.to_owned(), Arc::new(stage));
+                }
+                // What a move that broke off has left of one that is here.
+                Ok(_) => {
                     if let Err(error) = staging.remove_tree(name) {
                         tracing::warn!(name, %error, "could not remove a useless staging area");
                     }
@@ -157,8 +169,8 @@ impl Stage {
             dir.create(DATA)
         };
         let data = make().map_err(|error| StoreError::inside("create", root.staging_path(name), error))?;
-        let inner = Mutex::new(StageInner { data, len: 0, state, closed: false });
-        Ok(Self { root, name: name.to_owned(), inner })
+        let inner = Mutex::new(StageInner { data, len: 0, state, turns: 0, closed: false });
+        Ok(Self { root: RwLock::new(root), name: name.to_owned(), inner })
     }
 
     /// Reads an area after a restart; `None` when its validators are lost, so that it cannot be continued.
@@ -180,16 +192,26 @@ impl Stage {
             state.boot = root.boot();
             ledger::store(&dir, STATE, &state, Durable::No)?;
         }
-        let inner = Mutex::new(StageInner { data, len, state, closed: false });
-        Ok(Some(Self { root: Arc::clone(root), name: name.to_owned(), inner }))
+        let inner = Mutex::new(StageInner { data, len, state, turns: 0, closed: false });
+        Ok(Some(Self { root: RwLock::new(Arc::clone(root)), name: name.to_owned(), inner }))
+    }
+
+    /// The cache directory that holds it.
+    pub(crate) fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.root.read())
+    }
+
+    /// It is in another cache directory now.
+    pub(crate) fn moved_to(&self, root: &Arc<Root>) {
+        *self.root.write() = Arc::clone(root);
     }
 
     pub(crate) fn dir(&self) -> io::Result<Dir> {
-        self.root.staging()?.dir(&self.name)
+        self.root().staging()?.dir(&self.name)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.root.staging_path(&self.name)
+        self.root().staging_path(&self.name)
     }
 
     fn is_there(&self) -> bool {
@@ -204,6 +226,7 @@ impl Stage {
             len: inner.len,
             allocated: stat.blocks() * 512,
             modified: u64::try_from(stat.mtime()).unwrap_or(0),
+            in_use: false,
         })
     }
 }

@@ -117,6 +117,7 @@ impl Staging {
             }
             inner.data.set_len(len).map_err(|error| self.failed("truncate", error))?;
             inner.len = len;
+            inner.turns += 1;
             Ok(())
         })
     }
@@ -133,6 +134,7 @@ impl Staging {
             let data = self.stage.dir().and_then(|dir| dir.create(DATA));
             inner.data = data.map_err(|error| self.failed("create", error))?;
             inner.len = 0;
+            inner.turns += 1;
             let state = StageState { synced: 0, notes: Notes::new(), ..inner.state.clone() };
             self.store_state(&state, Durable::Yes)?;
             inner.state = state;
@@ -165,7 +167,7 @@ impl Staging {
     /// The disk fails.
     pub fn discard(&self) -> Result<(), StoreError> {
         self.stage.inner.lock().closed = true;
-        let removed = self.stage.root.staging().and_then(|staging| staging.remove_tree(self.name()));
+        let removed = self.stage.root().staging().and_then(|staging| staging.remove_tree(self.name()));
         // The cache may have been deleted under it.
         or_gone(removed).map_err(|error| StoreError::io("remove", self.stage.path(), error))?;
         let mut stages = self.store.stages().lock();
@@ -187,7 +189,9 @@ impl Staging {
             inner.closed = true;
             Ok((file, len))
         })?;
-        let done = self.store.take_over(map, &file, len, now, |dir| {
+        // Where the area is, so that it is a rename; both move on together.
+        let root = self.stage.root();
+        let done = self.store.take_over(map, &file, len, now, &root, |dir| {
             self.stage.dir()?.rename(DATA, dir, DATA)?;
             // Not before: in a staging area the length says how much is here. Should it fail, whole pieces still count.
             if let Err(error) = file.set_len(map.layout().size()) {

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use peerage_content::{BlockSet, ContentId, Layout, PieceIndex, PieceMap};
 
-use crate::config::StoreConfig;
+use crate::config::{BootId, StoreConfig};
 use crate::content::Content;
 use crate::dir::Dir;
 use crate::error::StoreError;
@@ -24,7 +24,7 @@ use crate::{map_file, recover};
 /// Seconds in a year: how far ahead an expiry may lie (DO reference §4.5).
 pub const MAX_EXPIRY_S: u64 = 366 * 24 * 3600;
 
-/// An open cache directory. Cheap to clone; the directory is free for others when the last clone, handle and staging
+/// An open cache. Cheap to clone; the directory is free for others when the last clone, handle and staging
 /// area is gone. All methods may block on the disk.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -34,7 +34,12 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     config: StoreConfig,
+    /// The home directory.
     root: RwLock<Arc<Root>>,
+    /// Other directories in which there is still something, or was when last looked at.
+    others: Mutex<Vec<Arc<Root>>>,
+    /// Whether moving between them is to end.
+    stopping: AtomicBool,
     items: RwLock<HashMap<ContentId, Arc<Item>>>,
     stages: Mutex<HashMap<String, Arc<Stage>>>,
     /// Held while directories of contents are made or removed; never while bytes are hashed or copied.
@@ -64,6 +69,8 @@ impl Store {
             inner: Arc::new(Inner {
                 config,
                 root: RwLock::new(Arc::clone(&root)),
+                others: Mutex::default(),
+                stopping: AtomicBool::default(),
                 items: RwLock::default(),
                 stages: Mutex::default(),
                 making: Mutex::default(),
@@ -120,10 +127,12 @@ impl Store {
             let _making = self.inner.making.lock();
             match self.usable(id)? {
                 Some(item) => item,
-                None => self.make(Progress { id, layout }, map, now, Vec::new(), |root, dir| {
-                    let data = dir.create(DATA).and_then(|data| data.set_len(layout.size()));
-                    data.map_err(|error| StoreError::io("create", root.content_path(id, DATA), error))
-                })?,
+                None => {
+                    self.make(&self.root(), Progress { id, layout }, map, now, Vec::new(), |root, dir| {
+                        let data = dir.create(DATA).and_then(|data| data.set_len(layout.size()));
+                        data.map_err(|error| StoreError::io("create", root.content_path(id, DATA), error))
+                    })?
+                }
             }
         };
         if item.layout() != layout {
@@ -136,13 +145,14 @@ impl Store {
         Ok(content)
     }
 
-    /// Makes a content of `map` out of the first `len` bytes, not verified yet, of a file that `place` moves into its
-    /// directory; or hands back the content if it is here already.
+    /// Makes a content of `map` in `root` out of the first `len` bytes, not verified yet, of a file that `place` moves into
+    /// its directory; or hands back the content if it is here already.
     pub(crate) fn adopt(
         &self,
         map: &PieceMap,
         len: u64,
         now: u64,
+        root: &Arc<Root>,
         place: impl FnOnce(&Root, &Dir) -> Result<(), StoreError>,
     ) -> Result<Adopted, StoreError> {
         let progress = Progress { id: map.id(), layout: map.layout() };
@@ -150,7 +160,7 @@ impl Store {
         if let Some(item) = self.usable(map.id())? {
             return Ok(Adopted::Existing(item));
         }
-        self.make(progress, Some(map), now, received(progress, len), place).map(Adopted::New)
+        self.make(root, progress, Some(map), now, received(progress, len), place).map(Adopted::New)
     }
 
     /// Removes a content and returns the bytes freed.
@@ -176,10 +186,11 @@ impl Store {
             }
             state.removed = true;
         }
-        let buried = bury(&item.root, id);
+        let root = item.root();
+        let buried = bury(&root, id);
         let grave = buried.map_err(|error| {
             item.state.lock().removed = false;
-            StoreError::io("remove", item.root.content_path(id, ""), error)
+            StoreError::io("remove", root.content_path(id, ""), error)
         })?;
         self.inner.items.write().remove(&id);
         drop(making);
@@ -225,6 +236,30 @@ impl Store {
         Arc::clone(&self.inner.root.read())
     }
 
+    pub(crate) fn set_root(&self, root: &Arc<Root>) {
+        *self.inner.root.write() = Arc::clone(root);
+    }
+
+    pub(crate) fn others(&self) -> &Mutex<Vec<Arc<Root>>> {
+        &self.inner.others
+    }
+
+    pub(crate) fn stopping(&self) -> &AtomicBool {
+        &self.inner.stopping
+    }
+
+    pub(crate) fn making(&self) -> &Mutex<()> {
+        &self.inner.making
+    }
+
+    pub(crate) fn items(&self) -> Vec<Arc<Item>> {
+        self.inner.items.read().values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn boot(&self) -> BootId {
+        self.inner.config.boot
+    }
+
     pub(crate) fn stages(&self) -> &Mutex<HashMap<String, Arc<Stage>>> {
         &self.inner.stages
     }
@@ -262,11 +297,14 @@ impl Store {
         let mut root = self.inner.root.write();
         if root.is_gone() {
             tracing::warn!(dir = %root.path().display(), "cache directory was deleted; making it again");
-            *root = Arc::new(Root::open(&self.inner.config)?);
-            for (_, item) in self.inner.items.write().drain() {
-                item.state.lock().removed = true;
-            }
-            self.inner.stages.lock().clear();
+            let config = StoreConfig { dir: root.path().to_owned(), boot: self.inner.config.boot };
+            let gone = std::mem::replace(&mut *root, Arc::new(Root::open(&config)?));
+            self.inner.items.write().retain(|_, item| {
+                let lost = Arc::ptr_eq(&item.root(), &gone);
+                item.state.lock().removed |= lost;
+                !lost
+            });
+            self.inner.stages.lock().retain(|_, stage| !Arc::ptr_eq(&stage.root(), &gone));
         }
         Ok(Arc::clone(&root))
     }
@@ -275,13 +313,14 @@ impl Store {
     /// data into it: a content without data does not count.
     fn make(
         &self,
+        root: &Arc<Root>,
         progress: Progress,
         map: Option<&PieceMap>,
         now: u64,
         entries: Vec<(PieceIndex, Entry)>,
         place: impl FnOnce(&Root, &Dir) -> Result<(), StoreError>,
     ) -> Result<Arc<Item>, StoreError> {
-        let (root, id) = (self.root(), progress.id);
+        let id = progress.id;
         let failed = |error| StoreError::inside("create", root.content_path(id, ""), error);
         let name = id.to_string();
         let temp = format!("{name}.new");
@@ -300,7 +339,7 @@ impl Store {
             shelf.rename(&temp, &shelf, &name)?;
             Ok(dir)
         };
-        let placed = build().map_err(failed).and_then(|dir| place(&root, &dir));
+        let placed = build().map_err(failed).and_then(|dir| place(root, &dir));
         if let Err(error) = placed {
             for name in [&temp, &name] {
                 if let Err(error) = shelf.remove_tree(name) {
@@ -309,13 +348,13 @@ impl Store {
             }
             return Err(error);
         }
-        let item = recover::load(&root, id).map_err(failed)?;
+        let item = recover::load(root, id).map_err(failed)?;
         let item = Arc::new(item.ok_or_else(|| StoreError::Vanished { path: root.content_path(id, "") })?);
         self.inner.items.write().insert(id, Arc::clone(&item));
         Ok(item)
     }
 
-    fn read_contents(&self, root: &Arc<Root>) -> Result<(), StoreError> {
+    pub(crate) fn read_contents(&self, root: &Arc<Root>) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("read", root.path().join(CONTENTS), error);
         let contents = root.contents().map_err(failed)?;
         for shelf_name in contents.names().map_err(failed)? {
@@ -332,7 +371,10 @@ impl Store {
 
     fn read_content(&self, root: &Arc<Root>, shelf: &Dir, on: &str, name: &str) {
         let id = name.parse::<ContentId>().ok().filter(|id| id.to_string() == name && shelf_name(*id) == on);
+        let _making = self.inner.making.lock();
         let loaded = match id {
+            // What a move that broke off has left of one that is here.
+            Some(id) if self.inner.items.read().contains_key(&id) => Ok(None),
             Some(id) => recover::load(root, id),
             None if name.ends_with(".new") || name.ends_with(".gone") => Ok(None),
             // Not made by us.
@@ -363,7 +405,7 @@ fn received(progress: Progress, len: u64) -> Vec<(PieceIndex, Entry)> {
 }
 
 /// Takes a content's directory out of sight in one step. `None` if it was not there. Returns where it is now.
-fn bury(root: &Root, id: ContentId) -> io::Result<Option<(Dir, String)>> {
+pub(crate) fn bury(root: &Root, id: ContentId) -> io::Result<Option<(Dir, String)>> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = id.to_string();
     let grave = format!("{name}.{}.gone", NEXT.fetch_add(1, Ordering::Relaxed));

@@ -13,6 +13,8 @@ pub struct Usage {
     pub pinned_bytes: u64,
     /// Staging areas.
     pub staging_bytes: u64,
+    /// What of all this is not in the home directory yet, and so takes nothing of its volume.
+    pub away_bytes: u64,
     /// Size of the volume.
     pub volume_total: u64,
     /// What this user can still write to the volume.
@@ -42,6 +44,7 @@ impl Store {
             content_bytes: sum(&contents, false),
             pinned_bytes: sum(&contents, true),
             staging_bytes: self.staged().iter().map(|staging| staging.allocated).sum(),
+            away_bytes: self.away_bytes(),
             volume_total: volume.f_blocks.saturating_mul(volume.f_frsize),
             volume_free: volume.f_bavail.saturating_mul(volume.f_frsize),
         })

@@ -39,6 +39,8 @@ impl Content {
     /// map ([`StoreError::Mismatch`]: all its blocks are dropped).
     pub fn write(&self, piece: PieceIndex, offset: u32, bytes: &[u8]) -> Result<Written, StoreError> {
         let blocks = self.whole_blocks(piece, offset, bytes.len())?;
+        // A mover that waits gets its turn between two writes.
+        let _gate = self.item.gate.queue();
         loop {
             let Some(slot) = self.slot(piece)? else { return Ok(Written::Duplicate) };
             let mut work = slot.work.lock();

@@ -295,11 +295,12 @@ impl Actor {
         let (content, record, account) =
             (self.content.clone(), self.record.clone(), Arc::clone(&self.account));
         tokio::task::block_in_place(|| {
-            let mut notes = content.notes();
-            crate::notes::set_counters(&mut notes, &received, &sent, wasted);
-            crate::notes::set_source(&mut notes, None, record.as_ref());
-            crate::notes::set_account(&mut notes, &account);
-            if let Err(error) = content.set_notes(notes) {
+            let saved = content.change_notes(|notes| {
+                crate::notes::set_counters(notes, &received, &sent, wasted);
+                crate::notes::set_source(notes, None, record.as_ref());
+                crate::notes::set_account(notes, &account);
+            });
+            if let Err(error) = saved {
                 tracing::debug!(%error, "counters were not saved");
             }
         });

@@ -105,7 +105,13 @@ pub(super) fn directories(sight: &Sight) -> Option<Verdict> {
 pub(super) fn cache(sight: &Sight) -> Option<Verdict> {
     let cache = &checkup(sight)?.cache;
     Some(match &cache.trouble {
-        None => Verdict::pass(format!("{} can be written", cache.directory)),
+        None => match &cache.stays {
+            None => Verdict::pass(format!("{} can be written", cache.directory)),
+            Some(why) => Verdict::warn(
+                format!("the cache is not where modify_cache_drive wants it: {why}"),
+                "mend what is said there: it is tried again every 10 s; or choose another directory with modify_cache_drive",
+            ),
+        },
         Some(why) => Verdict::fail(
             format!("{} cannot be written: {why}", cache.directory),
             "let the agent's user write it (with systemd: CacheDirectory= or ReadWritePaths=), or choose another directory \

@@ -29,6 +29,7 @@ fn healthy() -> Checkup {
         },
         installed_ram: Some(16_000_000_000),
         cache: CacheState {
+            stays: None,
             directory: "/var/cache/peerage".into(),
             capacity: Some(100_000_000_000),
             free: Some(61_000_000_000),

@@ -45,10 +45,20 @@ impl Download {
         let run = simple.run();
         tokio::pin!(run);
         let mut policy = self.shared.policy.clone();
-        let (mut held, mut network) = (false, policy.borrow().network);
+        let (mut held, mut network, mut fitting) = (false, policy.borrow().network, None);
         loop {
             let now_network = policy.borrow_and_update().network;
             let size = state.borrow().size;
+            if size != fitting {
+                if let Err(error) = self.require_room(size.unwrap_or(0)).await {
+                    // Nobody can go on with it, and it is in the way of what does fit.
+                    if let Err(error) = tokio::task::block_in_place(|| staging.discard()) {
+                        tracing::warn!(%error, "a file that cannot fit was not thrown away");
+                    }
+                    return Err(error);
+                }
+                fitting = size;
+            }
             let decision = self.decide_simple(search.url(), size);
             let now_held = !decision.allowed.download;
             let delay = Duration::from_secs(decision.limits.cache_delay);
@@ -155,7 +165,7 @@ impl Download {
         if search.may_hope() {
             let account = crate::why::Account::clone(&self.account);
             let cached = received.cache_server;
-            crate::adopt::later(search.hand_on(), staging.clone(), account, cached);
+            crate::adopt::later(search.hand_on(), staging.clone(), account, cached, self.lasted());
         } else {
             crate::adopt::discard_later(staging.clone());
         }

@@ -26,10 +26,12 @@ impl Download {
     pub(super) async fn swarm(&mut self, resolution: Resolution, search: &Search) -> Ended<Phase> {
         self.found = None;
         let Resolution { record, map, announce, staged } = resolution;
+        self.require_room(record.get().size).await?;
         let content = match staged {
             Some(content) => content,
             None => self.open_content(record.get(), map.clone()).await?,
         };
+        self.fetches |= !content.is_complete();
         self.note_source(&content, &record, search.url());
         let Some(map) = content_map(&content, map)? else { return Ok(Phase::Lost) };
         self.shared.contents.settled(content.id()).await;
@@ -60,14 +62,15 @@ impl Download {
 
     fn note_source(&mut self, content: &Content, record: &Signed<ContentRecord>, url: Option<&SourceUrl>) {
         tokio::task::block_in_place(|| {
-            let mut notes = content.notes();
-            crate::notes::set_source(&mut notes, url.map(SourceUrl::as_str), Some(record));
-            if !self.account.decisions.is_empty() {
-                let mut account = crate::notes::account(&notes);
-                account.after(Arc::unwrap_or_clone(std::mem::take(&mut self.account)));
-                crate::notes::set_account(&mut notes, &account);
-            }
-            if let Err(error) = content.set_notes(notes) {
+            let noted = content.change_notes(|notes| {
+                crate::notes::set_source(notes, url.map(SourceUrl::as_str), Some(record));
+                if !self.account.decisions.is_empty() {
+                    let mut account = crate::notes::account(notes);
+                    account.after(Arc::unwrap_or_clone(std::mem::take(&mut self.account)));
+                    crate::notes::set_account(notes, &account);
+                }
+            });
+            if let Err(error) = noted {
                 tracing::debug!(%error, "the source was not noted");
             }
         });

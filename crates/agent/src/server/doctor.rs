@@ -18,6 +18,7 @@ use peerage_swarm::ByKind;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 
 use super::Failure;
+use crate::cache_place::CachePlace;
 use crate::listener;
 use crate::neighbours::Neighbours;
 use crate::policy::PolicyView;
@@ -33,7 +34,7 @@ pub(crate) async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Che
     let (trouble, _) = tokio::join!(check, read);
     let coordinator = CoordinatorState { url: shared.coordinator.url(), used, trouble };
     let looked = Arc::clone(&shared);
-    let cache = tokio::task::spawn_blocking(move || cache(&looked.cache_dir)).await;
+    let cache = tokio::task::spawn_blocking(move || cache(&looked.cache_place.borrow().clone())).await;
     let cache =
         cache.map_err(|error| Failure::new(peerage_api::Code::Internal, format!("the cache: {error}")))?;
     let view = shared.policy();
@@ -99,7 +100,8 @@ fn discovery(neighbours: &Neighbours) -> DiscoveryState {
     }
 }
 
-fn cache(directory: &Path) -> CacheState {
+fn cache(place: &CachePlace) -> CacheState {
+    let directory = place.home.as_path();
     let volume = volume_of(directory).ok();
     CacheState {
         directory: std::path::absolute(directory)
@@ -109,6 +111,7 @@ fn cache(directory: &Path) -> CacheState {
         capacity: volume.map(|volume| volume.capacity),
         free: volume.map(|volume| volume.free),
         trouble: write_a_byte(directory).err().map(|error| error.to_string()),
+        stays: place.trouble.clone(),
     }
 }
 

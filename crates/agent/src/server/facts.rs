@@ -17,8 +17,12 @@ pub(crate) struct DeviceFacts {
     installed_ram: Option<u64>,
     /// Where the cache is.
     cache_directory: PathBuf,
-    /// Where the next start of the agent moves it; `null`: it stays.
+    /// Where policy wants it; `null`: it is there.
     cache_moves_to: Option<PathBuf>,
+    /// Where it was, as long as not everything has come from there.
+    cache_moves_from: Vec<PathBuf>,
+    /// Why it is not, or not wholly, where policy wants it.
+    cache_move_trouble: Option<String>,
     /// Bytes.
     cache_volume_capacity: Option<u64>,
     /// Bytes in this calendar month.
@@ -67,11 +71,15 @@ impl DeviceFacts {
             Some(Power::Battery { charge }) => (Some("battery"), charge),
         };
         let zone = facts.zone.as_ref();
-        let place = crate::cache_place::wanted(&shared.config, &policy.settings);
+        let wanted = crate::cache_place::wanted(&shared.config, &policy.settings);
+        let place = shared.cache_place.borrow().clone();
         Self {
             installed_ram: facts.installed_ram,
-            cache_directory: shared.cache_dir.clone(),
-            cache_moves_to: Some(place).filter(|place| *place != shared.cache_dir),
+            // Another name of the directory that it is in is no other place.
+            cache_moves_to: Some(wanted).filter(|_| place.trouble.is_some() || !place.others.is_empty()),
+            cache_directory: place.home,
+            cache_moves_from: place.others,
+            cache_move_trouble: place.trouble,
             cache_volume_capacity: facts.cache_volume.map(|volume| volume.capacity),
             uploaded_to_internet_peers: shared.budgets.internet_sent(),
             measured_downlink: shared.budgets.downlink(),

@@ -58,8 +58,9 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
             continue;
         }
         seen.insert(row.file_id.clone());
-        let url = crate::notes::url(&handle.content.notes());
-        rows.push(FileStatus { source_url: url, ..row });
+        let notes = handle.content.notes();
+        let (source_url, download_duration) = (crate::notes::url(&notes), crate::notes::duration(&notes));
+        rows.push(FileStatus { source_url, download_duration, ..row });
     }
     for info in shared.store.contents() {
         if seen.contains(&info.id.to_string()) {
@@ -69,7 +70,8 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
         let notes = content.notes();
         let share = if info.complete { shared.may_serve(&content) } else { Share::default() };
         let row = file_status::of_cached(&info, &crate::notes::counters(&notes), share);
-        rows.push(FileStatus { source_url: crate::notes::url(&notes), ..row });
+        let (source_url, download_duration) = (crate::notes::url(&notes), crate::notes::duration(&notes));
+        rows.push(FileStatus { source_url, download_duration, ..row });
     }
     let mode = shared.policy().settings.download_mode.name();
     for row in rows.iter_mut().filter(|row| row.download_mode.is_empty()) {

@@ -69,14 +69,7 @@ fn known(shared: &Arc<Shared>) -> Vec<Why> {
     }
     for info in shared.store.contents() {
         let Ok(Some(content)) = shared.store.get(info.id) else { continue };
-        let notes = content.notes();
-        contents.push(Why {
-            file_id: info.id.to_string(),
-            file_size: info.size,
-            source_url: crate::notes::url(&notes),
-            complete: info.complete,
-            ..crate::notes::account(&notes).tell(&crate::notes::counters(&notes).0)
-        });
+        contents.push(crate::notes::why(&content));
     }
     // A running actor knows more than its notes.
     for one in contents {
@@ -84,6 +77,10 @@ fn known(shared: &Arc<Shared>) -> Vec<Why> {
             all.push(one);
         }
     }
-    all.extend(shared.past.all());
+    for one in shared.past.all() {
+        if !all.iter().any(|known| known.file_id == one.file_id) {
+            all.push(one);
+        }
+    }
     all
 }

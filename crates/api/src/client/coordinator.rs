@@ -95,6 +95,11 @@ impl CoordinatorClient {
         Ok(Self { http, base, trust, seen, timeout: options.timeout })
     }
 
+    /// How messages name the other side.
+    fn who(&self) -> String {
+        format!("{WHO} {}", self.base.as_str().trim_end_matches('/'))
+    }
+
     /// `GET /v1/health`.
     ///
     /// # Errors
@@ -169,11 +174,11 @@ impl CoordinatorClient {
             request = request.json(body);
         }
         let mut response =
-            request.send().await.map_err(|error| unreachable(WHO, chain(&error.without_url())))?;
+            request.send().await.map_err(|error| unreachable(&self.who(), chain(&error.without_url())))?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(bytes) =
-            response.chunk().await.map_err(|error| unreachable(WHO, chain(&error.without_url())))?
+            response.chunk().await.map_err(|error| unreachable(&self.who(), chain(&error.without_url())))?
         {
             if body.len() + bytes.len() > limit {
                 return Err(too_long(WHO, limit));

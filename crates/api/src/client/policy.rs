@@ -9,7 +9,8 @@ use super::coordinator::MAX_ANSWER;
 use super::device::DeviceClient;
 use crate::ApiError;
 use crate::coordinator::{
-    HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, RollbackRequest,
+    HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, RemovePolicyRequest,
+    RollbackRequest,
 };
 
 impl DeviceClient {
@@ -40,6 +41,14 @@ impl AdminClient {
         self.ask(Method::POST, "v1/policies/rollback", Some(request), Duration::ZERO).await?.json()
     }
 
+    /// `POST /v1/policies/remove`.
+    ///
+    /// # Errors
+    /// Unreachable; [`crate::Code::NotFound`] when no policy holds for those devices.
+    pub async fn remove_policy(&self, request: &RemovePolicyRequest) -> Result<PolicyRevision, ApiError> {
+        self.ask(Method::POST, "v1/policies/remove", Some(request), Duration::ZERO).await?.json()
+    }
+
     /// `GET /v1/policies`, newest first.
     ///
     /// # Errors
@@ -57,6 +66,12 @@ fn policy_path(query: &PolicyQuery) -> String {
     }
     if let Some(group) = &query.group {
         text.append_pair("group", group);
+    }
+    if let Some(applied) = query.applied {
+        text.append_pair("applied", &applied.to_string());
+    }
+    if query.refused {
+        text.append_pair("refused", "true");
     }
     text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
     format!("v1/policy?{}", text.finish())

@@ -1,11 +1,13 @@
-//! `peerage policy push|show|history|rollback`: the fleet's policies, at the coordinator.
+//! `peerage policy push|show|history|rollback|remove`: the fleet's policies, at the coordinator.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
-use peerage_api::coordinator::{HistoryQuery, PolicyRevision, PushPolicyRequest, RollbackRequest};
+use peerage_api::coordinator::{
+    HistoryQuery, PolicyRevision, PushPolicyRequest, Reach, RemovePolicyRequest, RollbackRequest,
+};
 use peerage_policy::fleet::{MAX_FLEET_TEXT, Selector};
 use peerage_policy::{Level, check, parse_layer};
 
@@ -81,6 +83,22 @@ pub(crate) struct RollbackArgs {
     admin: AdminArgs,
 }
 
+/// Take away what is published for some devices
+///
+/// They fall back to what other policies of the fleet, their own files and `peerage set` say, within 2 s of reaching the
+/// coordinator. The history keeps it; `peerage policy rollback` brings it back.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The devices whose policy goes: all, tag:NAME, subnet:CIDR or group:GUID
+    #[arg(value_name = "SELECTOR")]
+    group: Selector,
+    /// Print the published removal as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
 pub(crate) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     let text = read_text(&args.file, MAX_FLEET_TEXT)?;
     // Here the message names the file and costs no connection; the coordinator checks it too.
@@ -100,6 +118,11 @@ pub(crate) async fn rollback(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     published(&args.admin.client()?.roll_back_policy(&request).await?, args.json)
 }
 
+pub(crate) async fn remove(args: RemoveArgs) -> anyhow::Result<ExitCode> {
+    let request = RemovePolicyRequest { selector: args.group.to_string() };
+    published(&args.admin.client()?.remove_policy(&request).await?, args.json)
+}
+
 fn published(revision: &PolicyRevision, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         output::json(revision)?;
@@ -107,8 +130,27 @@ fn published(revision: &PolicyRevision, json: bool) -> anyhow::Result<ExitCode> 
         let PolicyRevision { serial, selector, percent, note, .. } = revision;
         let note = if note.is_empty() { String::new() } else { format!(", {note}") };
         output::line(&printable(&format!("policy {serial} for {percent} % of {selector}{note}")))?;
+        if let Some(reach) = &revision.reach {
+            output::line(&reached(reach, *percent))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many devices a policy is for, in a sentence.
+fn reached(reach: &Reach, percent: u8) -> String {
+    let Reach { devices, taken, unheard } = reach;
+    let mut told = match devices {
+        0 => "no enrolled device is meant".to_owned(),
+        1 if percent == 100 => "1 enrolled device is meant".to_owned(),
+        1 => format!("1 enrolled device is meant; the {percent} % take {taken} of it"),
+        devices if percent == 100 => format!("{devices} enrolled devices are meant"),
+        devices => format!("{devices} enrolled devices are meant; the {percent} % take {taken} of them"),
+    };
+    if *unheard > 0 {
+        told += &format!("; of {unheard} more nothing has been heard since the coordinator started");
+    }
+    told
 }
 
 pub(crate) async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
@@ -155,7 +197,7 @@ pub(crate) async fn history(args: HistoryArgs) -> anyhow::Result<ExitCode> {
             printable(&revision.selector).into_owned(),
             format!("{} %", revision.percent),
             when(revision.created),
-            if revision.live { "in force" } else { "replaced" }.to_owned(),
+            state(revision).to_owned(),
             printable(&revision.note).into_owned(),
         ]);
     }
@@ -163,6 +205,15 @@ pub(crate) async fn history(args: HistoryArgs) -> anyhow::Result<ExitCode> {
         output::line(&line)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What has become of a revision.
+fn state(revision: &PolicyRevision) -> &'static str {
+    match revision {
+        PolicyRevision { live: false, .. } => "replaced",
+        PolicyRevision { percent: 100, text, .. } if text.is_empty() => "sets nothing",
+        _ => "in force",
+    }
 }
 
 fn when(unix: u64) -> String {

@@ -10,8 +10,8 @@ use peerage_api::Code;
 use peerage_api::coordinator::{
     AnnounceRequest, AnnounceResponse, Counts, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
     IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
-    PublishRequest, PublishResponse, PushPolicyRequest, ResolveRequest, ResolveResponse, RollbackRequest,
-    SessionRequest, SessionResponse,
+    PublishRequest, PublishResponse, PushPolicyRequest, RemovePolicyRequest, ResolveRequest, ResolveResponse,
+    RollbackRequest, SessionRequest, SessionResponse,
 };
 use peerage_content::{ContentId, PeerId};
 
@@ -118,6 +118,13 @@ pub(super) async fn roll_back_policy(
     Input(request): Input<RollbackRequest>,
 ) -> Answer<PolicyRevision> {
     ok(state.roll_back_policy(&request).await?)
+}
+
+pub(super) async fn remove_policy(
+    State(state): State<Shared>,
+    Input(request): Input<RemovePolicyRequest>,
+) -> Answer<PolicyRevision> {
+    ok(state.remove_policy(&request).await?)
 }
 
 pub(super) async fn publish(

@@ -86,6 +86,7 @@ fn routes(state: Shared) -> Routes {
         .add(GET, "/v1/policies", Admin, 0, h::policies)
         .add(POST, "/v1/policies", Admin, POLICY, h::push_policy)
         .add(POST, "/v1/policies/rollback", Admin, SMALL, h::roll_back_policy)
+        .add(POST, "/v1/policies/remove", Admin, SMALL, h::remove_policy)
         .add(POST, "/v1/publish", Admin, PUBLISH, h::publish)
         .add(POST, "/v1/ingest", Admin, SMALL, h::ingest)
         .add(POST, "/v1/tokens", Admin, SMALL, h::tokens)

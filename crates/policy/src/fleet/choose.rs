@@ -39,7 +39,8 @@ pub struct Device {
 }
 
 impl Device {
-    fn is_meant(&self, selector: &Selector) -> bool {
+    /// Whether a policy for `selector` is for this device.
+    pub fn is_meant(&self, selector: &Selector) -> bool {
         match selector {
             Selector::All => true,
             Selector::Subnet(net) => self.addresses.iter().any(|ip| net.contains(&ip.to_canonical())),
@@ -74,6 +75,8 @@ pub fn choose(serial: u64, revisions: &[Revision], device: &Device) -> FleetPoli
             let again = one.iter().take(*at).any(|newer| newer.text == revision.text);
             !again && admits(&device.peer, &revision.selector, &revision.text, revision.percent)
         });
+        // One that sets nothing is as good as none, and leaves its place to others.
+        let newest = newest.filter(|(_, revision)| !revision.text.is_empty());
         parts.extend(newest.map(|(_, revision)| FleetPart {
             selector: revision.selector.clone(),
             revision: revision.serial,
@@ -145,6 +148,16 @@ mod tests {
         assert_eq!(has_new(&[had, stage(5, 100)]).len(), 400);
         let first = choose(9, &[stage(1, 0)], &device(1));
         assert!(first.parts.is_empty(), "there was nothing before");
+    }
+
+    #[test]
+    fn what_was_removed_is_no_part() {
+        let held = [revision(1, "all", 100, "a"), revision(2, "tag:lab", 100, "b")];
+        let removed = revision(3, "tag:lab", 100, "");
+        assert_eq!(revisions_of(&choose(2, &held, &device(1))), [1, 2]);
+        let [first, second] = held;
+        let after = choose(3, &[first, second, removed], &device(1));
+        assert_eq!((after.serial, revisions_of(&after)), (3, vec![1]), "the serial goes on");
     }
 
     #[test]

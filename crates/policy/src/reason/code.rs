@@ -157,6 +157,11 @@ pub enum Code {
         /// Bytes allowed.
         most: u64,
     },
+    /// The cache is not, or not wholly, where it is to be.
+    CacheStays {
+        /// Where it is, and why.
+        why: String,
+    },
     /// Connections between peers may be clear text.
     ClearText,
 }
@@ -201,6 +206,7 @@ impl Code {
             Self::NoUploadSlot { .. } => "no_upload_slot",
             Self::UploadLimited(_) => "upload_limited",
             Self::MonthSpent { .. } => "month_spent",
+            Self::CacheStays { .. } => "cache_stays",
             Self::ClearText => "clear_text",
         }
     }
@@ -244,6 +250,7 @@ impl Code {
             | Self::NoUploadSlot { .. }
             | Self::UploadLimited(_)
             | Self::MonthSpent { .. }
+            | Self::CacheStays { .. }
             | Self::ClearText => false,
         }
     }

@@ -126,6 +126,7 @@ fn quota_of_a_volume() {
         content_bytes: 300,
         pinned_bytes: 50,
         staging_bytes: 50,
+        away_bytes: 0,
         volume_total: 9999,
         volume_free: 600,
     };

@@ -7,6 +7,7 @@ mod deliver;
 mod evict;
 mod faults;
 mod lifecycle;
+mod moving;
 mod recovery;
 mod stage;
 mod support;

@@ -33,6 +33,9 @@ impl Actor {
         let verified = if have.contains(last) { full - short } else { full };
         let asked = self.fetches.values().filter_map(|running| self.cache_of(running.source));
         let (from_caches, cache_host) = (asked.clone().count(), asked.map(|at| at.host.to_string()).next());
+        // Whoever is connected is known, whether discovery, the link, or it itself has told of it.
+        let peers = self.peer_rows();
+        let known_peers = u32::try_from(peers.len()).unwrap_or(u32::MAX);
         let status = ContentStatus {
             wants: self.wants.keys().copied().collect(),
             complete: self.transfer.is_complete(),
@@ -42,11 +45,11 @@ impl Actor {
             wasted,
             down_rate: stats.down_rate,
             up_rate: stats.up_rate,
-            known_peers: stats.known_peers,
+            known_peers,
             http_connections: (self.fetches.len() - from_caches) as u32,
             cache_connections: from_caches as u32,
             cache_host,
-            peers: self.peer_rows(),
+            peers,
             trouble: self.trouble.clone(),
             share: Share::of(&self.allowed),
             held: self.held,
