@@ -4,6 +4,7 @@
 //! is of whole commands as a user runs them: processes, sockets, files.
 
 mod alone;
+mod changes;
 mod coordinator;
 mod fleet;
 mod memory;
@@ -42,6 +43,8 @@ enum Bench {
     Memory(memory::Options),
     /// Announces over kept-alive TLS, and what a swarm member costs.
     Coordinator(coordinator::Options),
+    /// How soon a change of policy or condition moves the bytes of a running download. Needs root.
+    Changes(changes::Options),
     /// A download that no peer can help, beside curl. Needs root.
     Alone(alone::Options),
     /// A user's flow beside ours, and beside rivals', at a bottleneck, in network namespaces. Needs root.
@@ -62,6 +65,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         Bench::Fleet(fleet) => fleet::run(&bin, fleet)?,
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
+        Bench::Changes(changes) => changes::run(&bin, changes)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
         Bench::Polite(polite) => {
             rivals::install(shell)?;
