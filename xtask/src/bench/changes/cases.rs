@@ -572,11 +572,11 @@ pub(super) const CASES: &[Case] = &[
             step(
                 "cache_host added",
                 FILE,
-                Act::Device("download_mode = 0\ncache_host = '10.88.1.4'\n"),
+                Act::Device("download_mode = 0\ncache_host = '198.18.1.4'\n"),
                 TO_CACHE,
             ),
             step("cache_host removed", FILE, Act::Device("download_mode = 0\n"), FROM_CACHE),
-            step("cache_host added", "coordinator's push", Act::Push("cache_host = '10.88.1.4'"), TO_CACHE),
+            step("cache_host added", "coordinator's push", Act::Push("cache_host = '198.18.1.4'"), TO_CACHE),
             step("cache_host removed", "coordinator's push", Act::Push(""), FROM_CACHE),
         ],
         ..PLAIN
@@ -589,7 +589,7 @@ pub(super) const CASES: &[Case] = &[
             step(
                 "cache_host added, simple mode",
                 FILE,
-                Act::Device("download_mode = 99\ncache_host = '10.88.1.4'\n"),
+                Act::Device("download_mode = 99\ncache_host = '198.18.1.4'\n"),
                 TO_CACHE,
             ),
             step("cache_host removed, simple mode", FILE, Act::Device("download_mode = 99\n"), FROM_CACHE),
@@ -598,7 +598,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "caches on a VPN",
-        device: "download_mode = 0\ncache_host = '10.88.1.4'\ndisallow_cache_server_downloads_on_vpn = true\n",
+        device: "download_mode = 0\ncache_host = '198.18.1.4'\ndisallow_cache_server_downloads_on_vpn = true\n",
         first: &["cache"],
         steps: &[
             step(
@@ -610,14 +610,14 @@ pub(super) const CASES: &[Case] = &[
             step(
                 "disallow_cache_server_downloads_on_vpn off",
                 FILE,
-                Act::Device("download_mode = 0\ncache_host = '10.88.1.4'\n"),
+                Act::Device("download_mode = 0\ncache_host = '198.18.1.4'\n"),
                 TO_CACHE,
             ),
             step(
                 "disallow_cache_server_downloads_on_vpn on",
                 FILE,
                 Act::Device(
-                    "download_mode = 0\ncache_host = '10.88.1.4'\ndisallow_cache_server_downloads_on_vpn = true\n",
+                    "download_mode = 0\ncache_host = '198.18.1.4'\ndisallow_cache_server_downloads_on_vpn = true\n",
                 ),
                 FROM_CACHE,
             ),
@@ -632,20 +632,20 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "delay for caches, background",
-        device: "download_mode = 0\ncache_host = '10.88.1.2:1'\ndelay_cache_server_fallback_background = 3600\n",
+        device: "download_mode = 0\ncache_host = '198.18.1.2:1'\ndelay_cache_server_fallback_background = 3600\n",
         first: &[],
         steps: &[
             step(
                 "delay_cache_server_fallback_background lifted, no cache answers",
                 FILE,
-                Act::Device("download_mode = 0\ncache_host = '10.88.1.2:1'\n"),
+                Act::Device("download_mode = 0\ncache_host = '198.18.1.2:1'\n"),
                 &[Rises("origin", 0)],
             ),
             step(
                 "delay_cache_server_fallback_background set again",
                 FILE,
                 Act::Device(
-                    "download_mode = 0\ncache_host = '10.88.1.2:1'\ndelay_cache_server_fallback_background = 3600\n",
+                    "download_mode = 0\ncache_host = '198.18.1.2:1'\ndelay_cache_server_fallback_background = 3600\n",
                 ),
                 &[Falls("origin", 0)],
             ),
@@ -654,21 +654,21 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "delay for caches, foreground",
-        device: "download_mode = 0\ncache_host = '10.88.1.2:1'\ndelay_cache_server_fallback_foreground = 3600\n",
+        device: "download_mode = 0\ncache_host = '198.18.1.2:1'\ndelay_cache_server_fallback_foreground = 3600\n",
         foreground: true,
         first: &[],
         steps: &[
             step(
                 "delay_cache_server_fallback_foreground lifted, no cache answers",
                 FILE,
-                Act::Device("download_mode = 0\ncache_host = '10.88.1.2:1'\n"),
+                Act::Device("download_mode = 0\ncache_host = '198.18.1.2:1'\n"),
                 &[Rises("origin", 0)],
             ),
             step(
                 "delay_cache_server_fallback_foreground set again",
                 FILE,
                 Act::Device(
-                    "download_mode = 0\ncache_host = '10.88.1.2:1'\ndelay_cache_server_fallback_foreground = 3600\n",
+                    "download_mode = 0\ncache_host = '198.18.1.2:1'\ndelay_cache_server_fallback_foreground = 3600\n",
                 ),
                 &[Falls("origin", 0)],
             ),

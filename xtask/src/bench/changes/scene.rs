@@ -76,8 +76,8 @@ impl Scene {
         let world = World::new()?;
         let lans = [world.bridge("lan1")?, world.bridge("lan2")?];
         let router = world.router("router")?;
-        router.port(&lans[0], "10.88.1.1/24")?;
-        router.port(&lans[1], "10.88.2.1/24")?;
+        router.port(&lans[0], "198.18.1.1/24")?;
+        router.port(&lans[1], "198.18.2.1/24")?;
         let root = dir.join("www");
         fs::create_dir_all(&root)?;
         let origin_host = host(&lans, 0, "origin", 2)?;
@@ -87,8 +87,8 @@ impl Scene {
         fs::create_dir_all(&cache_dir)?;
         let cache = Nginx::serve(&root).on(&cache_host).port(80).start(&cache_dir)?;
         let head = host(&lans, 0, "head", 3)?;
-        let config = "ingest_allow = [\"10.88.0.0/16\"]\n\
-                      [sites]\none = [\"10.88.1.0/24\", \"10.88.2.0/25\"]\ntwo = [\"10.88.2.128/25\"]\n";
+        let config = "ingest_allow = [\"198.18.0.0/15\"]\n\
+                      [sites]\none = [\"198.18.1.0/24\", \"198.18.2.0/25\"]\ntwo = [\"198.18.2.128/25\"]\n";
         let listen = SocketAddr::new(head.ip(), 7690);
         let fleet = Fleet::start_bin(bin, &dir.join("fleet"), listen, Some(&head), config)?;
         let mut seed_bus = SystemBus::start(&dir.join("seed-bus"))?;
@@ -143,7 +143,8 @@ impl Scene {
         for file in files {
             let path = self.dir.join("www").join(file);
             if !path.exists() {
-                random_file(&path, 31 + u64::from(last), SIZE)?;
+                // One content each: other bytes in each file.
+                random_file(&path, file.bytes().map(u64::from).sum(), SIZE)?;
                 self.fleet.publish(&path, &self.origin.url(file))?;
             }
             let out = self.dir.join("seed.out");
@@ -266,6 +267,9 @@ impl Scene {
             looked.is_err() || settled.iter().all(Option::is_some) || began.elapsed() > GIVE_UP
         });
         looked?;
+        if settled.iter().any(Option::is_none) {
+            println!("not settled: {}", line.told());
+        }
         let latest = settled.into_iter().map(|at| at.unwrap_or(GIVE_UP)).max().unwrap_or_default();
         Ok(latest.as_secs_f64())
     }
@@ -345,8 +349,8 @@ impl Running {
 
 fn host(lans: &[Bridge; 2], lan: usize, name: &str, last: u8) -> Result<Host> {
     let Some(bridge) = lans.get(lan) else { bail!("no LAN {lan}") };
-    let host = bridge.host(name, &format!("10.88.{}.{last}/24", lan + 1))?;
-    host.default_route(format!("10.88.{}.1", lan + 1).parse()?)?;
+    let host = bridge.host(name, &format!("198.18.{}.{last}/24", lan + 1))?;
+    host.default_route(format!("198.18.{}.1", lan + 1).parse()?)?;
     Ok(host)
 }
 

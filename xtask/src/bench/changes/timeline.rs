@@ -48,6 +48,21 @@ impl Timeline {
         }
     }
 
+    /// What every sender had sent each half second, in KB: for whoever looks into a row that is late.
+    pub(super) fn told(&self) -> String {
+        let mut next = Duration::ZERO;
+        let mut lines = String::new();
+        for (at, sent) in &self.0 {
+            if *at >= next {
+                let first = |who: &str| self.0.first().map_or(0, |(_, sent)| bytes(sent, who));
+                let all = SENDERS.map(|who| format!("{who} {}", (bytes(sent, who) - first(who)) / 1000));
+                lines += &format!("\n  {:.2} s: {} KB", at.as_secs_f64(), all.join(", "));
+                next = *at + Duration::from_millis(500);
+            }
+        }
+        lines
+    }
+
     /// Forgets all but the last `span` of it.
     pub(super) fn keep_last(&mut self, span: Duration) {
         let from = self.0.last().map_or(Duration::ZERO, |(at, _)| at.saturating_sub(span));
