@@ -267,8 +267,9 @@ impl Scene {
             looked.is_err() || settled.iter().all(Option::is_some) || began.elapsed() > GIVE_UP
         });
         looked?;
-        if settled.iter().any(Option::is_none) {
-            println!("not settled: {}", line.told());
+        let late = |at: &Option<Duration>| at.is_none_or(|at| at.as_secs_f64() > super::BOUND);
+        if settled.iter().any(late) {
+            println!("late: {}", line.told());
         }
         let latest = settled.into_iter().map(|at| at.unwrap_or(GIVE_UP)).max().unwrap_or_default();
         Ok(latest.as_secs_f64())
