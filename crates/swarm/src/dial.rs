@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerage_content::PeerId;
 
-use crate::{Candidate, Rng, Time};
+use crate::{Candidate, Rng, SourceKind, Time};
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -13,6 +13,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 const MAX_DIALS: usize = 16;
 /// Candidates remembered.
 const MAX_KNOWN: usize = 1000;
+/// Failures of somebody whom the coordinator has named after which nothing is hoped of it.
+const NAMED_PATIENCE: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -28,6 +30,9 @@ struct Known {
     holder: bool,
     /// Policy lets it be connected to.
     admitted: bool,
+    /// Failures after which nothing is hoped of it: somebody who is said to have the content may be busy, a neighbour that
+    /// nobody has said it of does not have it.
+    patience: u32,
     state: State,
     rank: u32,
     failures: u32,
@@ -50,6 +55,7 @@ impl Dialer {
             let fresh = Known {
                 holder: false,
                 admitted: true,
+                patience: NAMED_PATIENCE,
                 state: State::Idle,
                 rank: 0,
                 failures: 0,
@@ -58,6 +64,7 @@ impl Dialer {
             let known = self.known.entry(candidate.peer).or_insert(fresh);
             known.holder = candidate.seed && candidate.kind.is_near();
             (known.rank, known.admitted) = (rank as u32, true);
+            known.patience = if candidate.kind == SourceKind::LinkLocal { 1 } else { NAMED_PATIENCE };
             if candidate.moved {
                 (known.failures, known.not_before) = (0, Time::ZERO);
             }
@@ -71,7 +78,9 @@ impl Dialer {
 
     /// Whether somebody may still turn out to be useful: connected, being dialled, or worth another try soon.
     pub(crate) fn has_hope(&self) -> bool {
-        self.known.values().any(|known| known.admitted && known.state != State::Banned && known.failures < 3)
+        self.known
+            .values()
+            .any(|known| known.admitted && known.state != State::Banned && known.failures < known.patience)
     }
 
     /// Policy says anew whether a candidate may be connected to.

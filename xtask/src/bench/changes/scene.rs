@@ -24,6 +24,9 @@ const PEER_PORT: u16 = 7680;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Whatever has not changed by then is written down as that.
 const GIVE_UP: Duration = Duration::from_secs(8);
+/// Between two changes of one download. A peer that was told that it is not served is not told the opposite within 2 s
+/// (`swarm`): that is about two changes, not about how soon one holds.
+const APART: Duration = Duration::from_millis(2500);
 /// What everybody's policy says besides what a case adds.
 const BASE: &str = "min_ram_allowed_to_peer = 1\nmin_disk_size_allowed_to_peer = 1\nmin_file_size_to_cache = 1\n\
                     min_background_qos = 500\n";
@@ -166,7 +169,10 @@ impl Scene {
         }
         let running = self.begin(case)?;
         let mut seconds = Vec::new();
+        let mut last = Instant::now();
         for step in case.steps {
+            wait_until("the next change", PATIENCE, || last.elapsed() >= APART);
+            last = Instant::now();
             seconds.push(self.measure(step, &running).with_context(|| step.what)?);
         }
         running.end()?;

@@ -74,7 +74,7 @@ impl Actor {
             self.limits = limits;
             self.feed(Event::Limits(limits));
         }
-        self.admit_known();
+        self.dismiss_known();
         self.set_caches(&decision.caches);
         changed |= self.part_from_strangers();
         let held = !self.allowed.download;

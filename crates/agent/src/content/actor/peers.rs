@@ -23,6 +23,10 @@ use crate::shared::Shared;
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
         let Some(item) = item else {
+            // Nobody names anyone: those that are known are all there are.
+            for (peer, admitted) in self.judge_known() {
+                self.feed(Event::Admits { peer, admitted });
+            }
             self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
             self.meet_neighbours();
             return;
@@ -176,15 +180,21 @@ impl Actor {
         self.feed(Event::PeerJoined { source, peer, kind, have });
     }
 
-    /// Tells the engine which of the known candidates policy admits: nobody waits for the others.
-    pub(super) fn admit_known(&mut self) {
+    /// Tells the engine which of the known candidates policy admits no more: nobody waits for them. Those that it admits
+    /// again are dialled when discovery names them again, for they may want a ticket that this device does not have yet.
+    pub(super) fn dismiss_known(&mut self) {
+        for (peer, admitted) in self.judge_known() {
+            if !admitted {
+                self.feed(Event::Admits { peer, admitted });
+            }
+        }
+    }
+
+    fn judge_known(&self) -> Vec<(PeerId, bool)> {
         let admits = |(addresses, kind): &(Vec<SocketAddr>, SourceKind)| {
             addresses.iter().any(|address| self.admits(address.ip(), *kind))
         };
-        let known = self.known.iter().map(|(peer, at)| (*peer, admits(at)));
-        for (peer, admitted) in known.collect::<Vec<_>>() {
-            self.feed(Event::Admits { peer, admitted });
-        }
+        self.known.iter().map(|(peer, at)| (*peer, admits(at))).collect()
     }
 
     /// Whether policy lets a device at `ip` that would be such a source be connected to this content.
