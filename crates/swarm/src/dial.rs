@@ -55,7 +55,7 @@ impl Dialer {
             let fresh = Known {
                 holder: false,
                 admitted: true,
-                patience: NAMED_PATIENCE,
+                patience: 1,
                 state: State::Idle,
                 rank: 0,
                 failures: 0,
@@ -64,7 +64,9 @@ impl Dialer {
             let known = self.known.entry(candidate.peer).or_insert(fresh);
             known.holder = candidate.seed && candidate.kind.is_near();
             (known.rank, known.admitted) = (rank as u32, true);
-            known.patience = if candidate.kind == SourceKind::LinkLocal { 1 } else { NAMED_PATIENCE };
+            if candidate.kind != SourceKind::LinkLocal {
+                known.patience = NAMED_PATIENCE;
+            }
             if candidate.moved {
                 (known.failures, known.not_before) = (0, Time::ZERO);
             }
