@@ -254,14 +254,13 @@ impl Scene {
         let (mut looked, mut parted) = (Ok(()), None);
         let mut settled = Vec::new();
         wait_until("a change", PATIENCE, || {
-            let mut look = || -> Result<()> {
-                line.add(began.elapsed(), self.sent()?);
+            looked = self.sent().and_then(|sent| {
+                line.add(began.elapsed(), sent);
                 if !before.is_empty() && parted.is_none() && connections()?.is_disjoint(&before) {
                     parted = Some(began.elapsed());
                 }
                 Ok(())
-            };
-            looked = look();
+            });
             settled = step
                 .flows
                 .iter()
