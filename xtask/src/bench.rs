@@ -4,6 +4,7 @@
 //! is of whole commands as a user runs them: processes, sockets, files.
 
 mod alone;
+mod changes;
 mod coordinator;
 mod fair;
 mod fleet;
@@ -45,6 +46,8 @@ enum Bench {
     Memory(memory::Options),
     /// Announces over kept-alive TLS, and what a swarm member costs.
     Coordinator(coordinator::Options),
+    /// How soon a change of policy or condition moves the bytes of a running download. Needs root.
+    Changes(changes::Options),
     /// A download that no peer can help, beside curl. Needs root.
     Alone(alone::Options),
     /// One seeder and several receivers at once.
@@ -79,6 +82,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         }
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
+        Bench::Changes(changes) => changes::run(&bin, changes)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
         Bench::Seeder(seeder) => seeder::run(&bin, seeder)?,
         Bench::Fair(fair) => fair::run(&bin, fair)?,

@@ -30,6 +30,8 @@ pub(crate) struct Admitted {
     pub(crate) kind: SourceKind,
     /// Whether this device opened the connection.
     pub(crate) dialled: bool,
+    /// Whether its frames are encrypted.
+    pub(crate) encrypted: bool,
     /// What the peer has.
     pub(crate) have: Bitmap,
     /// What the peer was told that we have.
@@ -207,7 +209,7 @@ pub(crate) async fn greet(
     have: Bitmap,
 ) -> Result<Admitted, Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
-    let path = connection.path();
+    let (path, encrypted) = (connection.path(), connection.is_encrypted());
     let (binding, own) = (*connection.binding(), shared.identity.peer());
     let meeting = Meeting { binding, own_side: Side::Dialled, content, own, peer, address };
     let credential = match kind {
@@ -234,6 +236,7 @@ pub(crate) async fn greet(
         path,
         kind,
         dialled: true,
+        encrypted,
         have: theirs.have,
         told: have,
         reader,
@@ -304,7 +307,7 @@ pub(crate) async fn receive(
     connection: Connection,
 ) -> Result<(crate::content::ContentHandle, Admitted), Refused> {
     let (peer, address, local) = (connection.peer(), connection.remote(), connection.local());
-    let path = connection.path();
+    let (path, encrypted) = (connection.path(), connection.is_encrypted());
     shared.governor.upload(path.clone(), address);
     let binding = *connection.binding();
     let (mut reader, mut writer) = connection.split();
@@ -314,8 +317,9 @@ pub(crate) async fn receive(
             let told = handle.content.have();
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
             say(&mut writer, &hello(&own, credential)).await?;
+            let dialled = false;
             let admitted =
-                Admitted { peer, address, local, path, kind, dialled: false, have, told, reader, writer };
+                Admitted { peer, address, local, path, kind, dialled, encrypted, have, told, reader, writer };
             Ok((handle, admitted))
         }
         Err(refused) => {
@@ -357,7 +361,7 @@ async fn check_incoming(
     if handle.content.layout() != theirs.layout {
         return Err(Refused::OtherContent);
     }
-    if shared.contents.connected_peers() >= shared.max_connections() {
+    if !shared.places.is_free(shared.max_connections()) {
         return Err(Refused::NotShared);
     }
     let credential = match way {

@@ -23,6 +23,8 @@ const BOUNDS: (u64, u64) = (5, 3600);
 /// Pokes that come close together make one request.
 const GATHER: Duration = Duration::from_millis(20);
 const MAX_ITEMS: usize = 1000;
+/// How long the end of the agent waits for the coordinator.
+const GOODBYE: Duration = Duration::from_secs(1);
 const WANT_PEERS: u16 = 50;
 
 /// The announcer's handle.
@@ -139,6 +141,28 @@ pub(crate) async fn run(shared: Arc<Shared>, mut pokes: Pokes) {
                 next_round = Instant::now() + interval;
             }
         }
+    }
+}
+
+/// Says that this device ends: nobody is to be sent to it any more. What cannot be said at once stays unsaid; the
+/// coordinator forgets who no longer announces.
+pub(crate) async fn say_goodbye(shared: &Shared) {
+    if !shared.coordinator.is_reachable() || !shared.decide_device().allowed.coordinator {
+        return;
+    }
+    let stopped = |content| AnnounceItem { content, event: AnnounceEvent::Stopped, left: 0, want: 0 };
+    let held = shared.store.contents();
+    let items: Vec<AnnounceItem> = held.iter().map(|info| stopped(info.id)).collect();
+    let said = async {
+        for chunk in items.chunks(MAX_ITEMS) {
+            shared.coordinator.announce(&request(shared, chunk.to_vec())).await?;
+        }
+        Ok::<(), peerage_api::ApiError>(())
+    };
+    match tokio::time::timeout(GOODBYE, said).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the coordinator was not told of the end"),
+        Err(_) => tracing::debug!("the coordinator was not told of the end in time"),
     }
 }
 

@@ -255,7 +255,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends all parts: peers get a goodbye, counters are saved. Takes at most 3 s.
+    /// Ends all parts: peers and the coordinator get a goodbye, counters are saved. Takes at most 4 s.
     pub async fn drain(mut self) {
         self.shared.store.stop_moving();
         let contents = self.shared.contents.all();
@@ -269,6 +269,7 @@ impl Running {
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
         self.tasks.shutdown().await;
+        announcer::say_goodbye(&self.shared).await;
         tokio::task::block_in_place(|| crate::adopt::discard_finished(&self.shared));
         if let Err(error) = tokio::task::block_in_place(|| self.shared.budgets.save()) {
             tracing::warn!(%error, "traffic counts were not saved");

@@ -38,6 +38,7 @@ mod naming;
 mod neighbours;
 mod network;
 mod notes;
+mod places;
 mod policy;
 mod rangeless;
 mod resolve;

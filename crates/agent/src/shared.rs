@@ -31,6 +31,7 @@ use crate::deliveries::Deliveries;
 use crate::downloads::Downloads;
 use crate::governor::Governor;
 use crate::neighbours::Neighbours;
+use crate::places::Places;
 use crate::policy::{Policies, PolicyView};
 use crate::rangeless::RangelessHosts;
 use crate::tickets::Tickets;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) announcer: Announcer,
     pub(crate) tickets: Tickets,
     pub(crate) contents: Registry,
+    pub(crate) places: Places,
     pub(crate) catalog: Catalog,
     pub(crate) past: Past,
     pub(crate) downloads: Downloads,
@@ -164,6 +166,7 @@ impl Shared {
             announcer,
             tickets: Tickets::default(),
             contents: Registry::default(),
+            places: Places::default(),
             catalog,
             past,
             downloads: Downloads::default(),
@@ -218,12 +221,14 @@ impl Shared {
         self.policy().settings.max_peer_connections as usize
     }
 
+    /// Whether policy lets no frame be clear text.
+    pub(crate) fn must_encrypt(&self) -> bool {
+        self.policy().settings.peer_encryption == PeerEncryption::Required
+    }
+
     /// How peers are connected to.
     pub(crate) fn connect_options(&self) -> Options {
-        let encryption = match self.policy().settings.peer_encryption {
-            PeerEncryption::Required => Encryption::Required,
-            PeerEncryption::Off => Encryption::Off,
-        };
+        let encryption = if self.must_encrypt() { Encryption::Required } else { Encryption::Off };
         // An agent that listens on one address of several speaks from it too: its neighbours know it by that address.
         let bind = self.config.listen.ip();
         let bind = (!bind.is_unspecified()).then_some(bind);

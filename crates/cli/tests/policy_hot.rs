@@ -1,6 +1,8 @@
 //! Policy files that change while downloads run: the bytes change their source, or stop, and go on.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use peerage_testkit::{Agent, OPEN_POLICY, Office, number, same_file, wait_for, wait_until};
@@ -228,6 +230,116 @@ fn groups_are_kept_apart() {
     assert!(same_file(&file, &office.path("same.out")).unwrap());
     assert!(number(&status, "BytesFromGroupPeers") >= 4 * MIB, "{status}");
     assert_eq!(number(&status, "BytesFromLanPeers"), 0, "{status}");
+}
+
+#[test]
+fn another_group_parts_from_the_members_of_the_former_one() {
+    let sites = "[sites]\none = [\"127.150.0.11/32\"]\ntwo = [\"127.150.0.12/32\"]\n";
+    let office = Office::with_coordinator(150, &["limit_rate 2m;"], sites).unwrap();
+    let group = |last: u8, more: &str| {
+        let group = format!("group_id = \"6f1c2a34-0000-4000-8000-0000000000{last:02x}\"");
+        policy(&format!("download_mode = \"group\"\n{group}\n{more}"))
+    };
+    let (file, url, id) = office.published("regroup.bin", 48 * MIB).unwrap();
+    let a = office.agent_with("a", &group(1, "max_upload_bandwidth = 3000"), &[]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    let held = "delay_background_download_from_http = 3600";
+    let b = office.agent_with("b", &group(1, held), &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    let has = |key: &str| b.file(&id).unwrap().map_or(0, |row| number(&row, key));
+    wait_until("it comes from the group", PATIENCE, || has("BytesFromGroupPeers") >= 2 * MIB);
+    assert_eq!(has("BytesFromCdn"), 0);
+    // Nobody is of that group: the delay in favour of peers is over, too.
+    b.set_policy(&group(2, held)).unwrap();
+    wait_until("it comes from the origin alone", PATIENCE, || {
+        has("ConnectedPeers") == 0 && has("BytesFromCdn") >= MIB
+    });
+    let before = has("BytesFromGroupPeers");
+    b.set_policy(&group(1, held)).unwrap();
+    wait_until("it comes from the group again", PATIENCE, || has("BytesFromGroupPeers") > before + MIB);
+    job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+}
+
+/// The ends at `own` of its connections with `ip`.
+fn connections(own: &str, ip: &str) -> BTreeSet<String> {
+    let output =
+        Command::new("ss").args(["-Htn", "state", "established", "src", own, "dst", ip]).output().unwrap();
+    // Queues, own end, other end.
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_whitespace().nth(2).map(str::to_owned)).collect()
+}
+
+#[test]
+fn encryption_that_is_required_ends_the_connections_in_clear_text() {
+    let office = Office::new(151, &[]).unwrap();
+    let clear = policy("peer_encryption = \"off\"\nmax_upload_bandwidth = 3000");
+    let (file, url, id) = office.published("clear.bin", 32 * MIB).unwrap();
+    let a = office.agent_with("a", &clear, &[]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    let held = "delay_background_download_from_http = 3600";
+    let b = office.agent_with("b", &policy(&format!("{held}\npeer_encryption = \"off\"")), &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    wait_until("it comes from the peer", PATIENCE, || b.held_bytes(&id) >= 2 * MIB);
+    let before = connections("127.151.0.12", "127.151.0.11");
+    assert!(!before.is_empty());
+    b.set_policy(&policy(held)).unwrap();
+    wait_until("the connection is another one", PATIENCE, || {
+        let now = connections("127.151.0.12", "127.151.0.11");
+        !now.is_empty() && now.is_disjoint(&before)
+    });
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromCdn"), 0, "{status}");
+}
+
+#[test]
+fn a_lower_cap_on_connections_parts_from_the_surplus_and_holds_for_all_downloads_together() {
+    let office = Office::new(152, &[]).unwrap();
+    let (file, url, id) = office.published("many.bin", 64 * MIB).unwrap();
+    let (other, other_url, other_id) = office.published("second.bin", 4 * MIB).unwrap();
+    let slow = policy("max_upload_bandwidth = 1500");
+    let seeds = ["a", "twin"].map(|name| office.agent_with(name, OPEN_POLICY, &[]).unwrap());
+    for seed in &seeds {
+        seed.get(&url, &office.path(&seed.name)).unwrap();
+        seed.get(&other_url, &office.path(&format!("{}-2", seed.name))).unwrap();
+        seed.set_policy(&slow).unwrap();
+        wait_until("the cap is in force", PATIENCE, || setting(seed, "max_upload_bandwidth") == "1500 KB/s");
+    }
+    let held = "delay_background_download_from_http = 3600";
+    let b = office.agent_with("b", &policy(held), &[]).unwrap();
+    let job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
+    let connected = |id: &str| b.file(id).unwrap().map_or(0, |row| number(&row, "ConnectedPeers"));
+    wait_until("both are connected", PATIENCE, || connected(&id) == 2);
+    b.set_policy(&policy(&format!("{held}\nmax_peer_connections = 1"))).unwrap();
+    wait_until("one is parted from", PATIENCE, || connected(&id) == 1);
+    // There is no place for a peer of another download: nobody waits for one.
+    let status = b.get(&other_url, &office.path("b2")).unwrap();
+    assert!(same_file(&other, &office.path("b2")).unwrap());
+    assert_eq!((number(&status, "BytesFromPeers"), connected(&other_id)), (0, 0), "{status}");
+    assert_eq!(connected(&id), 1);
+    b.set_policy(&policy(held)).unwrap();
+    wait_until("both are connected again", PATIENCE, || connected(&id) == 2);
+    for seed in &seeds {
+        seed.set_policy(OPEN_POLICY).unwrap();
+    }
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromCdn"), 0, "{status}");
+}
+
+#[test]
+fn a_device_that_has_ended_is_named_to_nobody() {
+    let office = Office::new(153, &[]).unwrap();
+    let (file, url, _) = office.published("ended.bin", 6 * MIB).unwrap();
+    let mut a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    a.daemon.terminate(PATIENCE).unwrap();
+    let held = policy("delay_background_download_from_http = 3600");
+    let b = office.agent_with("b", &held, &[]).unwrap();
+    let status = b.get(&url, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!((number(&status, "BytesFromCdn"), number(&status, "NumPeers")), (6 * MIB, 0), "{status}");
 }
 
 #[test]

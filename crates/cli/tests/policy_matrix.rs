@@ -125,6 +125,37 @@ fn every_setting_holds_from_every_layer() {
     let pushed = office.fleet.command(&["policy", "push", file.to_str().unwrap()]).unwrap().output().unwrap();
     assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
     shows(&agent, Provider::Fleet, &everything(0));
+    // Each layer is still shown below the stronger ones …
+    for (row, key) in config(&agent)["Settings"].as_array().unwrap().iter().zip(Key::ALL) {
+        let lower = row["Lower"].as_array().unwrap();
+        let who: Vec<&str> = lower.iter().map(|said| said["Provider"].as_str().unwrap()).collect();
+        assert_eq!(who, ["policy", "admin", "default"], "{row}");
+        assert_eq!(lower[1]["Text"], row["Effective"]["Text"], "the same in both: {row}");
+        assert_eq!(lower[2]["Text"], defaults(*key), "{row}");
+    }
+    // … and holds again when they say nothing more.
+    let rolled = office.fleet.command(&["policy", "rollback"]).unwrap().output().unwrap();
+    assert!(rolled.status.success(), "{}", String::from_utf8_lossy(&rolled.stderr));
+    shows(&agent, Provider::Policy, &everything(1));
+    agent.set_policy("").unwrap();
+    shows(&agent, Provider::Admin, &everything(0));
+    for key in Key::ALL {
+        let name = key.setting().do_name.unwrap_or(key.setting().name);
+        let output = agent.command(&["unset", name]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for (row, key) in config(&agent)["Settings"].as_array().unwrap().iter().zip(Key::ALL) {
+        assert_eq!(row["Effective"]["Provider"], "default", "{row}");
+        assert_eq!(
+            (&row["Effective"]["Text"], row["Lower"].as_array().unwrap().len()),
+            (&defaults(*key).into(), 0)
+        );
+    }
+}
+
+/// What holds where no layer says anything, as text.
+fn defaults(key: Key) -> String {
+    Layers::default().row_of(key).effective.text
 }
 
 #[test]

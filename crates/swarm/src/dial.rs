@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerage_content::PeerId;
 
-use crate::{Candidate, Rng, Time};
+use crate::{Candidate, Rng, SourceKind, Time};
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
@@ -13,6 +13,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 const MAX_DIALS: usize = 16;
 /// Candidates remembered.
 const MAX_KNOWN: usize = 1000;
+/// Failures of somebody whom the coordinator has named after which nothing is hoped of it.
+const NAMED_PATIENCE: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -26,6 +28,11 @@ enum State {
 struct Known {
     /// A near peer that is said to hold everything.
     holder: bool,
+    /// Policy lets it be connected to.
+    admitted: bool,
+    /// Failures after which nothing is hoped of it: somebody who is said to have the content may be busy, a neighbour that
+    /// nobody has said it of does not have it.
+    patience: u32,
     state: State,
     rank: u32,
     failures: u32,
@@ -45,11 +52,21 @@ impl Dialer {
             if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&candidate.peer) {
                 continue;
             }
-            let fresh =
-                Known { holder: false, state: State::Idle, rank: 0, failures: 0, not_before: Time::ZERO };
+            let fresh = Known {
+                holder: false,
+                admitted: true,
+                patience: 1,
+                state: State::Idle,
+                rank: 0,
+                failures: 0,
+                not_before: Time::ZERO,
+            };
             let known = self.known.entry(candidate.peer).or_insert(fresh);
             known.holder = candidate.seed && candidate.kind.is_near();
-            known.rank = rank as u32;
+            (known.rank, known.admitted) = (rank as u32, true);
+            if candidate.kind != SourceKind::LinkLocal {
+                known.patience = NAMED_PATIENCE;
+            }
             if candidate.moved {
                 (known.failures, known.not_before) = (0, Time::ZERO);
             }
@@ -63,13 +80,25 @@ impl Dialer {
 
     /// Whether somebody may still turn out to be useful: connected, being dialled, or worth another try soon.
     pub(crate) fn has_hope(&self) -> bool {
-        self.known.values().any(|known| known.state != State::Banned && known.failures < 3)
+        self.known
+            .values()
+            .any(|known| known.admitted && known.state != State::Banned && known.failures < known.patience)
+    }
+
+    /// Policy says anew whether a candidate may be connected to.
+    pub(crate) fn admit(&mut self, peer: PeerId, admitted: bool) {
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.admitted = admitted;
+        }
     }
 
     /// Whether a near holder of everything has been named that has not been tried in vain.
     pub(crate) fn awaits_holder(&self) -> bool {
         self.known.values().any(|known| {
-            known.holder && known.failures == 0 && matches!(known.state, State::Idle | State::Dialling)
+            known.admitted
+                && known.holder
+                && known.failures == 0
+                && matches!(known.state, State::Idle | State::Dialling)
         })
     }
 
@@ -82,7 +111,7 @@ impl Dialer {
         let (peer, known) = self
             .known
             .iter_mut()
-            .filter(|(_, known)| known.state == State::Idle && known.not_before <= now)
+            .filter(|(_, known)| known.admitted && known.state == State::Idle && known.not_before <= now)
             .min_by_key(|(_, known)| (known.failures, known.rank))?;
         known.state = State::Dialling;
         Some(*peer)

@@ -159,6 +159,13 @@ pub enum Event {
         /// Its key.
         peer: PeerId,
     },
+    /// Policy says anew whether a candidate may be connected to.
+    Admits {
+        /// Its key.
+        peer: PeerId,
+        /// Whether it may.
+        admitted: bool,
+    },
     /// The network is another one: whoever could not be reached may be reached now, and is tried at once.
     NetworkChanged,
     /// The policy changed.

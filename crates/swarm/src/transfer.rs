@@ -269,6 +269,10 @@ impl Transfer {
                 let sources: Vec<_> = sources.map(|(source, _)| *source).collect();
                 sources.into_iter().for_each(|source| self.disconnect(source, ByeReason::Banned));
             }
+            Event::Admits { peer, admitted } => {
+                self.dialer.admit(peer, admitted);
+                (self.http_due, self.dial_due) = (true, true);
+            }
             Event::NetworkChanged => {
                 self.dialer.forgive();
                 self.https.values_mut().for_each(Http::forgive);

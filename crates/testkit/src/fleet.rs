@@ -166,9 +166,24 @@ impl Fleet {
     /// # Errors
     /// It does not become ready.
     pub fn agent(&self, name: &str, listen: SocketAddr, host: Option<&Host>, policy: &str) -> Result<Agent> {
+        self.agent_in(name, listen, host, policy, Vec::new())
+    }
+
+    /// The same with environment variables of its own. Its state is in `NAME/data` below the fleet's directory.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn agent_in(
+        &self,
+        name: &str,
+        listen: SocketAddr,
+        host: Option<&Host>,
+        policy: &str,
+        env: Vec<(String, String)>,
+    ) -> Result<Agent> {
         let token = self.enroll_token()?;
         let args = ["--coordinator", &self.url, "--token", &token].map(str::to_owned).to_vec();
-        Agent::start_bin(&self.bin, &self.dir.join(name), name, listen, host, policy, args, Vec::new())
+        Agent::start_bin(&self.bin, &self.dir.join(name), name, listen, host, policy, args, env)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) use super::outbox::Control;
 use super::outbox::{Outbox, Overflow, Words, outbox};
 use super::sink::Sink;
 use crate::budgets::Gate;
+use crate::places::Place;
 
 /// A peer that takes no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +39,10 @@ pub(crate) struct Link {
     /// It was an address of this device when the connection was made, as far as could be seen.
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
+    /// Whether its frames are encrypted.
+    pub(crate) encrypted: bool,
+    /// Its place among all connections; `None`: it is being parted from.
+    pub(crate) place: Option<Place>,
     pub(crate) control: Outbox,
     pub(crate) uploads: mpsc::UnboundedSender<DataHead>,
     pub(crate) expected: Arc<Mutex<Expected>>,
@@ -59,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) local: std::net::SocketAddr,
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
+    pub(crate) encrypted: bool,
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -68,16 +74,23 @@ pub(crate) struct Parts {
 }
 
 /// Starts both tasks.
-pub(crate) fn start(parts: Parts, reader: FrameReader, writer: FrameWriter, dialled: bool) -> Link {
+pub(crate) fn start(
+    parts: Parts,
+    place: Place,
+    reader: FrameReader,
+    writer: FrameWriter,
+    dialled: bool,
+) -> Link {
     let (control, words) = outbox();
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
-    let (address, local, reached, kind) = (parts.address, parts.local, parts.reached, parts.kind);
+    let (address, local, reached) = (parts.address, parts.local, parts.reached);
+    let (kind, encrypted, place) = (parts.kind, parts.encrypted, Some(place));
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, words, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
-    Link { peer, dialled, address, local, reached, kind, control, uploads, expected, tasks }
+    Link { peer, dialled, address, local, reached, kind, encrypted, place, control, uploads, expected, tasks }
 }
 
 async fn read_task(parts: Parts, mut reader: FrameReader, answers: Outbox) {

@@ -56,14 +56,6 @@ impl Registry {
         running.values().filter(|handle| !handle.is_closed()).cloned().collect()
     }
 
-    /// Peers connected to all contents together.
-    pub(crate) fn connected_peers(&self) -> usize {
-        self.all()
-            .iter()
-            .map(|handle| handle.status.borrow().peers.iter().filter(|p| p.connected).count())
-            .sum()
-    }
-
     /// A peer was banned: every content parts from it.
     pub(crate) fn banned(&self, peer: PeerId) {
         for handle in self.all() {

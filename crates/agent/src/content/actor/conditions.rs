@@ -47,8 +47,13 @@ impl Actor {
             let decided = why::decided(&decision, class, layers, None, &received, self.shared.clock.unix());
             Arc::make_mut(&mut self.account).decided(decided);
         }
-        let changed = self.allowed != decision.allowed;
+        let regrouped = (self.allowed.group, self.allowed.link_local.of_group)
+            != (decision.allowed.group, decision.allowed.link_local.of_group);
+        let mut changed = self.allowed != decision.allowed;
         self.allowed = decision.allowed;
+        if regrouped {
+            self.leave_group();
+        }
         self.slots = decision.limits.upload_slots;
         self.place = self.ask_place();
         if self.place == Place::Waits {
@@ -64,12 +69,14 @@ impl Actor {
             foreground,
         };
         self.lane.set_class(class);
+        changed |= limits.max_peers > self.limits.max_peers;
         if limits != self.limits || self.idle_since.is_some() {
             self.limits = limits;
             self.feed(Event::Limits(limits));
         }
+        self.dismiss_known();
         self.set_caches(&decision.caches);
-        self.part_from_strangers();
+        changed |= self.part_from_strangers();
         let held = !self.allowed.download;
         if held != self.held {
             self.held = held;

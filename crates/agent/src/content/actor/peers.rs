@@ -23,6 +23,10 @@ use crate::shared::Shared;
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
         let Some(item) = item else {
+            // Nobody names anyone: those that are known are all there are.
+            for (peer, admitted) in self.judge_known() {
+                self.feed(Event::Admits { peer, admitted });
+            }
             self.feed(Event::Discovered { candidates: Vec::new(), ordinal: None, downloaders: 0 });
             self.meet_neighbours();
             return;
@@ -90,6 +94,10 @@ impl Actor {
             return;
         };
         addresses.retain(|address| self.admits(address.ip(), kind));
+        if !self.shared.places.is_free(self.shared.max_connections()) {
+            self.feed(Event::DialFailed { peer });
+            return;
+        }
         let (shared, commands, content) =
             (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
         tokio::spawn(async move {
@@ -105,7 +113,8 @@ impl Actor {
     }
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, local, path, kind, dialled, have, told, reader, writer } = admitted;
+        let Admitted { peer, address, local, path, kind, dialled, encrypted, have, told, reader, writer } =
+            admitted;
         if self.shared.is_banned(&peer) {
             self.feed(Event::DialFailed { peer });
             return;
@@ -115,7 +124,7 @@ impl Actor {
             Some((_, named)) if !dialled && ![kind, *named].contains(&SourceKind::LinkLocal) => *named,
             _ => kind,
         };
-        if !self.admits(address.ip(), kind) {
+        if !self.admits(address.ip(), kind) || (!encrypted && self.shared.must_encrypt()) {
             // Policy has changed since it was dialled or let in.
             tokio::spawn(say_bye(writer, ByeReason::Stopped));
             self.feed(Event::DialFailed { peer });
@@ -136,6 +145,11 @@ impl Actor {
             }
             self.peer_left(source);
         }
+        let Some(place) = self.shared.places.take(self.shared.max_connections()) else {
+            tokio::spawn(say_bye(writer, ByeReason::Stopped));
+            self.feed(Event::DialFailed { peer });
+            return;
+        };
         let source = self.new_source();
         let down = self.lane.from(kind);
         self.shared.governor.bound(path, down.clone());
@@ -146,6 +160,7 @@ impl Actor {
             local,
             reached: self.shared.policy().facts.same_subnet(local.ip()),
             kind,
+            encrypted,
             content: self.content.clone(),
             map: self.map.clone(),
             commands: self.commands.clone(),
@@ -154,7 +169,7 @@ impl Actor {
             up: self.lane.to(kind),
         };
         self.known.entry(peer).or_insert_with(|| (vec![address], kind));
-        let link = connection::start(parts, reader, writer, dialled);
+        let link = connection::start(parts, place, reader, writer, dialled);
         // What was verified between our hello and now.
         let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
         if !news.is_empty() {
@@ -163,6 +178,23 @@ impl Actor {
         self.links.insert(source, link);
         self.count_peers();
         self.feed(Event::PeerJoined { source, peer, kind, have });
+    }
+
+    /// Tells the engine which of the known candidates policy admits no more: nobody waits for them. Those that it admits
+    /// again are dialled when discovery names them again, for they may want a ticket that this device does not have yet.
+    pub(super) fn dismiss_known(&mut self) {
+        for (peer, admitted) in self.judge_known() {
+            if !admitted {
+                self.feed(Event::Admits { peer, admitted });
+            }
+        }
+    }
+
+    fn judge_known(&self) -> Vec<(PeerId, bool)> {
+        let admits = |(addresses, kind): &(Vec<SocketAddr>, SourceKind)| {
+            addresses.iter().any(|address| self.admits(address.ip(), *kind))
+        };
+        self.known.iter().map(|(peer, at)| (*peer, admits(at))).collect()
     }
 
     /// Whether policy lets a device at `ip` that would be such a source be connected to this content.
@@ -178,10 +210,12 @@ impl Actor {
         either && self.allowed.address(ip, &self.shared.policy().facts)
     }
 
-    /// Parts from the peers that may no longer be connected, and from those whom this device reached from an address that
-    /// it no longer has.
-    pub(super) fn part_from_strangers(&mut self) {
-        let facts = &self.shared.policy().facts;
+    /// Parts from the peers that may no longer be connected, from those whom this device reached from an address that it
+    /// no longer has, and from those that there are too many of, the newest first. Returns whether some were only to be
+    /// connected otherwise.
+    pub(super) fn part_from_strangers(&mut self) -> bool {
+        let (policy, must_encrypt) = (self.shared.policy(), self.shared.must_encrypt());
+        let facts = &policy.facts;
         let gone: Vec<SourceId> = self
             .links
             .iter()
@@ -194,11 +228,45 @@ impl Actor {
         for source in gone {
             self.part(source, ByeReason::Stopped);
         }
+        let clear = self.links.iter().filter(|(_, link)| must_encrypt && !link.encrypted);
+        let clear: Vec<SourceId> = clear.map(|(source, _)| *source).collect();
+        for source in &clear {
+            self.part(*source, ByeReason::Stopped);
+        }
+        while let Some(source) = self.links.last_key_value().map(|(source, _)| *source)
+            && self.shared.places.reclaim(self.shared.max_connections())
+        {
+            if let Some(place) = self.links.get_mut(&source).and_then(|link| link.place.take()) {
+                place.forget();
+            }
+            self.part(source, ByeReason::Stopped);
+        }
+        !clear.is_empty()
+    }
+
+    /// The device is of another group, or neighbours must be of it now: whoever was a peer as a member of the former one
+    /// is parted from and forgotten, until discovery names it again.
+    pub(super) fn leave_group(&mut self) {
+        let of_group = self.allowed.link_local.of_group;
+        let leaves = |kind: SourceKind| match kind {
+            SourceKind::Group => true,
+            SourceKind::LinkLocal => of_group,
+            _ => false,
+        };
+        let gone = self.known.extract_if(.., |_, (_, kind)| leaves(*kind));
+        for peer in gone.map(|(peer, _)| peer).collect::<Vec<_>>() {
+            self.feed(Event::Admits { peer, admitted: false });
+        }
+        let gone = self.links.iter().filter(|(_, link)| leaves(link.kind));
+        for source in gone.map(|(source, _)| *source).collect::<Vec<_>>() {
+            self.part(source, ByeReason::Stopped);
+        }
     }
 
     /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
     fn part(&mut self, source: SourceId, reason: ByeReason) {
-        let Some(link) = self.links.remove(&source) else { return };
+        let Some(mut link) = self.links.remove(&source) else { return };
+        drop(link.place.take());
         tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
         let _ = link.control.send(Control::Close(reason));
         self.feed(Event::PeerLeft { source });
