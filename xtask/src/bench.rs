@@ -78,7 +78,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
             if fleet.rivals.contains(&rivals::swarm::Member::Rqbit) {
                 rivals::install_rqbit(shell)?;
             }
-            fleet::run(&bin, fleet)?
+            fleet::run(shell, &bin, fleet)?
         }
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,

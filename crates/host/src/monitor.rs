@@ -24,8 +24,8 @@ const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 const GATHER: Duration = Duration::from_millis(50);
 /// How often facts that nobody tells of are looked at …
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// … and the battery, where only the kernel knows it.
-const POWER_EVERY: Duration = Duration::from_secs(1);
+/// … and those of them that must hold at once: the battery, where only the kernel knows it, and the time zone.
+const QUICK_EVERY: Duration = Duration::from_secs(1);
 /// How long the start waits for the first answer of the bus. One that is there answers in milliseconds.
 const FIRST: Duration = Duration::from_secs(1);
 
@@ -39,6 +39,14 @@ pub struct Observed {
     pub unknown: Vec<HostError>,
 }
 
+/// What is looked at every second: two or three small files, and the state of one.
+#[derive(Debug, Clone, PartialEq)]
+struct Quick {
+    /// The power that `/sys` shows, where it is asked.
+    power: Option<Power>,
+    zone: Option<zone::Stamp>,
+}
+
 /// Watches the device. Ends its tasks when dropped.
 #[derive(Debug)]
 pub struct Monitor {
@@ -46,8 +54,8 @@ pub struct Monitor {
     bus: watch::Receiver<Option<BusFacts>>,
     changed: Arc<Notify>,
     next_look: Instant,
-    /// The power that `/sys` showed last, where it is asked.
-    power: Option<Power>,
+    /// As it was last.
+    quick: Quick,
     _tasks: JoinSet<()>,
 }
 
@@ -62,16 +70,8 @@ impl Monitor {
         let _ = timeout(FIRST, bus.changed()).await;
         bus.mark_unchanged();
         let next_look = Instant::now() + LOOK_EVERY;
-        let mut monitor =
-            Self { cache: cache.to_owned(), bus, changed, next_look, power: None, _tasks: tasks };
-        monitor.look_at_power();
-        monitor
-    }
-
-    /// The kernel is asked only where the bus does not know.
-    fn look_at_power(&mut self) {
-        let known = self.bus.borrow().as_ref().is_some_and(|bus| bus.power.is_some());
-        self.power = if known { None } else { power::power() };
+        let quick = quick(&bus);
+        Self { cache: cache.to_owned(), bus, changed, next_look, quick, _tasks: tasks }
     }
 
     /// The directory whose volume is a fact is another one.
@@ -81,27 +81,26 @@ impl Monitor {
 
     /// Waits until facts may have changed. Cancel-safe.
     pub async fn changed(&mut self) {
-        let mut wait = self.next_look;
         loop {
-            let next = if self.power.is_some() { wait.min(Instant::now() + POWER_EVERY) } else { wait };
+            let next = self.next_look.min(Instant::now() + QUICK_EVERY);
             tokio::select! {
                 () = self.changed.notified() => return,
                 changed = self.bus.changed() => match changed {
-                    Ok(()) => return self.look_at_power(),
+                    Ok(()) => {
+                        self.quick = quick(&self.bus);
+                        return;
+                    }
                     // The task is gone, which only the end of the runtime does to it.
                     Err(_) => std::future::pending().await,
                 },
                 () = sleep_until(next) => {
-                    let now = Instant::now();
-                    if now >= wait {
+                    let (now, quick) = (Instant::now(), quick(&self.bus));
+                    let due = now >= self.next_look;
+                    if due {
                         self.next_look = now + LOOK_EVERY;
-                        return;
                     }
-                    wait = self.next_look;
-                    // Two or three small files; their change is the only one that nobody tells of and that must hold at once.
-                    let power = power::power();
-                    if power != self.power {
-                        self.power = power;
+                    if due || quick != self.quick {
+                        self.quick = quick;
                         return;
                     }
                 }
@@ -113,6 +112,12 @@ impl Monitor {
     pub fn look(&self) -> Look {
         Look { cache: self.cache.clone(), bus: self.bus.borrow().clone().unwrap_or_default() }
     }
+}
+
+/// The kernel is asked for the power only where the bus does not know.
+fn quick(bus: &watch::Receiver<Option<BusFacts>>) -> Quick {
+    let known = bus.borrow().as_ref().is_some_and(|bus| bus.power.is_some());
+    Quick { power: if known { None } else { power::power() }, zone: zone::stamp() }
 }
 
 /// A look at the device, not yet taken.

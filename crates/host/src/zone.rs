@@ -1,5 +1,6 @@
 //! The device's time zone: what `TZ` says to this process, else `/etc/localtime` (localtime(5)).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -15,6 +16,23 @@ pub(crate) fn zone() -> Option<TimeZone> {
         return TimeZone::try_system().ok();
     }
     zone_under(Path::new("/"))
+}
+
+/// Which file says what the zone is, and since when it says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    file: (u64, u64),
+    written: (i64, i64),
+}
+
+/// Differs when the zone may have changed; `None`: no file says it.
+pub(crate) fn stamp() -> Option<Stamp> {
+    stamp_under(Path::new("/"))
+}
+
+fn stamp_under(root: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(root.join(LOCALTIME)).ok()?;
+    Some(Stamp { file: (meta.dev(), meta.ino()), written: (meta.mtime(), meta.mtime_nsec()) })
 }
 
 /// Read anew each time, so that a change holds without a restart.
@@ -36,7 +54,7 @@ mod tests {
     #[test]
     fn a_link_names_the_zone_and_a_file_is_one() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(zone_under(root.path()), None);
+        assert_eq!((zone_under(root.path()), stamp_under(root.path())), (None, None));
         let etc = root.path().join("etc");
         let database = root.path().join("usr/share/zoneinfo/Europe");
         std::fs::create_dir_all(&etc).unwrap();
@@ -54,6 +72,12 @@ mod tests {
         let zone = zone_under(root.path()).unwrap();
         assert_eq!(zone.iana_name(), Some("Europe/Somewhere"));
         assert_eq!(zone.to_offset(jiff::Timestamp::UNIX_EPOCH).seconds(), 3600);
+        let before = stamp_under(root.path());
+        assert!(before.is_some() && before == stamp_under(root.path()));
+        std::fs::write(database.join("Elsewhere"), &file).unwrap();
+        std::fs::remove_file(etc.join("localtime")).unwrap();
+        std::os::unix::fs::symlink(database.join("Elsewhere"), etc.join("localtime")).unwrap();
+        assert_ne!(stamp_under(root.path()), before, "the link leads to another zone");
         std::fs::remove_file(etc.join("localtime")).unwrap();
         std::fs::write(etc.join("localtime"), "no zone").unwrap();
         assert_eq!(zone_under(root.path()), None);

@@ -28,10 +28,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200)]
     buffer_ms: u64,
     /// How long they are measured once all have begun and settled, in seconds.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// How long they settle, in seconds.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 30)]
     settle: u64,
     /// Rounds.
     #[arg(long, default_value_t = 3)]

@@ -11,6 +11,7 @@ use peerage_testkit::{Agent, Site, Usage, random_file, same_file};
 use super::report::{Section, spread};
 use super::rivals::swarm::{Member, Task};
 use super::scratch;
+use crate::shell::Shell;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -60,11 +61,11 @@ struct Figures {
     rivals: Vec<Rival>,
 }
 
-pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
+pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Section> {
     let rivals = options.rivals.iter().map(|_| Rival::default()).collect();
     let mut figures = Figures { rivals, ..Figures::default() };
     for _ in 0..options.rounds {
-        round(bin, options, &mut figures)?;
+        round(shell, bin, options, &mut figures)?;
     }
     let mbit = |rate: u64| format!("{rate} Mbit/s");
     let none = String::new;
@@ -129,7 +130,7 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     })
 }
 
-fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
+fn round(shell: &Shell, bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
     let dir = scratch("disk")?;
     let size = options.size_mib << 20;
     let site = Site::with_bin(bin, dir.path(), &format!("{}mbit", options.uplink_mbit))?;
@@ -184,6 +185,7 @@ fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
     if !options.rivals.is_empty() {
         // Agents that have what they want are of no more use, and theirs is the memory.
         drop((devices, late));
+        let rqbit = shell.tools().join("bin/rqbit");
         let task = Task {
             site: &site,
             dir: dir.path(),
@@ -191,6 +193,7 @@ fn round(bin: &Path, options: &Options, figures: &mut Figures) -> Result<()> {
             url: &url,
             devices: options.devices,
             rate: &lan,
+            rqbit: &rqbit,
         };
         for ((member, rival), first) in
             options.rivals.iter().zip(&mut figures.rivals).zip((1000u16..).step_by(200))

@@ -52,6 +52,8 @@ pub(crate) struct Task<'a> {
     pub(crate) devices: u16,
     /// Each device's link, such as `1000mbit`.
     pub(crate) rate: &'a str,
+    /// rqbit, wherever it was built to.
+    pub(crate) rqbit: &'a Path,
 }
 
 impl Member {
@@ -88,7 +90,7 @@ impl Member {
         let mut clients = Vec::new();
         for (host, out) in hosts.iter().zip(&outs) {
             fs::create_dir_all(out)?;
-            clients.push(Process::spawn("client", self.client(host, &torrent, out)?, out)?);
+            clients.push(Process::spawn("client", self.client(task, host, &torrent, out)?, out)?);
         }
         let is_done = |out: &PathBuf| {
             let logged =
@@ -116,7 +118,7 @@ impl Member {
         Ok(Outcome { origin, last, cpu })
     }
 
-    fn client(self, host: &Host, torrent: &Path, out: &Path) -> Result<Command> {
+    fn client(self, task: &Task<'_>, host: &Host, torrent: &Path, out: &Path) -> Result<Command> {
         let done = out.join(DONE);
         let at = SocketAddr::new(host.ip(), PEER_PORT).to_string();
         Ok(match self {
@@ -147,7 +149,7 @@ impl Member {
                 command
             }
             Self::Rqbit => {
-                let mut command = rqbit(host, host.command("rqbit"));
+                let mut command = rqbit(host, host.command(task.rqbit));
                 command.arg("download").arg("--output-folder").arg(out).arg(torrent);
                 command
             }
@@ -196,7 +198,7 @@ fn rqbit(host: &Host, mut command: Command) -> Command {
 /// rqbit at the origin, with the whole file.
 fn seed(task: &Task<'_>, torrent: &Path, dir: &Path) -> Result<Process> {
     let host = task.site.origin_host();
-    let mut command = rqbit(host, host.command("rqbit"));
+    let mut command = rqbit(host, host.command(task.rqbit));
     let root = task.file.parent().context("the file is in no directory")?;
     command.args(["download", "--overwrite", "--output-folder"]).arg(root).arg(torrent);
     let seeder = Process::spawn("seeder", command, dir)?;
