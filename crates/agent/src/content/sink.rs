@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use peerage_content::{BLOCK_SIZE, PIECE_SIZE, PieceIndex};
 use peerage_store::{Content, StoreError, Written};
 use peerage_swarm::{Event, Outcome, SourceId};
@@ -18,6 +19,10 @@ use super::Command;
 
 /// Whole blocks wait no longer than this for more.
 const FLUSH_AFTER: Duration = Duration::from_millis(1);
+
+/// Parts of one piece are written and reported one after the other. Else the report that the piece is whole could overtake
+/// that of a part, and the download would end with bytes that nobody has counted. By piece; contents share turns by chance.
+static TURNS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
 
 type Write = JoinHandle<Result<Vec<u8>, Gone>>;
 
@@ -116,6 +121,7 @@ impl Sink {
         let (content, commands, source) = (self.content.clone(), self.commands.clone(), self.source);
         let span = Span { source, piece, offset, len: whole as u32 };
         self.writing = Some(tokio::task::spawn_blocking(move || {
+            let _turn = TURNS.get(piece.0 as usize % TURNS.len()).map(Mutex::lock);
             let written = content.write(piece, offset, &full[..whole]);
             report(&content, &commands, span, written).map(|()| full)
         }));
