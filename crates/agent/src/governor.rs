@@ -88,7 +88,7 @@ impl Governor {
             tracing::debug!(%remote, %error, "packets cannot be marked as lower effort");
         }
         // The actor outlives all connections but in the last moment of the process.
-        let _ = self.enlist.send(Enlist::Govern(Way::new(true, remote), Socket::Upload(path)));
+        let _ = self.enlist.send(Enlist::Govern(Way::new(true, remote), Socket::upload(path)));
     }
 
     /// What comes over this connection from a peer passes `gate`: while a cap holds there, little waits unread.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_origin::Throttle;
-use peerage_swarm::ledbat::Sample;
+use peerage_swarm::ledbat::{Latest, Sample};
 use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
 use tokio::time::Instant;
 
@@ -25,15 +25,33 @@ const DEAF: Duration = Duration::from_secs(1);
 /// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
 const NARROW_BUFFER: u32 = 8 << 10;
 
+/// The latest round trip of a connection, from what the kernel tells.
+#[derive(Debug, Default)]
+pub(crate) struct Echo {
+    latest: Latest,
+    delivered: u64,
+}
+
+impl Echo {
+    /// Each segment measures the round trip at most once.
+    fn take(&mut self, sample: Sample) -> Sample {
+        let moved = sample.delivered.saturating_sub(self.delivered);
+        self.delivered = sample.delivered;
+        let rtt = self.latest.take(sample.rtt, moved.div_ceil(u64::from(sample.mss.max(1))));
+        Sample { rtt, ..sample }
+    }
+}
+
 /// A governed socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// Sends: the kernel paces it.
-    Upload(Path),
+    Upload { path: Path, echo: Echo },
     /// Receives: the window bounds what may be under way (RFC 9840 §3), and where that would be less than some segments,
     /// it is read no faster than allowed.
     Download {
         path: Path,
+        echo: Echo,
         throttle: Arc<Throttle>,
         /// The bound of the window, if there is one.
         window: Option<u32>,
@@ -45,9 +63,14 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    pub(super) fn upload(path: Path) -> Self {
+        Self::Upload { path, echo: Echo::default() }
+    }
+
     pub(super) fn download(path: Path, throttle: Arc<Throttle>) -> Self {
         Self::Download {
             path,
+            echo: Echo::default(),
             throttle,
             window: None,
             narrow: false,
@@ -61,13 +84,13 @@ impl Socket {
     /// The connection has ended.
     pub(super) fn sample(&mut self) -> Result<Sample, TransportError> {
         match self {
-            Self::Upload(path) => path.info().map(|info| sending(&info)),
-            Self::Download { path, heard, .. } => {
+            Self::Upload { path, echo } => path.info().map(|info| echo.take(sending(&info))),
+            Self::Download { path, echo, heard, .. } => {
                 let info = path.info()?;
                 if info.rcv_rtt != heard.0 {
                     *heard = (info.rcv_rtt, Instant::now());
                 }
-                Ok(receiving(&info))
+                Ok(echo.take(receiving(&info)))
             }
         }
     }
@@ -78,7 +101,7 @@ impl Socket {
     /// The connection has ended, or the kernel refuses.
     pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<(), TransportError> {
         match self {
-            Self::Upload(path) => {
+            Self::Upload { path, .. } => {
                 if path.pacing()? == rate {
                     return Ok(());
                 }
@@ -89,7 +112,7 @@ impl Socket {
                 });
                 path.set_backlog(backlog as u32)
             }
-            Self::Download { path, throttle, window, narrow, heard } => {
+            Self::Download { path, throttle, window, narrow, heard, .. } => {
                 // The window alone decides, as long as it can: what waits unread would hide longer round trips.
                 // Twice as wide before it is left: it must not change with every sample.
                 let limit = if *narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };

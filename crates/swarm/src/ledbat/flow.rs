@@ -17,6 +17,14 @@ const FREE_TRIPS: f64 = 8.0;
 /// Besides the gain, a window grows by this share of itself while there is next to no queue: the gain alone would take
 /// minutes to fill a gigabit again. Closer to the target growth must be of segments, or two flows never become equal.
 const SCALE: f64 = 1.0 / 32.0;
+/// The window that is right halves and halves again with the queue: by e for each of so many parts of the target. Two flows that
+/// differ a little in what they take for the path without a queue get about the same then; if all went straight for
+/// the target, the one to which it looks shorter would take everything from the other, if slowly.
+const SPREAD: f64 = 6.0;
+/// Part of the way to it that a window goes down in a round trip, and up at most …
+const LEAN: f64 = 1.0 / 64.0;
+/// … but a change of the queue by its own spread must not come of it where round trips are long: this part of that.
+const STABLE: f64 = 0.15;
 /// "Far": the limit is this many times what the flow moves.
 const FAR: f64 = 4.0;
 /// Looks in a row that must see too long a queue before a flow that is not limited becomes so: a burst after a pause, or a
@@ -57,6 +65,8 @@ pub(super) struct Look {
     pub(super) target: f64,
     /// Segments that one flow may add a round trip.
     pub(super) gain: f64,
+    /// Segments under way that are right for a flow at the target.
+    pub(super) share: f64,
     /// No flow goes slower than this, in bytes/s.
     pub(super) floor: f64,
     /// All flows together move less than half of what the path has carried: a queue that stands nevertheless is not theirs.
@@ -191,12 +201,12 @@ impl Flow {
         }
     }
 
-    /// Takes in what has happened. Returns the queue at which packets were lost, if any were.
-    pub(super) fn take(&mut self, sample: &Sample, base: f64, now: Time) -> Option<f64> {
+    /// Takes in what has happened. Returns whether packets were lost.
+    pub(super) fn take(&mut self, sample: &Sample, base: f64, now: Time) -> bool {
         let Some(looked) = self.looked.replace(now) else {
             (self.delivered, self.resent) = (sample.delivered, sample.resent);
             self.rtt = sample.rtt.as_secs_f64();
-            return None;
+            return false;
         };
         let span = now.since(looked).as_secs_f64().max(1e-6);
         let moved = sample.delivered.saturating_sub(self.delivered);
@@ -209,7 +219,7 @@ impl Flow {
         if moved > 0 || sample.wanting {
             self.active = now;
         }
-        lost.then_some(self.queue)
+        lost
     }
 
     /// Moves the window by what one look of `span` seconds is worth.
@@ -261,9 +271,8 @@ impl Flow {
                     // a window cut again for the same queue would leave the link idle where round trips are long.
                     let enough = self.enough(look).min(self.window);
                     self.window = (self.window * (1.0 - excess * trips)).max(enough);
-                } else if wanting {
-                    let scaled = if self.quiet > 0.0 { self.window * SCALE } else { 0.0 };
-                    self.window += (look.gain * self.mss + scaled) * trips;
+                } else {
+                    self.lean(look, wanting, trips);
                 }
                 if jammed && look.now.since(self.halved).as_secs_f64() >= self.trip() {
                     self.window = (self.window / 2.0).max(self.enough(look).min(self.window));
@@ -278,6 +287,24 @@ impl Flow {
             }
         }
         self.bound(look, trips);
+    }
+
+    /// Moves towards the window that is right for the queue that is seen: small where it is near the target, and any where there is
+    /// next to none.
+    fn lean(&mut self, look: &Look, wanting: bool, trips: f64) {
+        let spread = look.target / SPREAD;
+        let right = if self.queue < look.target / 4.0 {
+            f64::INFINITY
+        } else {
+            look.share * self.mss * ((look.target - self.queue) / spread).exp()
+        };
+        let lean = LEAN.min(STABLE * spread / self.rtt);
+        if self.window > right {
+            self.window -= (self.window - right) * lean * trips;
+        } else if wanting {
+            let most = look.gain * self.mss + self.window * SCALE;
+            self.window += ((right - self.window) * lean).min(most) * trips;
+        }
     }
 
     /// The window that keeps up with what arrives, with half the queue allowed.

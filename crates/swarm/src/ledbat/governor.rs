@@ -29,6 +29,10 @@ const FLOOR_SEGMENTS: f64 = 2.0;
 const PEAK_MEMORY: f64 = 1800.0;
 /// And measured over this, in seconds.
 const PEAK_SPAN: f64 = 1.0;
+/// Segments that all flows together have under way where the queue is at the target: what a slowdown leaves (draft §4.4).
+const LEAST_SEGMENTS: f64 = 2.0;
+/// Round trips after a loss in which the longest queue is looked for.
+const AFTERMATH: f64 = 4.0;
 /// Part of the way to the mean that windows go a round trip.
 const LEVELLING: f64 = 1.0 / 32.0;
 /// A path with a round trip this short that has lately carried this many bytes a second is a local network, and TCP's own
@@ -118,8 +122,10 @@ impl Governor {
                 continue;
             }
             let before = flow.moved;
-            if let Some(queue) = flow.take(sample, base, now) {
-                self.buffer.lost(queue, now);
+            let losing = flow.take(sample, base, now);
+            self.buffer.see(sample.rtt.as_secs_f64(), now);
+            if losing {
+                self.buffer.lost(Duration::from_secs_f64(AFTERMATH * flow.trip()), now);
                 lost.push(*id);
             }
             self.busy |= sample.wanting || flow.moved >= 1.0 || before >= 1.0;
@@ -160,7 +166,7 @@ impl Governor {
 
     /// The standing queue that is steered to now.
     pub fn target(&mut self, now: Time) -> Duration {
-        Duration::from_secs_f64(self.buffer.target(now))
+        Duration::from_secs_f64(self.buffer.target(self.base.get().unwrap_or(0.0), now))
     }
 
     /// The round trip without a queue, as far as it is known.
@@ -205,8 +211,17 @@ impl Governor {
         let trip = base + LOOK_EVERY.as_secs_f64();
         let gain = 1.0 / (2.0 * TARGET.as_secs_f64() / trip).ceil().clamp(1.0, 16.0) / wanting;
         let half = self.peak / 2.0;
-        let target = self.buffer.target(now);
-        Look { base, target, gain, floor, crowded: moved < half, known: half / wanting, now }
+        let target = self.buffer.target(base, now);
+        Look {
+            base,
+            target,
+            gain,
+            share: LEAST_SEGMENTS / wanting,
+            floor,
+            crowded: moved < half,
+            known: half / wanting,
+            now,
+        }
     }
 
     /// Brings flows that stand in a queue closer together, the sum of their windows unchanged: they are known here, and need

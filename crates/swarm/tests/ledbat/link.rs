@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use peerage_swarm::Time;
-use peerage_swarm::ledbat::{FlowId, Governor, Sample};
+use peerage_swarm::ledbat::{FlowId, Governor, Latest, Sample};
 
 pub(crate) const MSS: u64 = 1448;
 /// With headers.
@@ -40,6 +40,9 @@ struct Flow {
     delivered: u64,
     resent: u64,
     srtt: f64,
+    latest: Latest,
+    /// Delivered at the last look.
+    looked: u64,
     min_rtt: f64,
     rate: Option<f64>,
     next_send: f64,
@@ -111,6 +114,8 @@ pub(crate) struct World {
     pub(crate) slowdowns: u64,
     /// Segments are paced one by one, as without segmentation offload.
     pub(crate) lone: bool,
+    /// The governed are receivers: the kernel tells them no shortest round trip.
+    pub(crate) receivers: bool,
     /// Receivers acknowledge each second segment, or after 40 ms (RFC 9293 §3.8.6.3, with Linux's least delay).
     pub(crate) late: bool,
 }
@@ -147,6 +152,7 @@ impl World {
             dropped: 0,
             slowdowns: 0,
             lone: false,
+            receivers: false,
             late: false,
         }
     }
@@ -172,6 +178,8 @@ impl World {
             delivered: 0,
             resent: 0,
             srtt: 0.0,
+            latest: Latest::default(),
+            looked: 0,
             min_rtt: f64::INFINITY,
             rate: None,
             next_send: self.now,
@@ -300,8 +308,11 @@ impl World {
         let now = Time::from_micros((self.now * 1e6) as u64);
         let mine: Vec<usize> =
             (0..self.flows.len()).filter(|flow| self.flows[*flow].governed == Some(number)).collect();
-        let samples: Vec<_> =
+        let mut samples: Vec<_> =
             mine.iter().map(|flow| (FlowId(*flow as u64), self.flows[*flow].sample())).collect();
+        if self.receivers {
+            samples.iter_mut().for_each(|(_, sample)| sample.min_rtt = Duration::ZERO);
+        }
         self.governors[number].look(&samples, now);
         for flow in mine {
             let rate = self.governors[number].rate(FlowId(flow as u64)).map(|rate| rate as f64);
@@ -377,9 +388,12 @@ impl Flow {
         self.cwnd += ((target - self.cwnd) / self.cwnd).max(0.01 / self.cwnd);
     }
 
-    fn sample(&self) -> Sample {
+    fn sample(&mut self) -> Sample {
+        let segments = (self.delivered - self.looked) / MSS;
+        self.looked = self.delivered;
+        let rtt = self.latest.take(Duration::from_secs_f64(self.srtt), segments);
         Sample {
-            rtt: Duration::from_secs_f64(self.srtt),
+            rtt,
             min_rtt: Duration::from_secs_f64(self.min_rtt),
             mss: MSS as u32,
             delivered: self.delivered,

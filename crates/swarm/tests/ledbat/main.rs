@@ -90,17 +90,16 @@ fn when_the_user_has_gone_it_comes_back() {
     }
 }
 
-fn share(flows: usize, apart: bool, lone: bool, base: f64) {
-    let path = path(base, 200, 0.0);
+fn share(path: Path, flows: usize, apart: bool, lone: bool, receivers: bool) {
     let mut world = World::new(path);
-    world.lone = lone;
+    (world.lone, world.receivers) = (lone, receivers);
     let span = crowd(&mut world, flows, apart);
     let (jain, sum) = (jain(&span.bytes), span.bytes.iter().sum::<u64>());
     let used = sum as f64 * 8.0 / span.seconds / path.rate;
-    let what = format!("{flows} flows, apart {apart}, one by one {lone}, base {base}");
+    let what = format!("{flows} flows, apart {apart}, one by one {lone}, receivers {receivers}, {path:?}");
     assert!(jain >= 0.9, "{what}: {jain:.3} {:?}", span.bytes);
     assert!(used >= 0.85, "{what}: {used:.3}");
-    assert!(span.queue_ms <= 90.0, "{what}: {:.1} ms", span.queue_ms);
+    assert!(span.queue_ms <= TARGET.as_secs_f64() * 1e3, "{what}: {:.1} ms", span.queue_ms);
 }
 
 /// Each begins when those before it have filled the link (the latecomer of RFC 6817 §2.2 took it all).
@@ -117,27 +116,32 @@ fn crowd(world: &mut World, flows: usize, apart: bool) -> Span {
     world.run(60.0)
 }
 
+/// Whatever each took for the path without a queue when it came, and however short the buffer is.
 #[test]
 fn flows_of_one_device_and_of_several_share() {
     for flows in [2, 8] {
-        for apart in [false, true] {
-            for lone in [false, true] {
-                for base in [0.2, 20.0] {
-                    share(flows, apart, lone, base);
-                }
+        for base in [0.2, 20.0] {
+            for buffer in BUFFERS {
+                share(path(base, buffer, 0.0), flows, true, true, false);
+                share(path(base, buffer, 0.0), flows, true, true, true);
+            }
+            for apart in [false, true] {
+                share(path(base, 200, 0.0), flows, apart, false, false);
+                share(Path { rate: 50e6, ..path(base, 50, 0.0) }, flows, apart, true, false);
             }
         }
     }
 }
 
-/// Why our receivers acknowledge at once what comes segment by segment (transport: inbox): the slower flow's segments wait
-/// longest for their acknowledgement, which looks like a queue.
+/// The segments of the slower flow wait longest for their acknowledgement, which looks like a queue. Our receivers acknowledge at
+/// once what comes segment by segment (transport: inbox); others need not.
 #[test]
-fn late_acknowledgements_would_starve_the_slower_flow() {
+fn late_acknowledgements_cost_the_slower_flow_something() {
     let mut world = World::new(path(0.2, 200, 0.0));
     (world.lone, world.late) = (true, true);
     let span = crowd(&mut world, 2, true);
-    assert!(jain(&span.bytes) < 0.7, "{:?}", span.bytes);
+    let late = jain(&span.bytes);
+    assert!((0.7..0.97).contains(&late), "{late:.3} {:?}", span.bytes);
 }
 
 #[test]
