@@ -13,7 +13,8 @@ use clap::Args;
 use peerage_testkit::{Agent, Fleet, Job, Nginx, OPEN_POLICY, Usage, random_file, same_file};
 
 use super::report::{Section, median, spread};
-use super::rivals::{self, Torrent};
+use super::rivals;
+use super::rivals::one::{Program, Seed};
 use super::scratch;
 use crate::shell::Shell;
 
@@ -28,7 +29,7 @@ pub(crate) struct Options {
     /// Rounds; programs take turns within one.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Also runs aria2 and libtorrent, installed from Debian when missing.
+    /// Also runs aria2, libtorrent and rqbit, installed when missing.
     #[arg(long)]
     rivals: bool,
 }
@@ -48,7 +49,9 @@ fn at(last: u8) -> SocketAddr {
 pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Section> {
     if options.rivals {
         rivals::install(shell)?;
+        rivals::install_rqbit(shell)?;
     }
+    let rqbit = shell.tools().join("bin/rqbit");
     let dir = scratch(&options.medium)?;
     let size = options.size_mib << 20;
     let www = dir.path().join("www");
@@ -59,18 +62,24 @@ pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Sectio
     let url = origin.url("f.bin");
     let bench = Bench { dir: dir.path(), bin, file: &file, url: &url, size };
     let (mut curl, mut ours, mut clear) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut aria2, mut torrent) = (Vec::new(), Vec::new());
-    let mut swarm = options.rivals.then(|| Torrent::start(dir.path(), &file)).transpose()?;
+    let (mut aria2, mut torrents) = (Vec::new(), Vec::new());
+    if options.rivals {
+        for program in Program::ALL {
+            torrents.push((program, Seed::start(program, dir.path(), &file, &rqbit)?, Vec::new()));
+        }
+    }
     let sha256 = if options.rivals { sha256(&file)? } else { String::new() };
     for round in 0..options.rounds {
         curl.push(bench.curl(&mut origin)?);
         ours.push(bench.peer(round, OPEN_POLICY)?);
         clear.push(bench.peer(round + 1000, &format!("{OPEN_POLICY}peer_encryption = \"off\"\n"))?);
-        if let Some(swarm) = &mut swarm {
+        if options.rivals {
             bench.warm()?;
             aria2.push(rivals::aria2(dir.path(), &mut origin, &file, &url, &sha256)?);
+        }
+        for (_, seed, runs) in &mut torrents {
             bench.warm()?;
-            torrent.push(swarm.get(&file)?);
+            runs.push(seed.get()?);
         }
     }
     let base = median(&rates(&curl, size));
@@ -96,7 +105,9 @@ pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Sectio
     ];
     if options.rivals {
         rows.push(row("aria2 from nginx, 4 connections, clear text, SHA-256 at the end", &aria2));
-        rows.push(row("libtorrent from one peer over TCP, clear text, verified (SHA-1)", &torrent));
+    }
+    for (program, _, runs) in &torrents {
+        rows.push(row(program.name(), runs));
     }
     Ok(Section {
         key: if options.medium == "tmpfs" { "pair-tmpfs" } else { "pair-disk" },

@@ -3,22 +3,19 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use peerage_testkit::{Host, Process, Site, same_file, wait_until};
-use serde_json::json;
 
+use super::client::{self, Client};
 use super::{PYTHON, TORRENT_PEER, make_torrent};
 
 const PEER_PORT: u16 = 6881;
 const TRACKER_PORT: u16 = 6969;
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Written by a client's "completed" hook.
-const DONE: &str = "done";
 /// What rqbit logs when it has everything.
 const RQBIT_DONE: &str = "torrent finished downloading";
 
@@ -75,7 +72,10 @@ impl Member {
         let tracker = SocketAddr::new(head.ip(), TRACKER_PORT);
         let web = (self != Self::Rqbit).then_some(task.url);
         let info_hash = make_torrent(task.file, &torrent, &dir, Some((tracker, web)))?;
-        let _tracker = start_tracker(&head, tracker, &info_hash, &dir)?;
+        let _tracker = client::tracker(head.command("opentracker"), tracker, &info_hash, &dir)?;
+        wait_until("the tracker", PATIENCE, || {
+            head.within(|| TcpStream::connect(tracker).is_ok()).unwrap_or(false)
+        });
         let seeder = (self == Self::Rqbit).then(|| seed(task, &torrent, &dir)).transpose()?;
 
         let hosts = (1..=task.devices).map(|n| task.site.host(first + n, task.rate));
@@ -95,7 +95,7 @@ impl Member {
         let is_done = |out: &PathBuf| {
             let logged =
                 |name: &str| fs::read_to_string(out.join(name)).is_ok_and(|log| log.contains(RQBIT_DONE));
-            out.join(DONE).exists()
+            client::is_done(out)
                 || (self == Self::Rqbit && (logged("client.stdout") || logged("client.stderr")))
         };
         wait_until(self.name(), PATIENCE, || outs.iter().all(is_done));
@@ -119,8 +119,7 @@ impl Member {
     }
 
     fn client(self, task: &Task<'_>, host: &Host, torrent: &Path, out: &Path) -> Result<Command> {
-        let done = out.join(DONE);
-        let at = SocketAddr::new(host.ip(), PEER_PORT).to_string();
+        let at = SocketAddr::new(host.ip(), PEER_PORT);
         Ok(match self {
             Self::Aria2 => {
                 let mut command = host.command("aria2c");
@@ -128,28 +127,22 @@ impl Member {
                 command.args(["--file-allocation=none", "--seed-ratio=0.0", "--follow-torrent=mem"]);
                 command.args(["--bt-enable-lpd=true", "--bt-lpd-interface=eth0"]);
                 command.arg(format!("--listen-port={PEER_PORT}"));
-                command.arg(format!("--on-bt-download-complete={}", hook(out)?.display()));
+                command.arg(format!("--on-bt-download-complete={}", client::hook(out)?.display()));
                 command.arg("--dir").arg(out).arg(torrent);
                 command
             }
             Self::Libtorrent => {
                 let mut command = host.command(PYTHON);
-                command.args(["-c", TORRENT_PEER, "join"]).arg(torrent).arg(out).arg(at).arg(done);
+                command.args(["-c", TORRENT_PEER, "join"]).arg(torrent).arg(out);
+                command.arg(at.to_string()).arg(client::done(out));
                 command
             }
             Self::Transmission => {
-                let (home, inbox) = (out.join("home"), out.join("inbox"));
-                fs::create_dir_all(&home)?;
-                fs::create_dir_all(&inbox)?;
-                fs::write(home.join("settings.json"), transmission(host, &hook(out)?).to_string())?;
-                fs::copy(torrent, inbox.join("f.torrent"))?;
-                let mut command = host.command("transmission-daemon");
-                command.arg("--foreground").arg("--config-dir").arg(home).arg("--download-dir").arg(out);
-                command.arg("--watch-dir").arg(inbox);
-                command
+                let client = Client { at, root: out, out };
+                client.transmission(host.command("transmission-daemon"), torrent, &out.join("home"))?
             }
             Self::Rqbit => {
-                let mut command = rqbit(host, host.command(task.rqbit));
+                let mut command = client::rqbit(host.command(task.rqbit), at);
                 command.arg("download").arg("--output-folder").arg(out).arg(torrent);
                 command
             }
@@ -157,74 +150,18 @@ impl Member {
     }
 }
 
-/// A script that says that everything is there.
-fn hook(out: &Path) -> Result<PathBuf> {
-    let path = out.join("completed.sh");
-    fs::write(&path, format!("#!/bin/sh\ntouch '{}'\n", out.join(DONE).display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok(path)
-}
-
-fn transmission(host: &Host, hook: &Path) -> serde_json::Value {
-    json!({
-        "bind-address-ipv4": host.ip().to_string(),
-        "peer-port": PEER_PORT,
-        "rpc-enabled": false,
-        "dht-enabled": false,
-        "lpd-enabled": true,
-        "pex-enabled": true,
-        "utp-enabled": true,
-        "port-forwarding-enabled": false,
-        "preallocation": 0,
-        "encryption": 0,
-        "ratio-limit-enabled": false,
-        "script-torrent-done-enabled": true,
-        "script-torrent-done-filename": hook.display().to_string(),
-    })
-}
-
-fn rqbit(host: &Host, mut command: Command) -> Command {
-    command.args([
-        "--disable-dht",
-        "--disable-dht-persistence",
-        "--disable-upnp-port-forward",
-        "--ipv4-only",
-    ]);
-    command.args(["--listen-ip", &host.ip().to_string(), "--listen-port", &PEER_PORT.to_string()]);
-    command.args(["--http-api-listen-addr", &SocketAddr::new(host.ip(), 3031).to_string()]);
-    command
-}
-
 /// rqbit at the origin, with the whole file.
 fn seed(task: &Task<'_>, torrent: &Path, dir: &Path) -> Result<Process> {
     let host = task.site.origin_host();
-    let mut command = rqbit(host, host.command(task.rqbit));
+    let at = SocketAddr::new(host.ip(), PEER_PORT);
+    let mut command = client::rqbit(host.command(task.rqbit), at);
     let root = task.file.parent().context("the file is in no directory")?;
     command.args(["download", "--overwrite", "--output-folder"]).arg(root).arg(torrent);
     let seeder = Process::spawn("seeder", command, dir)?;
     let log = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
     wait_until("the seeder at the origin", PATIENCE, || {
         let text = log("seeder.stdout") + &log("seeder.stderr");
-        ["finished", "seeding", "100.00%"].iter().any(|word| text.contains(word))
+        client::RQBIT_HAS_ALL.iter().any(|word| text.contains(word))
     });
     Ok(seeder)
-}
-
-/// opentracker leaves root for a user that may read only what all may.
-fn start_tracker(
-    host: &Host,
-    at: SocketAddr,
-    info_hash: &str,
-    dir: &Path,
-) -> Result<(Process, tempfile::TempDir)> {
-    let home = tempfile::Builder::new().prefix("peerage-tracker-").tempdir()?;
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
-    fs::write(home.path().join("allowed"), format!("{info_hash}\n"))?;
-    let mut command = host.command("opentracker");
-    command
-        .args(["-i", &at.ip().to_string(), "-p", &at.port().to_string(), "-w", "allowed", "-d"])
-        .arg(home.path());
-    let tracker = Process::spawn("tracker", command, dir)?;
-    wait_until("the tracker", PATIENCE, || host.within(|| TcpStream::connect(at).is_ok()).unwrap_or(false));
-    Ok((tracker, home))
 }
