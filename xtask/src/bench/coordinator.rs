@@ -18,7 +18,7 @@ use clap::Args;
 use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust};
 use peerage_api::coordinator::{AnnounceEvent, AnnounceItem, AnnounceRequest, PublishRequest};
 use peerage_content::{ContentId, Digester, EnrolToken, ScopeSet, SecretKey, Validators};
-use peerage_testkit::{Fleet, TestCa, Usage};
+use peerage_testkit::{Fleet, Nginx, TestCa, Usage};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,7 +26,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::report::{Section, spread};
+use super::report::{Section, median, spread};
 use super::scratch;
 
 #[derive(Debug, Args)]
@@ -78,31 +78,42 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     ensure!(cores > 1, "one core, needed are two: the load would run on the coordinator's");
     stay_on("0")?;
     let fleet = Fleet::start_bin(bin, &dir.path().join("fleet"), SocketAddr::new(SERVER, 0), None, &config)?;
-    let pid = fleet.coordinator.pid();
+    let ours = Target { pid: fleet.coordinator.pid(), at: fleet.url.trim_start_matches("https://").parse()? };
+    let (mut nginx, nginx_at) = empty_answers(&ca, dir.path())?;
+    let nginx = Target { pid: nginx.process().pid(), at: nginx_at };
     stay_on(&format!("1-{}", cores - 1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures: Vec<Figures> = KINDS.iter().map(|_| Figures::default()).collect();
+    let mut least = Figures::default();
     let member = runtime.block_on(async {
         let bench = Bench::prepare(&fleet, &ca, options).await?;
-        let member = bench.fill(pid).await?;
+        let member = bench.fill(ours.pid).await?;
         for _ in 0..options.rounds {
             for (kind, figures) in KINDS.iter().zip(&mut figures) {
-                bench.load(pid, kind, Duration::from_secs(options.seconds), figures).await?;
+                bench.load(ours, kind, Duration::from_secs(options.seconds), figures).await?;
             }
+            bench.load(nginx, &KINDS[0], Duration::from_secs(options.seconds), &mut least).await?;
         }
         anyhow::Ok(member)
     })?;
     stay_on(&format!("0-{}", cores - 1))?;
-    let mut rows: Vec<Vec<String>> = KINDS
-        .iter()
-        .zip(&figures)
-        .map(|(kind, figures)| {
-            vec![kind.name.to_owned(), spread(&figures.per_cpu_second, 0), spread(&figures.rate, 0)]
-        })
-        .collect();
+    let floor = median(&least.per_cpu_second);
+    let row = |name: &str, figures: &Figures| {
+        let ratio = median(&figures.per_cpu_second) / floor;
+        vec![
+            name.to_owned(),
+            spread(&figures.per_cpu_second, 0),
+            format!("{ratio:.2}"),
+            spread(&figures.rate, 0),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> =
+        KINDS.iter().zip(&figures).map(|(kind, figures)| row(kind.name, figures)).collect();
+    rows.push(row("nginx, the first request answered with nothing to do", &least));
     rows.push(vec![
         format!("bytes for each of {} swarm members", bench_members(options)),
         format!("{member:.0}"),
+        String::new(),
         String::new(),
     ]);
     Ok(Section {
@@ -112,15 +123,37 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
             "cargo xtask bench coordinator --devices {} --contents {} --seconds {} --rounds {}",
             options.devices, options.contents, options.seconds, options.rounds
         ),
-        head: vec!["announce", "per second of processor time, median (range)", "per second as the load came"],
+        head: vec![
+            "announce",
+            "per second of processor time, median (range)",
+            "to nginx",
+            "per second as the load came",
+        ],
         rows,
         notes: vec![
             "Kept-alive TLS 1.3 and HTTP/1.1, a connection for each device, one request at a time; the coordinator on one \
              core, the load on the others. A member's bytes: growth of the process's resident memory while all devices \
              join all swarms, tickets included."
                 .into(),
+            "nginx, with one worker on the same core, throws the request away and returns an empty list: what TLS and HTTP \
+             cost alone. Of the same moment, so the ratio does not depend on what else the machine's host does."
+                .into(),
         ],
     })
+}
+
+/// nginx as a coordinator that does nothing.
+fn empty_answers(ca: &TestCa, dir: &Path) -> Result<(Nginx, SocketAddr)> {
+    let root = dir.join("nginx");
+    fs::create_dir_all(&root)?;
+    let answer = "access_log off; keepalive_requests 1000000000; default_type application/json; \
+                  location /v1/announce { return 200 '{\"interval_s\":300,\"items\":[]}'; }";
+    let nginx = Nginx::serve(&root)
+        .tls(ca.issue("nginx", IpAddr::from([127, 0, 0, 1]))?)
+        .directive(answer)
+        .start(dir)?;
+    let at = nginx.address();
+    Ok((nginx, at))
 }
 
 /// Keeps this process, and what it starts from now on, on some cores.
@@ -134,11 +167,17 @@ fn bench_members(options: &Options) -> usize {
     usize::from(options.devices) * options.contents
 }
 
+/// A server under load.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    pid: u32,
+    at: SocketAddr,
+}
+
 struct Bench {
     devices: Vec<Device>,
     contents: Vec<ContentId>,
     tls: TlsConnector,
-    server: SocketAddr,
 }
 
 struct Device {
@@ -182,8 +221,7 @@ impl Bench {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca.cert_pem().as_bytes())?)?;
         let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let server = fleet.url.trim_start_matches("https://").parse()?;
-        Ok(Self { devices, contents, tls: TlsConnector::from(Arc::new(config)), server })
+        Ok(Self { devices, contents, tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// Lets every device join every swarm; returns what that costs for each membership.
@@ -215,7 +253,8 @@ impl Bench {
     }
 
     /// All devices announce for `span`, each again as soon as it has its answer.
-    async fn load(&self, pid: u32, kind: &Kind, span: Duration, figures: &mut Figures) -> Result<()> {
+    async fn load(&self, target: Target, kind: &Kind, span: Duration, figures: &mut Figures) -> Result<()> {
+        let Target { pid, at } = target;
         let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut streams = Vec::new();
         for (number, device) in self.devices.iter().enumerate() {
@@ -225,11 +264,11 @@ impl Bench {
             let request = format!(
                 "POST /v1/announce HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
                  content-length: {}\r\n\r\n{body}",
-                self.server,
+                at,
                 device.token,
                 body.len()
             );
-            streams.push((self.connect(device).await?, request));
+            streams.push((self.connect(device, at).await?, request));
         }
         let tasks: Vec<_> = streams
             .into_iter()
@@ -252,12 +291,12 @@ impl Bench {
         Ok(())
     }
 
-    async fn connect(&self, device: &Device) -> Result<TlsStream<TcpStream>> {
+    async fn connect(&self, device: &Device, to: SocketAddr) -> Result<TlsStream<TcpStream>> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(device.address, 0))?;
-        let tcp = socket.connect(self.server).await?;
+        let tcp = socket.connect(to).await?;
         tcp.set_nodelay(true)?;
-        Ok(self.tls.connect(ServerName::from(SERVER), tcp).await?)
+        Ok(self.tls.connect(ServerName::from(to.ip()), tcp).await?)
     }
 }
 
@@ -275,7 +314,7 @@ async fn repeat(
         let (mut held, mut want) = (0, None);
         while want.is_none_or(|want| held < want) {
             let read = stream.read(&mut answer[held..]).await?;
-            ensure!(read > 0, "the coordinator hung up");
+            ensure!(read > 0, "the server hung up");
             held += read;
             if want.is_none() {
                 want = length(&answer[..held])?;
@@ -290,14 +329,15 @@ async fn repeat(
 fn length(answer: &[u8]) -> Result<Option<usize>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&answer[..end])?;
-    ensure!(
-        head.starts_with("HTTP/1.1 200 "),
-        "the coordinator refused: {}",
-        String::from_utf8_lossy(answer)
-    );
-    let field = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    ensure!(head.starts_with("HTTP/1.1 200 "), "the server refused: {}", String::from_utf8_lossy(answer));
+    let field = head.lines().find_map(|line| field_of(line, "content-length"));
     let Some(field) = field else { bail!("an answer without a length: {head}") };
     Ok(Some(end + 4 + field.trim().parse::<usize>()?))
+}
+
+fn field_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (found, value) = line.split_once(':')?;
+    found.eq_ignore_ascii_case(name).then_some(value)
 }
 
 /// Resident memory of a process, in bytes.
