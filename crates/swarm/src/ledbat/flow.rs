@@ -71,6 +71,9 @@ pub(super) struct Look {
     pub(super) floor: f64,
     /// All flows together move less than half of what the path has carried: a queue that stands nevertheless is not theirs.
     pub(super) crowded: bool,
+    /// They move less than the path has carried, and its buffer is short beside its round trip: another flow that lost packets with
+    /// theirs comes back slowly, and only what is not taken meanwhile lets it.
+    pub(super) beside: bool,
     /// Bytes a second that are surely to be had for each flow when the path is free.
     pub(super) known: f64,
     pub(super) now: Time,
@@ -275,7 +278,8 @@ impl Flow {
                     self.lean(look, wanting, trips);
                 }
                 if jammed && look.now.since(self.halved).as_secs_f64() >= self.trip() {
-                    self.window = (self.window / 2.0).max(self.enough(look).min(self.window));
+                    let least = if look.beside { 0.0 } else { self.enough(look).min(self.window) };
+                    self.window = (self.window / 2.0).max(least);
                     self.halved = look.now;
                 }
                 let calm = wanting && look.now.since(self.pressed) >= CALM;
@@ -302,7 +306,9 @@ impl Flow {
         if self.window > right {
             self.window -= (self.window - right) * lean * trips;
         } else if wanting {
-            let most = look.gain * self.mss + self.window * SCALE;
+            // The queue that somebody else left empty with that loss will be wanted.
+            let scaled = !(look.beside && look.now.since(self.halved) < CALM);
+            let most = look.gain * self.mss + if scaled { self.window * SCALE } else { 0.0 };
             self.window += ((right - self.window) * lean).min(most) * trips;
         }
     }

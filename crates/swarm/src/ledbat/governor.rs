@@ -31,6 +31,10 @@ const PEAK_MEMORY: f64 = 1800.0;
 const PEAK_SPAN: f64 = 1.0;
 /// Segments that all flows together have under way where the queue is at the target: what a slowdown leaves (draft §4.4).
 const LEAST_SEGMENTS: f64 = 2.0;
+/// Less than this part of what the path has carried: somebody else has the rest.
+const ALMOST_ALL: f64 = 0.8;
+/// The round trip is longer than this many targets: the buffer is less than half of it.
+const SHORT_BUFFER: f64 = 5.0;
 /// Round trips after a loss in which the longest queue is looked for.
 const AFTERMATH: f64 = 4.0;
 /// Part of the way to the mean that windows go a round trip.
@@ -212,16 +216,9 @@ impl Governor {
         let gain = 1.0 / (2.0 * TARGET.as_secs_f64() / trip).ceil().clamp(1.0, 16.0) / wanting;
         let half = self.peak / 2.0;
         let target = self.buffer.target(base, now);
-        Look {
-            base,
-            target,
-            gain,
-            share: LEAST_SEGMENTS / wanting,
-            floor,
-            crowded: moved < half,
-            known: half / wanting,
-            now,
-        }
+        let beside = moved < self.peak * ALMOST_ALL && base > target * SHORT_BUFFER;
+        let (crowded, share, known) = (moved < half, LEAST_SEGMENTS / wanting, half / wanting);
+        Look { base, target, gain, share, floor, crowded, beside, known, now }
     }
 
     /// Brings flows that stand in a queue closer together, the sum of their windows unchanged: they are known here, and need
