@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use peerage_api::why::Because;
 use peerage_content::{ContentId, PeerId, PublicKey, Scope};
 use peerage_origin::OriginClient;
 use peerage_policy::{
@@ -328,13 +329,22 @@ impl Shared {
 
     /// Whether policy and record let peers have this content.
     pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> Share {
+        Share::of(&self.decide_held(content).allowed)
+    }
+
+    /// What holds of a content that nothing runs for, and why.
+    pub(crate) fn now_of(&self, content: &peerage_store::Content) -> Vec<Because> {
+        let layers = &self.policy().layers;
+        self.decide_held(content).reasons.iter().map(|reason| crate::why::because(reason, layers)).collect()
+    }
+
+    fn decide_held(&self, content: &peerage_store::Content) -> Decision {
         let record = crate::notes::record(&content.notes(), &self.record_keys());
         let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let size = Some(content.layout().size());
         let facts =
             ContentFacts { class: Class::Background, record: state, size, origin: OriginUrl::default() };
-        let decision = self.decide(&facts);
-        Share::of(&decision.allowed)
+        self.decide(&facts)
     }
 
     /// Our ticket for `id`; asks the coordinator when there is none that still holds.

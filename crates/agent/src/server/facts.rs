@@ -89,7 +89,7 @@ impl DeviceFacts {
                 .iter()
                 .map(|connection| ConnectionFacts { name: connection.id.clone(), vpn: connection.vpn })
                 .collect(),
-            vpn: facts.vpn(&policy.settings.vpn_keywords),
+            vpn: facts.vpn(&policy.settings.vpn_keywords).map(|sign| sign.to_string()),
             metered: facts.metered,
             power,
             battery_charge,
