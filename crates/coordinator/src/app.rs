@@ -169,6 +169,7 @@ impl Config {
             sites: checked.sites,
             proxies: Proxies::new(self.trusted_proxies, checked.proxy_header),
             group_key: blake3::derive_key("peerage coordinator group key v1", &identity.session_key),
+            site_tag_key: blake3::derive_key("peerage coordinator site tag key v1", &identity.session_key),
             on_demand: self.on_demand,
             announce_interval_s: self.announce_interval_s,
             doors: RateLimit::new(DOORS),
