@@ -79,7 +79,8 @@ fn known(shared: &Arc<Shared>) -> Vec<Why> {
     // A running actor knows more than its notes.
     for one in contents {
         match all.iter_mut().find(|known| known.file_id == one.file_id) {
-            Some(known) => known.now = one.now,
+            Some(known) if known.now.is_empty() => known.now = one.now,
+            Some(_) => {}
             None => all.push(one),
         }
     }
