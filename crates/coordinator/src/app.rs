@@ -185,7 +185,7 @@ impl Config {
             listener,
             tls,
             router: router(Arc::clone(&state)),
-            max_connections: self.max_connections,
+            max_connections: crate::descriptors::make_room(self.max_connections),
             tasks: tasks.clone(),
             stop: stop.clone(),
             kill: kill.clone(),

@@ -124,7 +124,7 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
 }
 
 /// Keeps this process, and what it starts from now on, on some cores.
-fn stay_on(cores: &str) -> Result<()> {
+pub(super) fn stay_on(cores: &str) -> Result<()> {
     let output = Command::new("taskset").args(["-acp", cores, &std::process::id().to_string()]).output()?;
     ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
@@ -287,7 +287,7 @@ async fn repeat(
 }
 
 /// Bytes of the whole answer, once its head is there.
-fn length(answer: &[u8]) -> Result<Option<usize>> {
+pub(super) fn length(answer: &[u8]) -> Result<Option<usize>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&answer[..end])?;
     ensure!(
@@ -301,7 +301,7 @@ fn length(answer: &[u8]) -> Result<Option<usize>> {
 }
 
 /// Resident memory of a process, in bytes.
-fn resident(pid: u32) -> Result<u64> {
+pub(super) fn resident(pid: u32) -> Result<u64> {
     Ok(Usage::of(pid)?.rss)
 }
 
