@@ -97,3 +97,37 @@ fn a_group_is_known_at_both_ends_and_a_site_goes_before_it() {
     let origin = office.origin_bytes().unwrap();
     assert!(origin < 2 * 8 * MIB, "{origin}");
 }
+
+#[test]
+fn uploads_that_are_stopped_and_allowed_again_flow_again_and_nobody_is_banned() {
+    let office = two_sites(220);
+    let (file, url, id) = office.published("toggle.bin", 64 * MIB).unwrap();
+    let s = office.agent_with("s", &policy("internet", "max_upload_bandwidth = 6000"), &[]).unwrap();
+    s.get(&url, &office.path("s")).unwrap();
+    // The other site begins behind the coordinator's third address on.
+    let _near = office.agent_with("near", &policy("simple", ""), &[]).unwrap();
+    let far = office.agent_with("far", &policy("internet", FROM_PEERS), &[]).unwrap();
+    let job = far.begin_get(&url, &office.path("far"), &[]).unwrap();
+    wait_until("it flows", PATIENCE, || far.held_bytes(&id) >= 2 * MIB);
+    let cap = |value: &str| {
+        let output = s.command(&["set", "monthly_upload_data_cap", value]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let stopped = || s.file(&id).unwrap().unwrap()["Reasons"].to_string().contains("monthly_upload_data_cap");
+    for _ in 0..4 {
+        cap("1MiB");
+        wait_until("it is stopped", PATIENCE, stopped);
+        cap("0");
+        wait_until("it is allowed", PATIENCE, || !stopped());
+        let held = far.held_bytes(&id);
+        wait_until("it flows again", PATIENCE, || far.held_bytes(&id) > held + MIB);
+    }
+    cap("0");
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &office.path("far")).unwrap());
+    assert_eq!(number(&status, "BytesFromInternetPeers"), 64 * MIB, "{status}");
+    for agent in [&s, &far] {
+        let log = agent.daemon.stderr();
+        assert!(!log.contains("offence"), "{log}");
+    }
+}
