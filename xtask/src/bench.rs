@@ -11,6 +11,7 @@ mod fleet;
 mod memory;
 mod pair;
 mod polite;
+mod push;
 mod report;
 mod rivals;
 mod seeder;
@@ -46,6 +47,8 @@ enum Bench {
     Memory(memory::Options),
     /// Announces over kept-alive TLS, and what a swarm member costs.
     Coordinator(coordinator::Options),
+    /// How soon a pushed policy has reached every device of a fleet, and what that costs the coordinator.
+    Push(push::Options),
     /// How soon a change of policy or condition moves the bytes of a running download. Needs root.
     Changes(changes::Options),
     /// A download that no peer can help, beside curl. Needs root.
@@ -82,6 +85,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         }
         Bench::Memory(memory) => memory::run(&bin, memory)?,
         Bench::Coordinator(coordinator) => coordinator::run(&bin, coordinator)?,
+        Bench::Push(push) => push::run(&bin, push)?,
         Bench::Changes(changes) => changes::run(&bin, changes)?,
         Bench::Alone(alone) => alone::run(&bin, alone)?,
         Bench::Seeder(seeder) => seeder::run(&bin, seeder)?,

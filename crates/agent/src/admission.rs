@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_content::{
-    Bitmap, ContentId, Layout, PeerId, PieceMap, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
+    Bitmap, ContentId, Layout, PeerId, PieceMap, Scope, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
 };
 use peerage_swarm::{Offence, SourceKind};
 use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming, Path};
@@ -214,7 +214,7 @@ pub(crate) async fn greet(
     let meeting = Meeting { binding, own_side: Side::Dialled, content, own, peer, address };
     let credential = match kind {
         SourceKind::LinkLocal => meeting.prove(shared)?,
-        _ => Credential::Ticket(shared.tickets.get(content).ok_or(Refused::NoTicket)?),
+        _ => Credential::Ticket(shared.tickets.get(content).ok_or(Refused::NoTicket)?.bytes),
     };
     shared.governor.upload(path.clone(), address);
     let (mut reader, mut writer) = connection.split();
@@ -331,6 +331,16 @@ pub(crate) async fn receive(
     }
 }
 
+/// What a peer is as a source that is met in this scope. For whoever connects to this device the tickets of both say which
+/// one it is: its address does not, for private networks end at other offices too.
+pub(crate) const fn kind_in(scope: Scope) -> SourceKind {
+    match scope {
+        Scope::Lan => SourceKind::Lan,
+        Scope::Group => SourceKind::Group,
+        Scope::Internet => SourceKind::Internet,
+    }
+}
+
 type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Credential);
 
 async fn check_incoming(
@@ -347,16 +357,14 @@ async fn check_incoming(
     let content = theirs.content;
     let meeting =
         Meeting { binding, own_side: Side::Listened, content, own: shared.identity.peer(), peer, address };
-    let (way, kind) = match &theirs.site {
+    let their_place = match &theirs.site {
         Some(proof) if theirs.ticket.is_empty() => {
             meeting.check(shared, proof)?;
-            (Way::LinkLocal, SourceKind::LinkLocal)
+            None
         }
-        _ => {
-            let ticket = check_ticket(shared, peer, content, &theirs.ticket)?;
-            (Way::Named, shared.kind_of(address.ip(), ticket.scope))
-        }
+        _ => Some(check_ticket(shared, peer, content, &theirs.ticket)?.place),
     };
+    let way = if their_place.is_some() { Way::Named } else { Way::LinkLocal };
     let handle = shared.serve(content, way).await.ok_or(Refused::NotShared)?;
     if handle.content.layout() != theirs.layout {
         return Err(Refused::OtherContent);
@@ -364,9 +372,12 @@ async fn check_incoming(
     if !shared.places.is_free(shared.max_connections()) {
         return Err(Refused::NotShared);
     }
-    let credential = match way {
-        Way::LinkLocal => meeting.prove(shared)?,
-        Way::Named => Credential::Ticket(shared.own_ticket(content).await.ok_or(Refused::NoTicket)?),
+    let (kind, credential) = match their_place {
+        None => (SourceKind::LinkLocal, meeting.prove(shared)?),
+        Some(place) => {
+            let own = shared.own_ticket(content).await.ok_or(Refused::NoTicket)?;
+            (kind_in(own.place.meets(&place)), Credential::Ticket(own.bytes))
+        }
     };
     Ok((handle, theirs.have, kind, credential))
 }

@@ -3,9 +3,10 @@
 //! When the coordinator's record comes after the last byte, the copy is hashed and becomes a seed: the next device of the
 //! site need not go to the origin. When none comes the copy is thrown away; it was delivered and is of no more use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use peerage_store::Staging;
+use peerage_store::{Staging, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::search::Search;
@@ -17,6 +18,8 @@ use crate::why::Account;
 const WAIT: Duration = Duration::from_secs(600);
 /// Whatever was written this long ago is not waited for by [`later`] nor by a caller.
 const LEFT: Duration = Duration::from_secs(3600);
+/// Whoever cancels a download and asks for the file again within this time goes on where it was.
+const FORGET: Duration = Duration::from_secs(30);
 /// The caller has this long to fetch the file.
 const KEEP: Duration = Duration::from_secs(90);
 
@@ -24,13 +27,13 @@ const KEEP: Duration = Duration::from_secs(90);
 /// milliseconds, and makes it a seed.
 pub(crate) fn later(mut search: Search, staging: Staging, account: Account, cached: u64, lasted: u64) {
     tokio::spawn(async move {
-        let shared = std::sync::Arc::clone(search.shared());
+        let shared = Arc::clone(search.shared());
         let resolution = match timeout(WAIT, search.answer()).await {
             Ok(Ok(resolution)) => resolution,
             Ok(Err(_)) | Err(_) => return discard_later(staging),
         };
         let Some(map) = resolution.map else { return discard_later(staging) };
-        let (id, common) = (map.id(), std::sync::Arc::clone(&shared));
+        let (id, common) = (map.id(), Arc::clone(&shared));
         let url = search.url().map(|url| url.as_str().to_owned());
         let done = tokio::task::spawn_blocking(move || {
             let now = common.clock.unix();
@@ -88,6 +91,27 @@ pub(crate) fn sweep(shared: &Shared, max_age: u64) {
             tracing::debug!(name = staged.name, %error, "an old staging area was not thrown away");
         }
     }
+}
+
+/// Throws away what a cancelled download has left in simple mode, unless somebody wants the file again by then. Parts of a
+/// content stay: they are verified, seen in every list, and evicted like all others.
+pub(crate) fn forget_later(shared: Arc<Shared>, name: String) {
+    tokio::spawn(async move {
+        sleep(FORGET).await;
+        let forgotten = tokio::task::spawn_blocking(move || forget(&shared, &name)).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::debug!(%error, "what a cancelled download left was not thrown away");
+        }
+    });
+}
+
+/// Throws away what simple mode has left of a file; whether there was something that nobody uses. Blocking.
+pub(crate) fn forget(shared: &Shared, name: &str) -> Result<bool, StoreError> {
+    if !shared.store.staged().iter().any(|staged| staged.name == name && !staged.in_use) {
+        return Ok(false);
+    }
+    shared.store.stage(name)?.discard()?;
+    Ok(true)
 }
 
 /// Throws a finished file away when its caller has had time to fetch it.

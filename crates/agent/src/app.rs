@@ -92,10 +92,10 @@ pub async fn build(config: Config) -> anyhow::Result<Agent> {
     let (own, keys) = (state.clone(), coordinator.catalog_keys());
     let (places, place) = watch::channel(CachePlace::default());
     let cache_place = place.clone();
-    let told = Told { naming: named, place };
+    let told = Told { naming: named, place, own_cache: cache_place::own(&config) };
     let read = move || Watcher::new(&policy_dir, look, told, counts, time, own, &keys);
     let mut watcher = tokio::task::spawn_blocking(read).await?;
-    let wanted = cache_place::wanted(&config, &watcher.view().settings);
+    let wanted = watcher.view().settings.modify_cache_drive.clone();
     let (own, held) = (config.clone(), state.clone());
     let mover = tokio::task::spawn_blocking(move || Mover::open(&own, held, &wanted, places)).await??;
     let store = mover.store();

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerage_policy::{Key, Provider, Settings};
 use peerage_store::{Store, StoreConfig, StoreError};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::file_status::chain;
@@ -24,6 +23,8 @@ use crate::state_dir::StateDir;
 const FILE: &str = "cache-directory";
 /// Between two tries of what a disk keeps from working.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long whoever sets a place waits to hear whether it can be used.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the cache is, and what keeps it from being elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,19 +35,19 @@ pub(crate) struct CachePlace {
     pub(crate) others: Vec<PathBuf>,
     /// Why it is not, or not wholly, where policy wants it.
     pub(crate) trouble: Option<String>,
+    /// Where policy wanted it when this was found out.
+    pub(crate) wanted: PathBuf,
+}
+
+/// What keeps the cache from `wanted`, once that has been tried; `None`: nothing, or it takes longer than anybody waits.
+pub(crate) async fn trouble(mut place: watch::Receiver<CachePlace>, wanted: &Path) -> Option<String> {
+    let tried = timeout(PATIENCE, place.wait_for(|place| place.wanted == wanted)).await;
+    tried.ok()?.ok()?.trouble.clone()
 }
 
 /// Where it is without a setting. It is written down, and the next start may be in another directory.
-fn own(config: &Config) -> PathBuf {
+pub(crate) fn own(config: &Config) -> PathBuf {
     std::path::absolute(&config.cache_dir).unwrap_or_else(|_| config.cache_dir.clone())
-}
-
-/// Where the cache is to be.
-pub(crate) fn wanted(config: &Config, settings: &Settings) -> PathBuf {
-    match settings.provider(Key::ModifyCacheDrive) {
-        Provider::Default => own(config),
-        _ => settings.modify_cache_drive.clone(),
-    }
 }
 
 /// The store, the places that it has been in, and how others learn of them.
@@ -116,7 +117,7 @@ impl Mover {
                 }
             }
         }
-        self.tell(trouble);
+        self.tell(trouble, wanted);
     }
 
     /// Brings one thing home. Blocking.
@@ -127,12 +128,12 @@ impl Mover {
     }
 
     /// Writes down where everything is, and tells it. Blocking.
-    fn tell(&self, trouble: Option<String>) {
+    fn tell(&self, trouble: Option<String>, wanted: &Path) {
         let (home, others) = (self.store.home(), self.store.leave_empty());
         if let Err(error) = self.write(&home, others.iter().map(PathBuf::as_path)) {
             tracing::warn!(error = %chain(&error), "the place of the cache was not noted");
         }
-        let now = CachePlace { home, others, trouble };
+        let now = CachePlace { home, others, trouble, wanted: wanted.to_owned() };
         self.place.send_if_modified(|place| std::mem::replace(place, now.clone()) != now);
     }
 
@@ -159,7 +160,7 @@ impl Mover {
         let mover = Arc::new(self);
         let mut policy = shared.policy.clone();
         loop {
-            let place = wanted(&shared.config, &policy.borrow_and_update().settings);
+            let place = policy.borrow_and_update().settings.modify_cache_drive.clone();
             let (it, to) = (Arc::clone(&mover), place.clone());
             let mut trouble = None;
             if place != mover.store.home() {
@@ -170,7 +171,7 @@ impl Mover {
                 trouble = mover.place.borrow().trouble.clone();
             }
             let changed_mind = |policy: &watch::Receiver<Arc<PolicyView>>| {
-                wanted(&shared.config, &policy.borrow().settings) != place
+                policy.borrow().settings.modify_cache_drive != place
             };
             for away in mover.store.away() {
                 let it = Arc::clone(&mover);
@@ -180,8 +181,8 @@ impl Mover {
                     break;
                 }
             }
-            let it = Arc::clone(&mover);
-            if tokio::task::spawn_blocking(move || it.tell(trouble)).await.is_err() {
+            let (it, to) = (Arc::clone(&mover), place.clone());
+            if tokio::task::spawn_blocking(move || it.tell(trouble, &to)).await.is_err() {
                 return;
             }
             let done = {

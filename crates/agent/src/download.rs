@@ -142,6 +142,9 @@ pub(crate) async fn run(
     if let Err(error) = &end {
         tracing::info!(%error, "download ended");
         download.remember(error);
+        if let (Code::Cancelled, Key::Url(url)) = (error.code, &download.key) {
+            crate::adopt::forget_later(Arc::clone(&download.shared), crate::simple::staging_name(url));
+        }
     }
     let mut status = download.status.clone();
     status.download_duration = download.lasted();

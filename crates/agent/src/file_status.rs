@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use peerage_api::agent::{FileState, FileStatus, PeerStatus, PeerType, Priority};
+use peerage_api::why::Because;
 use peerage_api::{ApiError, Code};
 use peerage_content::ContentId;
 use peerage_origin::{Failure, OriginError};
@@ -40,7 +41,7 @@ pub(crate) fn of_content(
         upload_rate: status.up_rate,
         expire_on: info.expire_on,
         is_pinned: info.pinned,
-        reasons: status.reasons.clone(),
+        reasons: status.reasons.iter().map(Because::line).collect(),
         ..FileStatus::default()
     };
     if let Some(trouble) = &status.trouble {

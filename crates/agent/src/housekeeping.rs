@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerage_api::why::Why;
+use peerage_api::why::{Because, Why};
 use peerage_content::ContentId;
+use peerage_policy::Reason;
 use peerage_store::{EvictReason, Limits, Store, plan_eviction};
 use tokio::time::{Instant, sleep_until};
 
@@ -60,16 +61,18 @@ async fn part(shared: &Shared, id: peerage_content::ContentId) {
 
 /// What `why` will tell of a content that is about to be evicted.
 fn told(shared: &Shared, id: ContentId, reason: EvictReason) -> Option<Why> {
+    let policy = shared.policy();
+    let by = |reason| crate::why::because(&reason, &policy.layers);
     let because = match reason {
-        EvictReason::Expired => "its expiry had come (`peerage files expire`)",
-        EvictReason::Aged => "it was older than max_cache_age",
-        EvictReason::OverQuota => {
-            "the cache was fuller than max_cache_size or absolute_max_cache_size allows"
-        }
-        EvictReason::LowDisk => "the cache's volume was full",
+        EvictReason::Expired => crate::why::note("its expiry had come (`peerage files expire`)".to_owned()),
+        EvictReason::Aged => by(Reason::cache_aged(&policy.settings)),
+        EvictReason::OverQuota => by(Reason::cache_full(&policy.settings)),
+        EvictReason::LowDisk => crate::why::note("the cache's volume was full".to_owned()),
     };
+    let sentence = format!("it is no longer in the cache: {}", because.sentence);
     let mut why = crate::notes::why(&shared.store.get(id).ok()??);
-    why.findings.push(crate::why::fate("evicted", format!("it is no longer in the cache: {because}")));
+    crate::why::complete(&mut why.findings, &policy.layers);
+    why.findings.push(Because { code: "evicted".to_owned(), sentence, ..because });
     Some(why)
 }
 

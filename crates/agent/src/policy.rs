@@ -4,7 +4,7 @@
 //! sets and what the coordinator gives comes as a [`Change`] and holds at once; the layers' files outlive the process.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,8 @@ impl Policies {
 pub(crate) struct Told {
     pub(crate) naming: watch::Receiver<Naming>,
     pub(crate) place: watch::Receiver<CachePlace>,
+    /// Where the cache is without a setting.
+    pub(crate) own_cache: PathBuf,
 }
 
 /// Reads policy and facts.
@@ -140,6 +142,7 @@ impl Watcher {
             naming: told.naming,
             place: told.place,
         };
+        watcher.view.layers.set_own_cache(told.own_cache);
         watcher.resettle();
         watcher.begin(look);
         watcher

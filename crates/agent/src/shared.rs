@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peerage_content::{ContentId, PeerId, PublicKey, Scope};
+use peerage_api::why::Because;
+use peerage_content::{ContentId, PeerId, PublicKey};
 use peerage_origin::OriginClient;
 use peerage_policy::{
     Allowed, Class, ContentFacts, Decision, OriginUrl, PeerEncryption, RecordState, decide, decide_device,
 };
 use peerage_store::Store;
-use peerage_swarm::{Bans, Offence, Slots, SourceKind};
+use peerage_swarm::{Bans, Offence, Slots};
 use peerage_transport::{Encryption, Identity, Options};
 use tokio::sync::watch;
 
@@ -34,7 +35,7 @@ use crate::neighbours::Neighbours;
 use crate::places::Places;
 use crate::policy::{Policies, PolicyView};
 use crate::rangeless::RangelessHosts;
-use crate::tickets::Tickets;
+use crate::tickets::{OwnTicket, Tickets};
 use crate::why::Past;
 
 /// The agent's common ground.
@@ -288,23 +289,6 @@ impl Shared {
         last.or_else(|| Some("banned".to_owned()))
     }
 
-    /// What a device at `ip` is as a source, if its ticket is good for `scope` and discovery has not named it: the ticket tells
-    /// the widest scope, not the one in which the two meet.
-    pub(crate) fn kind_of(&self, ip: IpAddr, scope: Scope) -> SourceKind {
-        // All loopback addresses are one subnet, and whatever sites a lab makes of them.
-        let on_the_link = !ip.is_loopback() && self.policy().facts.same_subnet(ip);
-        let private = match ip {
-            IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_loopback() || (ip.segments()[0] & 0xfe00) == 0xfc00,
-        };
-        match scope {
-            _ if on_the_link || (private && scope != Scope::Group) => SourceKind::Lan,
-            Scope::Lan => SourceKind::Lan,
-            Scope::Group => SourceKind::Group,
-            Scope::Internet => SourceKind::Internet,
-        }
-    }
-
     /// The actor that serves `id`, if this device holds (some of) it and policy lets it be shared with those who come this
     /// way.
     pub(crate) async fn serve(self: &Arc<Self>, id: ContentId, way: Way) -> Option<ContentHandle> {
@@ -328,17 +312,26 @@ impl Shared {
 
     /// Whether policy and record let peers have this content.
     pub(crate) fn may_serve(&self, content: &peerage_store::Content) -> Share {
+        Share::of(&self.decide_held(content).allowed)
+    }
+
+    /// What holds of a content that nothing runs for, and why.
+    pub(crate) fn now_of(&self, content: &peerage_store::Content) -> Vec<Because> {
+        let layers = &self.policy().layers;
+        self.decide_held(content).reasons.iter().map(|reason| crate::why::because(reason, layers)).collect()
+    }
+
+    fn decide_held(&self, content: &peerage_store::Content) -> Decision {
         let record = crate::notes::record(&content.notes(), &self.record_keys());
         let state = record.as_ref().map_or(RecordState::Missing, |record| RecordState::Held(record.get()));
         let size = Some(content.layout().size());
         let facts =
             ContentFacts { class: Class::Background, record: state, size, origin: OriginUrl::default() };
-        let decision = self.decide(&facts);
-        Share::of(&decision.allowed)
+        self.decide(&facts)
     }
 
     /// Our ticket for `id`; asks the coordinator when there is none that still holds.
-    pub(crate) async fn own_ticket(&self, id: ContentId) -> Option<Vec<u8>> {
+    pub(crate) async fn own_ticket(&self, id: ContentId) -> Option<OwnTicket> {
         if let Some(ticket) = self.tickets.get(id) {
             return Some(ticket);
         }

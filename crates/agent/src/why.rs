@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use peerage_api::why::{Because, Decided, Sources, Why};
 use peerage_content::PeerId;
-use peerage_policy::{Class, Decision, Layers, Reason};
+use peerage_policy::{Class, Decision, Key, Layers, Reason, Setting};
 use peerage_swarm::{ByKind, Offence};
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +149,9 @@ impl Account {
                 ),
                 Some("lower min_background_qos, or set delay_background_download_from_http, to leave more to peers"),
             ));
+            if let Some(last) = found.last_mut() {
+                last.setting = Some(Key::MinBackgroundQos.name().to_owned());
+            }
         }
         found
     }
@@ -181,19 +184,7 @@ pub(crate) fn decided(
     received: &ByKind,
     now: u64,
 ) -> Decided {
-    let reason = |reason: &Reason| {
-        let row = reason.setting.map(|key| layers.row_of(key));
-        Because {
-            code: reason.code.name().to_owned(),
-            sentence: reason.sentence(),
-            setting: row.as_ref().map(|row| row.name.to_owned()),
-            value: row.as_ref().map(|row| row.effective.text.clone()),
-            provider: row.as_ref().map(|row| row.effective.provider.to_string()),
-            source: row.and_then(|row| row.effective.source),
-            remedy: reason.remedy(),
-        }
-    };
-    let note = |sentence| Because { code: NOTE.to_owned(), sentence, ..Because::default() };
+    let reason = |reason: &Reason| because(reason, layers);
     Decided {
         at: now,
         class: class.name().to_owned(),
@@ -202,6 +193,43 @@ pub(crate) fn decided(
         before: sources(received),
         again: 0,
     }
+}
+
+/// A reason of policy with the value that gave it, and the file in which that stands.
+pub(crate) fn because(reason: &Reason, layers: &Layers) -> Because {
+    let told = Because {
+        code: reason.code.name().to_owned(),
+        sentence: reason.sentence(),
+        remedy: reason.remedy(),
+        ..Because::default()
+    };
+    reason.setting.map_or(told.clone(), |key| by_setting(told, key, layers))
+}
+
+/// Names the setting, its value and who gives it.
+fn by_setting(told: Because, key: Key, layers: &Layers) -> Because {
+    let row = layers.row_of(key);
+    Because {
+        setting: Some(row.name.to_owned()),
+        value: Some(row.effective.text),
+        provider: Some(row.effective.provider.to_string()),
+        source: row.effective.source,
+        ..told
+    }
+}
+
+/// Says of the findings that name a setting which value it has now, and who gives it.
+pub(crate) fn complete(findings: &mut [Because], layers: &Layers) {
+    for finding in findings.iter_mut().filter(|finding| finding.value.is_none()) {
+        if let Some(setting) = finding.setting.as_deref().and_then(Setting::find) {
+            *finding = by_setting(std::mem::take(finding), setting.key, layers);
+        }
+    }
+}
+
+/// A sentence that no setting stands behind.
+pub(crate) fn note(sentence: String) -> Because {
+    Because { code: NOTE.to_owned(), sentence, ..Because::default() }
 }
 
 fn sources(received: &ByKind) -> Sources {

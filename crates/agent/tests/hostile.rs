@@ -11,8 +11,8 @@ use peerage_api::coordinator::{
     AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse,
 };
 use peerage_content::{
-    Bitmap, ContentId, EnrolToken, Layout, PeerId, PieceIndex, ScopeSet, SecretKey, Side, Signed, SiteClaim,
-    SiteKey, SwarmTicket,
+    Bitmap, ContentId, EnrolToken, Layout, PeerId, PieceIndex, Place, ScopeSet, SecretKey, Side, Signed,
+    SiteClaim, SiteKey, SwarmTicket,
 };
 use peerage_testkit::{Agent, Fleet, Nginx, OPEN_POLICY, random_file, same_file, wait_until};
 use peerage_transport::{
@@ -176,6 +176,7 @@ async fn without_a_ticket_of_its_own_a_device_learns_nothing() {
         scope: peerage_content::Scope::Lan,
         peer: stranger.key.public(),
         not_after: u64::MAX / 2,
+        place: Place { site: 1, group: None },
     };
     let forged = Signed::new(forged, &stranger.key);
     let connection = stranger.dial(&office, address, &seed).await;

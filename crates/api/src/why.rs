@@ -59,6 +59,20 @@ pub struct Because {
     pub remedy: Option<String>,
 }
 
+impl Because {
+    /// All of it on one line, for a table: what, by which setting, what to change.
+    pub fn line(&self) -> String {
+        let mut line = self.sentence.clone();
+        if let Some(source) = &self.source {
+            line.push_str(&format!(", {source}"));
+        }
+        if let Some(remedy) = &self.remedy {
+            line.push_str(&format!("; to change it: {remedy}"));
+        }
+        line
+    }
+}
+
 /// A decision, as long as it held.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -101,4 +115,6 @@ pub struct Why {
     pub decisions: Vec<Decided>,
     /// What follows, in sentences.
     pub findings: Vec<Because>,
+    /// What holds now, also for the peers that want it from here; empty: it is not here.
+    pub now: Vec<Because>,
 }

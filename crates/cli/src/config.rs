@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use console::measure_text_width;
+use peerage_api::ApiError;
 use peerage_api::agent::FleetState;
+use peerage_api::client::AgentClient;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -122,18 +124,38 @@ pub(crate) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (error, said) in [
-        (&answer.fleet.error, "The newest policy of the fleet is not in force:"),
-        (&answer.policy_error, "The newest policy files are not in force, the previous ones are:"),
-        (&answer.admin_error, "What was set with `peerage set` is not in force:"),
-    ] {
-        let Some(error) = error else { continue };
-        lines.push(said.to_owned());
-        lines.extend(output::printable_lines(error).lines().map(|line| format!("  {line}")));
-        lines.push(String::new());
+/// What is set and has no effect, for those who look at something else.
+pub(crate) async fn troubles(client: &AgentClient) -> Result<Vec<String>, ApiError> {
+    let answer: Answer = client.get("/v1/config").await?;
+    let mut lines = answer.refused();
+    let cache = answer.facts.filter(|facts| facts.cache_move_trouble.is_some());
+    lines.extend(cache.iter().flat_map(Facts::lines));
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
     }
+    Ok(lines)
+}
+
+impl Answer {
+    /// Policies that are not in force, each followed by an empty line.
+    fn refused(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (error, said) in [
+            (&self.fleet.error, "The newest policy of the fleet is not in force:"),
+            (&self.policy_error, "The newest policy files are not in force, the previous ones are:"),
+            (&self.admin_error, "What was set with `peerage set` is not in force:"),
+        ] {
+            let Some(error) = error else { continue };
+            lines.push(said.to_owned());
+            lines.extend(output::printable_lines(error).lines().map(|line| format!("  {line}")));
+            lines.push(String::new());
+        }
+        lines
+    }
+}
+
+fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
+    let mut lines = answer.refused();
     if let Some(serial) = answer.fleet.serial {
         let parts = match answer.fleet.parts.as_slice() {
             [] => "none is for this device".to_owned(),
@@ -173,7 +195,11 @@ impl Facts {
         }
         if let Some(why) = &self.cache_move_trouble {
             let to = self.cache_moves_to.as_deref().unwrap_or("elsewhere");
-            lines.push(format!("  to be moved to {}, but {}", printable(to), printable(why)));
+            lines.push(format!(
+                "  to be moved to {} (modify_cache_drive), but {}",
+                printable(to),
+                printable(why)
+            ));
         }
         lines
     }

@@ -1,5 +1,6 @@
 //! `peerage files`: the local cache.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ enum FilesCommand {
         #[arg(value_parser = parse_when)]
         when: Option<When>,
     },
-    /// Remove a file from the cache
+    /// Remove a file from the cache, or what a download without a content id has left (url-…)
     Remove {
         #[command(flatten)]
         file: FileArgs,
@@ -115,9 +116,10 @@ pub(crate) async fn run(args: FilesArgs) -> anyhow::Result<ExitCode> {
             tell(args.json, id, &said, &json!({"FileId": id, "ExpireOn": expire_on}))?;
         }
         FilesCommand::Remove { file, force } => {
-            let id = find(&all, &file.id)?;
-            client.remove(id, force).await?;
-            tell(args.json, id, "removed", &json!({"FileId": id, "Removed": true}))?;
+            let left = file.id.starts_with("url-");
+            let id = if left { file.id } else { find(&all, &file.id)?.to_string() };
+            client.remove(&id, force).await?;
+            tell(args.json, &id, "removed", &json!({"FileId": id, "Removed": true}))?;
         }
         FilesCommand::Verify(file) => {
             let id = find(&all, &file.id)?;
@@ -153,9 +155,9 @@ async fn pin(
     tell(json, id, said, &json!({"FileId": id, "IsPinned": pinned}))
 }
 
-fn tell(json: bool, id: ContentId, said: &str, fields: &serde_json::Value) -> anyhow::Result<()> {
+fn tell(json: bool, id: impl Display, said: &str, fields: &serde_json::Value) -> anyhow::Result<()> {
     let id = id.to_string();
-    let short = id.get(..SHORT).unwrap_or(&id);
+    let short = printable(id.get(..SHORT).unwrap_or(&id)).into_owned();
     if json { output::json(fields) } else { output::line(&format!("{short}: {said}")) }
         .context("could not write to stdout")
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use console::Term;
 use peerage_api::agent::{FileState, FileStatus, PeerStatus, PeerType};
+use peerage_api::client::AgentClient;
 
 use crate::daemon::Signals;
 use crate::human::{percent, rate, size, whole_percent};
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             output::json(&rows)?;
         } else {
-            for line in lines(&rows, &args, width()) {
+            for line in shown(&rows, &args, &client).await {
                 output::line(&line)?;
             }
         }
@@ -70,9 +71,21 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             output::json_line(&rows)?;
         } else {
-            screen.show(&lines(&rows, &args, width()))?;
+            screen.show(&shown(&rows, &args, &client).await)?;
         }
     }
+}
+
+/// The files, and below them what concerns all of them.
+async fn shown(rows: &[FileStatus], args: &StatusArgs, client: &AgentClient) -> Vec<String> {
+    let mut lines = lines(rows, args, width());
+    // The files have been told; whatever else cannot be is found by `doctor`.
+    let troubles = crate::config::troubles(client).await.unwrap_or_default();
+    if !troubles.is_empty() {
+        lines.push(String::new());
+        lines.extend(troubles);
+    }
+    lines
 }
 
 /// What was shown last, to be replaced in place.

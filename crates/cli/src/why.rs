@@ -87,6 +87,14 @@ fn lines(why: &Why) -> Vec<String> {
         lines.push(String::new());
         lines.extend(why.findings.iter().flat_map(told));
     }
+    // As long as it is on its way, most of it has just been said.
+    let said = why.decisions.last().filter(|_| !why.complete);
+    let news = |one: &&Because| said.is_none_or(|said| !said.because.contains(one));
+    let now: Vec<String> = why.now.iter().filter(news).flat_map(told).collect();
+    if !now.is_empty() {
+        lines.extend([String::new(), "Now, also for the peers that want it from here:".to_owned()]);
+        lines.extend(now);
+    }
     lines
 }
 

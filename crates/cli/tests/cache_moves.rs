@@ -167,3 +167,46 @@ fn a_place_that_cannot_be_used_is_refused_with_the_reason_until_it_can() {
     });
     assert!(a.held_bytes(&id) > 0);
 }
+
+/// A `peerage` command: its exit code, stdout and stderr.
+fn run(a: &Agent, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = a.command(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn whoever_sets_a_place_hears_at_once_whether_it_can_be_used() {
+    let office = Office::new(212, &[]).unwrap();
+    let (_, url, _) = office.published("held.bin", 2 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("held")).unwrap();
+    let own = format!("modify_cache_drive = {}, from default", a.cache().display());
+    let (code, said, error) = run(&a, &["set", "modify_cache_drive", "/proc/cache"]);
+    assert_eq!(code, Some(1), "{said}{error}");
+    assert!(said.contains("modify_cache_drive = /proc/cache, from admin"), "{said}");
+    let home = a.cache();
+    let stays = format!("it stays in {}", home.display());
+    assert!(error.contains("has no effect yet") && error.contains(&stays), "{error}");
+    let (code, said, _) = run(&a, &["set", "modify_cache_drive", "/proc/cache", "--json"]);
+    let row: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == Some(1) && row["Trouble"].as_str().unwrap().contains(&stays), "{row}");
+    // Nothing is on its way, and it is told nevertheless.
+    for look in [&["status"][..], &["config"], &["doctor", "--health"]] {
+        let said = run(&a, look).1.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&stays) && said.contains("modify_cache_drive"), "{look:?}: {said}");
+    }
+    let (code, said, error) = run(&a, &["unset", "modify_cache_drive"]);
+    assert!(code == Some(0) && said.contains(&own), "{said}{error}");
+    let (_, said, _) = run(&a, &["status"]);
+    assert!(!said.contains("modify_cache_drive"), "{said}");
+    let place = office.path("elsewhere");
+    let (code, said, error) = run(&a, &["set", "modify_cache_drive", place.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}{error}");
+    assert_eq!(facts(&a)["CacheDirectory"], place.to_str().unwrap());
+    // A stronger layer: what is set here does not hold.
+    a.set_policy(&to(&office.path("third"))).unwrap();
+    moved(&a, &office.path("third"));
+    let (code, said, error) = run(&a, &["set", "modify_cache_drive", place.to_str().unwrap()]);
+    assert!(code == Some(3) && error.contains("policy is stronger"), "{said}{error}");
+}

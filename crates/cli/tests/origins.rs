@@ -65,6 +65,77 @@ fn an_origin_that_ignores_ranges_is_read_from_its_first_byte() {
 }
 
 #[test]
+fn a_small_file_that_a_neighbour_holds_is_not_taken_from_an_origin_that_ignores_ranges() {
+    let office = Office::new(216, &["max_ranges 0;"]).unwrap();
+    let (a, b) = (office.agent("a").unwrap(), office.agent("b").unwrap());
+    for (n, class) in [&["--foreground"][..], &[]].into_iter().enumerate() {
+        let name = format!("small{n}.bin");
+        let (file, url, id) = office.published(&name, 8 * MIB + n as u64).unwrap();
+        a.get(&url, &office.path(&format!("a{n}"))).unwrap();
+        wait_until("it has become a seed", PATIENCE, || {
+            a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+        });
+        let out = office.path(&format!("b{n}"));
+        let status = b.begin_get(&url, &out, class).unwrap().json().unwrap();
+        assert!(same_file(&file, &out).unwrap());
+        assert!(number(&status, "BytesFromLanPeers") >= 7 * MIB, "{status}");
+    }
+}
+
+#[test]
+fn a_finished_download_does_not_wait_long_for_an_origin_that_never_answers() {
+    let office = Office::new(217, &[]).unwrap();
+    let (file, url) = (office.file("twice.bin", 8 * MIB).unwrap(), office.origin.url("twice.bin"));
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.217.0.9:0").unwrap();
+    let nowhere = format!("http://{}/twice.bin", silent.local_addr().unwrap());
+    let path = file.to_str().unwrap();
+    let publish = ["publish", path, "--url", &url, "--url", &nowhere, "--no-check", "--coordinator"];
+    let mut command = office.fleet.command(&publish).unwrap();
+    command.arg(&office.fleet.url).args(["--token", &office.fleet.admin_token().unwrap()]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (a, b) = (office.agent("a").unwrap(), office.agent("b").unwrap());
+    a.get(&url, &office.path("a")).unwrap();
+    let status = b.get(&nowhere, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromLanPeers"), 8 * MIB, "{status}");
+    let said = b.daemon.stderr();
+    assert!(said.contains("the origin does not answer, and nothing else is waited for"), "{said}");
+}
+
+#[test]
+fn what_a_cancelled_download_leaves_without_a_content_id_is_thrown_away() {
+    let office = Office::new(218, &["limit_rate 1m;"]).unwrap();
+    office.file("plain.bin", 40 * MIB).unwrap();
+    let url = office.origin.url("plain.bin?X-Amz-Signature=deadbeef");
+    let a = office.agent("a").unwrap();
+    let staged = || fs::read_dir(a.cache().join("staging")).map_or(0, |all| all.flatten().count());
+    let row =
+        || a.status().unwrap().into_iter().find(|row| row["FileId"].as_str().unwrap().starts_with("url-"));
+    let begin = || {
+        let job = a.begin_get(&url, &office.path("never"), &[]).unwrap();
+        wait_until("it has begun", PATIENCE, || {
+            row().is_some_and(|row| number(&row, "FileSizeInCache") >= MIB)
+        });
+        job
+    };
+    let mut job = begin();
+    let name = row().unwrap()["FileId"].as_str().unwrap().to_owned();
+    let remove = || a.command(&["files", "remove", &name]).output().unwrap();
+    assert_eq!(remove().status.code(), Some(1), "a download of it is running");
+    job.process.terminate(PATIENCE).unwrap();
+    wait_until("it has stopped", PATIENCE, || row().is_none());
+    assert_eq!(staged(), 1, "whoever asks again at once goes on");
+    // Removed by hand, it is gone at once …
+    wait_until("it can be removed", PATIENCE, || remove().status.success());
+    assert_eq!((staged(), remove().status.code()), (0, Some(1)));
+    // … and by itself soon.
+    begin().process.terminate(PATIENCE).unwrap();
+    wait_until("it has been thrown away", PATIENCE, || staged() == 0);
+}
+
+#[test]
 fn a_signed_url_is_downloaded_and_never_shared() {
     let office = Office::new(33, &[]).unwrap();
     let file = office.file("own.bin", 3 * MIB).unwrap();

@@ -63,7 +63,9 @@ fn what_the_administrator_sets_holds_at_once_and_over_a_restart() {
     assert_eq!(config["DoConfig"]["MaxCacheAge"], 86_400);
     assert_eq!(config["DoConfig"]["MaxCacheAgeProvider"], 9);
 
-    let said = done(a.command(&["set", "min_background_qos", "800"]));
+    let weaker = run(a.command(&["set", "min_background_qos", "800"]));
+    assert_eq!(weaker.status.code(), Some(3), "refused by policy");
+    let said = text(&weaker);
     assert!(said.contains("min_background_qos = 700 KB/s, from policy"), "{said}");
     assert!(said.contains("(800 KB/s) does not hold: policy is stronger"), "{said}");
 

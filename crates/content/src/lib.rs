@@ -41,6 +41,6 @@ pub use record::{ContentRecord, RecordError, Validators};
 pub use scope::{Scope, ScopeSet};
 pub use signed::{Signed, SignedError, Statement, Unchecked};
 pub use site_key::{GROUP_LEN, Side, SiteClaim, SiteKey, SiteProof};
-pub use ticket::{MAX_TICKET_LIFE_S, SwarmTicket};
+pub use ticket::{MAX_TICKET_LIFE_S, Place, SwarmTicket};
 pub use token::{EnrolToken, TokenError};
 pub use verify::{BlockSet, PieceHasher, VerifyError};

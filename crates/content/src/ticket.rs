@@ -1,6 +1,10 @@
 //! Swarm tickets: the coordinator's word that a device may take part in a swarm (architecture §3).
 //!
-//! A peer without a valid ticket learns nothing, not even whether the content exists.
+//! A peer without a valid ticket learns nothing, not even whether the content exists. The tickets of two devices also tell
+//! them what they are to each other: only the coordinator knows both sites, and an address alone does not show that a
+//! private network ends at another office.
+
+use std::num::NonZeroU64;
 
 use crate::bytes_io::{Reader, ShortInput, Writer};
 use crate::signed::Statement;
@@ -9,7 +13,30 @@ use crate::{ContentId, PeerId, Scope};
 /// A ticket lives at most this long, in seconds.
 pub const MAX_TICKET_LIFE_S: u64 = 3600;
 
-/// "This device may take part in the swarm of this content in this scope until then."
+/// Where the coordinator sees a device. The values are keyed hashes: they mean something only beside those of other
+/// tickets of the same coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Stands for the site.
+    pub site: u64,
+    /// Stands for the group that the device says it is in.
+    pub group: Option<NonZeroU64>,
+}
+
+impl Place {
+    /// The nearest circle that holds both.
+    pub fn meets(&self, other: &Self) -> Scope {
+        if self.site == other.site {
+            Scope::Lan
+        } else if self.group.is_some() && self.group == other.group {
+            Scope::Group
+        } else {
+            Scope::Internet
+        }
+    }
+}
+
+/// "This device, which is there, may take part in the swarm of this content in this scope until then."
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SwarmTicket {
     /// The content.
@@ -20,6 +47,8 @@ pub struct SwarmTicket {
     pub peer: PeerId,
     /// Unix seconds after which it is void.
     pub not_after: u64,
+    /// Where it is.
+    pub place: Place,
 }
 
 impl SwarmTicket {
@@ -33,8 +62,8 @@ impl SwarmTicket {
 }
 
 impl Statement for SwarmTicket {
-    const CONTEXT: &'static str = "peerage swarm ticket v1";
-    const MAX_LEN: usize = 73;
+    const CONTEXT: &'static str = "peerage swarm ticket v2";
+    const MAX_LEN: usize = 89;
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
@@ -42,7 +71,9 @@ impl Statement for SwarmTicket {
             .raw(self.content.as_bytes())
             .u8(self.scope as u8)
             .raw(self.peer.as_bytes())
-            .u64(self.not_after);
+            .u64(self.not_after)
+            .u64(self.place.site)
+            .u64(self.place.group.map_or(0, NonZeroU64::get));
         writer.finish()
     }
 
@@ -54,6 +85,7 @@ impl Statement for SwarmTicket {
                 .ok_or(ShortInput { field: "scope", why: "not 1 to 3" })?,
             peer: PeerId::from_bytes(reader.array("peer")?),
             not_after: reader.u64("not_after")?,
+            place: Place { site: reader.u64("site")?, group: NonZeroU64::new(reader.u64("group")?) },
         };
         reader.end("ticket")?;
         Ok(ticket)
@@ -66,10 +98,24 @@ mod tests {
     use crate::{SecretKey, Signed, SignedError};
 
     #[test]
+    fn the_nearest_circle_of_two_places() {
+        let place = |site, group| Place { site, group: NonZeroU64::new(group) };
+        for (one, other, scope) in [
+            (place(1, 5), place(1, 6), Scope::Lan),
+            (place(1, 5), place(2, 5), Scope::Group),
+            (place(1, 5), place(2, 6), Scope::Internet),
+            (place(1, 0), place(2, 0), Scope::Internet),
+        ] {
+            assert_eq!((one.meets(&other), other.meets(&one)), (scope, scope), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
     fn only_the_named_device_content_and_hour() {
         let (coordinator, device) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]).public());
         let content = ContentId::from_bytes([3; 32]);
-        let ticket = SwarmTicket { content, scope: Scope::Lan, peer: device, not_after: 10_000 };
+        let place = Place { site: 7, group: NonZeroU64::new(8) };
+        let ticket = SwarmTicket { content, scope: Scope::Lan, peer: device, not_after: 10_000, place };
         let signed = Signed::new(ticket, &coordinator);
         let read = Signed::<SwarmTicket>::from_bytes(signed.as_bytes(), &[coordinator.public()]).unwrap();
         assert!(read.get().admits(device, content, 9_000));

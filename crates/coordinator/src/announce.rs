@@ -7,8 +7,8 @@ use peerage_api::Code;
 use peerage_api::coordinator::{
     AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, PeerInfo, SwarmItem,
 };
-use peerage_content::{ContentId, PeerId, ScopeSet};
-use peerage_swarm::matching::{GroupKey, is_private};
+use peerage_content::{ContentId, PeerId, Place, ScopeSet};
+use peerage_swarm::matching::{GroupKey, Site, is_private};
 
 use crate::claims::reachable;
 use crate::registry::{Announcer, Claim, Neighbour, Seat};
@@ -53,10 +53,10 @@ impl Parts {
         }
         let device = self.announcer(peer, seen, request)?;
         let seats = self.registry.announce(&device, &claims, self.clock.uptime()).await;
-        let now = self.clock.unix();
+        let (now, place) = (self.clock.unix(), self.place(&device));
         let mut items = Vec::with_capacity(seats.len());
         for (claim, seat) in claims.iter().zip(seats) {
-            items.push(self.item(peer, claim, seat, now).await?);
+            items.push(self.item(peer, place, claim, seat, now).await?);
         }
         Ok(AnnounceResponse { interval_s: self.interval(peer), time: now, items })
     }
@@ -86,21 +86,45 @@ impl Parts {
         Ok(Some(GroupKey(NonZeroU64::new(u64::from_le_bytes(*head)).unwrap_or(NonZeroU64::MIN))))
     }
 
-    async fn item(&self, peer: PeerId, claim: &Claim, seat: Seat, now: u64) -> Result<SwarmItem, Failure> {
+    /// What tickets say of where a device is. Sites go by their names: a configuration may be put in another order.
+    fn place(&self, device: &Announcer) -> Place {
+        let mut hash = blake3::Hasher::new_keyed(&self.site_tag_key);
+        match device.site {
+            Site::Named(_) => {
+                let name = self.sites.name(device.site).unwrap_or_default();
+                hash.update(b"named").update(name.as_bytes())
+            }
+            Site::Private => hash.update(b"private"),
+            Site::V4(ip) => hash.update(b"v4").update(&ip.to_be_bytes()),
+            Site::V6(prefix) => hash.update(b"v6").update(&prefix.to_be_bytes()),
+        };
+        let mut site = [0; 8];
+        hash.finalize_xof().fill(&mut site);
+        Place { site: u64::from_le_bytes(site), group: device.group.map(|group| group.0) }
+    }
+
+    async fn item(
+        &self,
+        peer: PeerId,
+        place: Place,
+        claim: &Claim,
+        seat: Seat,
+        now: u64,
+    ) -> Result<SwarmItem, Failure> {
         let content = claim.content;
         let broken = || Failure::new(Code::Internal, "the coordinator could not make a ticket");
         let scope = widest(claim.scopes).ok_or_else(broken)?;
-        let stub = match seat.ticket.filter(|stub| stub.serves(scope, now)) {
+        let stub = match seat.ticket.filter(|stub| stub.serves(scope, place, now)) {
             Some(stub) => stub,
             None => {
-                let stub = self.tickets.sign(peer, content, scope, now).map_err(|_| broken())?;
+                let stub = self.tickets.sign(peer, content, scope, place, now).map_err(|_| broken())?;
                 self.registry.keep_ticket(peer, content, stub).await;
                 stub
             }
         };
         Ok(SwarmItem {
             content,
-            ticket: self.tickets.text(&stub, peer, content).map_err(|_| broken())?,
+            ticket: self.tickets.text(&stub, peer, content, place).map_err(|_| broken())?,
             ordinal: seat.ordinal,
             members: seat.members,
             seeds: seat.seeds,

@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod contacts;
 mod data_dir;
+mod descriptors;
 mod enrol;
 mod http;
 mod identity;

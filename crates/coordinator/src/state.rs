@@ -54,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) proxies: Proxies,
     /// Keys the hash that stands for a group id.
     pub(crate) group_key: [u8; 32],
+    /// Keys the hash that stands for a site in tickets.
+    pub(crate) site_tag_key: [u8; 32],
     pub(crate) on_demand: bool,
     pub(crate) announce_interval_s: u64,
     /// For enrolments and sessions, by source address.

@@ -1,13 +1,13 @@
 //! Swarm tickets, and the short form in which they are remembered so that an announce normally costs no signature.
 //!
-//! Of a signed ticket everything but signature, end and scope follows from device, content and catalog key; the
+//! Of a signed ticket everything but signature, end and scope follows from device, its place, content and catalog key; the
 //! envelope around them (version 1 · signer · signature · payload) is fixed by `peerage_content::Signed`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peerage_content::{
-    ContentId, MAX_TICKET_LIFE_S, PeerId, PublicKey, Reader, Scope, ScopeSet, SecretKey, ShortInput, Signed,
-    Statement, SwarmTicket, Unchecked, Writer,
+    ContentId, MAX_TICKET_LIFE_S, PeerId, Place, PublicKey, Reader, Scope, ScopeSet, SecretKey, ShortInput,
+    Signed, Statement, SwarmTicket, Unchecked, Writer,
 };
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -16,19 +16,27 @@ use serde::de::value::Error as TextError;
 /// A ticket is handed out again until this many seconds before its end.
 const RENEW_BEFORE_S: u64 = MAX_TICKET_LIFE_S / 2;
 
-/// What is remembered of a ticket: 69 bytes instead of 227 characters.
+/// What is remembered of a ticket: 73 bytes instead of 248 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stub {
     signature: [u8; 64],
     /// Unix seconds, enough until 2106; as bytes, so that none are lost to alignment.
     not_after: [u8; 4],
+    /// Tells the place that was signed from others.
+    place: [u8; 4],
     scope: Scope,
 }
 
+fn digest(place: Place) -> [u8; 4] {
+    let both = place.site ^ place.group.map_or(0, std::num::NonZeroU64::get).rotate_left(1);
+    ((both ^ (both >> 32)) as u32).to_ne_bytes()
+}
+
 impl Stub {
-    /// Whether it still serves a device with this scope.
-    pub(crate) fn serves(&self, scope: Scope, now: u64) -> bool {
-        self.scope == scope && self.not_after() > now.saturating_add(RENEW_BEFORE_S)
+    /// Whether it still serves a device with this scope at this place.
+    pub(crate) fn serves(&self, scope: Scope, place: Place, now: u64) -> bool {
+        let same = self.scope == scope && self.place == digest(place);
+        same && self.not_after() > now.saturating_add(RENEW_BEFORE_S)
     }
 
     fn not_after(&self) -> u64 {
@@ -59,19 +67,28 @@ impl Tickets {
         peer: PeerId,
         content: ContentId,
         scope: Scope,
+        place: Place,
         now: u64,
     ) -> Result<Stub, ShortInput> {
         let ends = u32::try_from(now.saturating_add(MAX_TICKET_LIFE_S)).unwrap_or(u32::MAX);
-        let signed = Signed::new(SwarmTicket { content, scope, peer, not_after: u64::from(ends) }, &self.key);
+        let ticket = SwarmTicket { content, scope, peer, not_after: u64::from(ends), place };
+        let signed = Signed::new(ticket, &self.key);
         let mut reader = Reader::new(signed.as_bytes());
         reader.take(1 + 32, "version and signer")?;
-        Ok(Stub { signature: reader.array("signature")?, not_after: ends.to_ne_bytes(), scope })
+        let signature = reader.array("signature")?;
+        Ok(Stub { signature, not_after: ends.to_ne_bytes(), place: digest(place), scope })
     }
 
     /// The ticket's text form.
-    pub(crate) fn text(&self, stub: &Stub, peer: PeerId, content: ContentId) -> Result<Unchecked, TextError> {
+    pub(crate) fn text(
+        &self,
+        stub: &Stub,
+        peer: PeerId,
+        content: ContentId,
+        place: Place,
+    ) -> Result<Unchecked, TextError> {
         let Stub { signature, scope, .. } = *stub;
-        let ticket = SwarmTicket { content, scope, peer, not_after: stub.not_after() };
+        let ticket = SwarmTicket { content, scope, peer, not_after: stub.not_after(), place };
         let mut bytes = Writer::new();
         bytes.u8(1).raw(self.public.as_bytes()).raw(&signature).raw(&ticket.encode());
         Unchecked::deserialize(URL_SAFE_NO_PAD.encode(bytes.finish()).into_deserializer())
@@ -87,18 +104,25 @@ mod tests {
         let key = SecretKey::from_seed(&[3; 32]);
         let tickets = Tickets::new(key.clone());
         let (peer, content) = (PeerId::from_bytes([1; 32]), ContentId::from_bytes([2; 32]));
+        let place = Place { site: 5, group: None };
         for scope in [Scope::Lan, Scope::Group, Scope::Internet] {
-            let stub = tickets.sign(peer, content, scope, 10_000).unwrap();
-            let read =
-                tickets.text(&stub, peer, content).unwrap().check::<SwarmTicket>(&[key.public()]).unwrap();
+            let stub = tickets.sign(peer, content, scope, place, 10_000).unwrap();
+            let read = tickets
+                .text(&stub, peer, content, place)
+                .unwrap()
+                .check::<SwarmTicket>(&[key.public()])
+                .unwrap();
             assert!(read.get().admits(peer, content, 10_000) && read.get().scope == scope);
             assert_eq!(read.get().not_after, 10_000 + MAX_TICKET_LIFE_S);
-            assert!(stub.serves(scope, 10_000 + MAX_TICKET_LIFE_S / 2 - 1));
-            assert!(!stub.serves(scope, 10_000 + MAX_TICKET_LIFE_S / 2));
+            assert!(stub.serves(scope, place, 10_000 + MAX_TICKET_LIFE_S / 2 - 1));
+            assert!(!stub.serves(scope, place, 10_000 + MAX_TICKET_LIFE_S / 2));
         }
-        let stub = tickets.sign(peer, content, Scope::Lan, 10_000).unwrap();
-        assert!(!stub.serves(Scope::Group, 10_000), "the device's policy has widened");
-        let other = tickets.text(&stub, PeerId::from_bytes([9; 32]), content).unwrap();
+        let stub = tickets.sign(peer, content, Scope::Lan, place, 10_000).unwrap();
+        assert!(!stub.serves(Scope::Group, place, 10_000), "the device's policy has widened");
+        for moved in [Place { site: 6, ..place }, Place { group: std::num::NonZeroU64::new(1), ..place }] {
+            assert!(!stub.serves(Scope::Lan, moved, 10_000), "{moved:?}");
+        }
+        let other = tickets.text(&stub, PeerId::from_bytes([9; 32]), content, place).unwrap();
         assert!(other.check::<SwarmTicket>(&[key.public()]).is_err(), "for nobody else");
     }
 

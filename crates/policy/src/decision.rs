@@ -9,7 +9,7 @@ mod limits;
 
 use peerage_content::{ContentRecord, Scope, ScopeSet};
 
-use crate::choice::{DownloadMode, PeerEncryption, PeerRestriction};
+use crate::choice::{DownloadMode, GroupIdSource, PeerEncryption, PeerRestriction};
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
 use crate::{CacheHost, Facts, GroupChoice, OriginUrl, caches};
@@ -216,7 +216,9 @@ fn group(case: &Case<'_>, decision: &mut Decision) {
         (None, _) => {
             decision.keep_scopes(without_group());
             let code = Code::NoGroup { tried: failed };
-            decision.because(Reason::of_setting(code, Key::GroupId, case.settings));
+            let asked = case.settings.group_id_source != GroupIdSource::Unset;
+            let key = if asked { Key::GroupIdSource } else { Key::GroupId };
+            decision.because(Reason::of_setting(code, key, case.settings));
         }
     }
 }
@@ -286,7 +288,10 @@ fn record(case: &Case<'_>, decision: &mut Decision) {
             }
         },
     };
-    decision.forbid_peers(Reason::of_content(code));
+    decision.forbid_peers(match code {
+        Code::RecordUntrusted => Reason::of_setting(code, Key::TrustedPublishers, case.settings),
+        code => Reason::of_content(code),
+    });
 }
 
 fn size(case: &Case<'_>, decision: &mut Decision) {

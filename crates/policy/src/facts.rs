@@ -142,15 +142,38 @@ pub enum Power {
     },
 }
 
+/// By what a device is known to be on a VPN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VpnSign {
+    /// By what it is, whatever it is called; in words.
+    Type(String),
+    /// By a word of `vpn_keywords`.
+    Keyword {
+        /// What has the word in it.
+        of: String,
+        /// The word.
+        word: String,
+    },
+}
+
+impl std::fmt::Display for VpnSign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Type(what) => f.write_str(what),
+            Self::Keyword { of, word } => write!(f, "{of} has the keyword {word:?}"),
+        }
+    }
+}
+
 impl Facts {
     /// Whether `ip` lies in a subnet of one of this device's interfaces.
     pub fn same_subnet(&self, ip: IpAddr) -> bool {
         self.interfaces.iter().flat_map(|interface| &interface.addresses).any(|own| own.covers(ip))
     }
 
-    /// By what this device is known to be on a VPN, in words; `None`: it is on none. `keywords` are parts of names, in either
+    /// By what this device is known to be on a VPN; `None`: it is on none. `keywords` are parts of names, in either
     /// case; what is known by its type needs none.
-    pub fn vpn(&self, keywords: &[String]) -> Option<String> {
+    pub fn vpn(&self, keywords: &[String]) -> Option<VpnSign> {
         let keywords: Vec<String> = keywords.iter().map(|word| word.to_lowercase()).collect();
         let keyword = |text: &str| {
             let text = text.to_lowercase();
@@ -159,17 +182,18 @@ impl Facts {
         let by_interface = self.interfaces.iter().filter(|interface| !interface.loopback).find_map(|link| {
             let Interface { name, alias, kind, .. } = link;
             if *kind != LinkKind::Plain {
-                return Some(format!("{name} is a {} interface", kind.name()));
+                return Some(VpnSign::Type(format!("{name} is a {} interface", kind.name())));
             }
-            let word = keyword(name).or_else(|| keyword(alias.as_deref().unwrap_or_default()))?;
-            Some(format!("the name or description of {name} has the keyword {word:?}"))
+            let word = keyword(name).or_else(|| keyword(alias.as_deref().unwrap_or_default()))?.clone();
+            Some(VpnSign::Keyword { of: format!("the name or description of {name}"), word })
         });
         by_interface.or_else(|| {
             self.connections.iter().find_map(|Connection { id, vpn }| {
                 if *vpn {
-                    return Some(format!("the connection {id:?} is a VPN"));
+                    return Some(VpnSign::Type(format!("the connection {id:?} is a VPN")));
                 }
-                keyword(id).map(|word| format!("the name of the connection {id:?} has the keyword {word:?}"))
+                let of = format!("the name of the connection {id:?}");
+                keyword(id).map(|word| VpnSign::Keyword { of, word: word.clone() })
             })
         })
     }
@@ -208,7 +232,7 @@ mod tests {
         ] {
             assert_eq!(facts.vpn(&words).is_some(), on, "{facts:?}");
         }
-        assert!(of(link("tun0", LinkKind::Tun)).vpn(&[]).unwrap().contains("tun0"));
+        assert!(of(link("tun0", LinkKind::Tun)).vpn(&[]).unwrap().to_string().contains("tun0"));
         assert_eq!(of(link("myvpn", LinkKind::Plain)).vpn(&[]), None);
     }
 

@@ -1,6 +1,7 @@
 //! The stack of layers: fleet over policy over admin over default, and what each of them says.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -118,9 +119,24 @@ pub struct Layers {
     fleet: Layer,
     policy: Layer,
     admin: Layer,
+    /// Where this device's cache is as long as no layer says otherwise; `None`: where the table says.
+    own_cache: Option<PathBuf>,
 }
 
 impl Layers {
+    /// Tells where the cache is without a setting: the agent's configuration may name another directory than the table.
+    pub fn set_own_cache(&mut self, directory: PathBuf) {
+        self.own_cache = Some(directory);
+    }
+
+    fn defaults(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(directory) = &self.own_cache {
+            settings.modify_cache_drive.clone_from(directory);
+        }
+        settings
+    }
+
     /// Puts a whole layer in place of the last one of that provider. The default layer cannot be replaced: it is left as it is.
     pub fn replace(&mut self, provider: Provider, layer: Layer) {
         match provider {
@@ -143,7 +159,7 @@ impl Layers {
 
     /// The effective values.
     pub fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
+        let mut settings = self.defaults();
         for (provider, layer) in self.strongest_first().into_iter().rev() {
             settings.overlay(provider, &layer.values);
         }
@@ -152,13 +168,13 @@ impl Layers {
 
     /// Every setting, in the order of the table.
     pub fn rows(&self) -> Vec<Row> {
-        let defaults = Settings::default();
+        let defaults = self.defaults();
         Key::ALL.iter().map(|key| self.row(*key, &defaults)).collect()
     }
 
     /// One setting.
     pub fn row_of(&self, key: Key) -> Row {
-        self.row(key, &Settings::default())
+        self.row(key, &self.defaults())
     }
 
     /// The effective values as `Get-DOConfig -Verbose` has them: DO's field names, each with its `...Provider`.

@@ -44,7 +44,9 @@ pub use decision::{
 };
 pub use diff::{Difference, diff};
 pub use error::{PolicyError, PolicyErrors};
-pub use facts::{Connection, DhcpCacheHosts, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume};
+pub use facts::{
+    Connection, DhcpCacheHosts, Facts, Interface, InterfaceAddress, LinkKind, Power, Volume, VpnSign,
+};
 pub use group::{GroupChoice, GroupId, GroupIdError, GroupSources, SourceSays};
 pub use hours::{Days, Hours};
 pub use import::{ImportError, Imported, MAX_IMPORT, Remark, import};

@@ -5,6 +5,7 @@ mod code;
 use peerage_content::{Scope, ScopeSet};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::VpnSign;
 use crate::choice::{DownloadMode, GroupIdSource};
 use crate::decision::Class;
 use crate::layers::{BYPASS, Provider};
@@ -33,6 +34,24 @@ impl Reason {
     pub fn no_upload_slot(settings: &Settings) -> Self {
         let code = Code::NoUploadSlot { most: settings.upload_slots };
         Self::of_setting(code, Key::UploadSlots, settings)
+    }
+
+    /// The reason why further peers are not connected while as many as `max_peer_connections` allows are.
+    pub fn no_peer_place(settings: &Settings) -> Self {
+        let code = Code::NoPeerPlace { most: settings.max_peer_connections };
+        Self::of_setting(code, Key::MaxPeerConnections, settings)
+    }
+
+    /// The reason why a content was evicted that `max_cache_age` let be kept no longer.
+    pub fn cache_aged(settings: &Settings) -> Self {
+        Self::of_setting(Code::CacheAged, Key::MaxCacheAge, settings)
+    }
+
+    /// The reason why a content was evicted while the cache held more than it may.
+    pub fn cache_full(settings: &Settings) -> Self {
+        let absolute = settings.absolute_max_cache_size.is_some();
+        let key = if absolute { Key::AbsoluteMaxCacheSize } else { Key::MaxCacheSize };
+        Self::of_setting(Code::CacheFull, key, settings)
     }
 
     /// A reason that lies in the content.
@@ -145,6 +164,11 @@ impl Reason {
             Code::NoUploadSlot { most } => {
                 format!("{most} other files are served already, so this one waits for its turn")
             }
+            Code::NoPeerPlace { most } => {
+                format!("{most} peers are connected already, so no others are")
+            }
+            Code::CacheAged => "it was kept for as long as it may be".to_owned(),
+            Code::CacheFull => "the cache was fuller than it may be".to_owned(),
             Code::MonthSpent { found, most } => format!(
                 "{} of the {} that a month allows have been uploaded to Internet peers",
                 about_size(*found),
@@ -189,9 +213,18 @@ impl Reason {
             Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
             Code::OnlyLocalDiscovery => set("choose none for"),
             Code::NoLocalDiscovery => set("switch on"),
+            Code::NoGroup { .. } if self.setting == Some(Key::GroupIdSource) => {
+                set("mend what is said of the source, give the GUID as group_id, or give another source for")
+            }
             Code::NoGroup { .. } => set("give the group's GUID as"),
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")
+            }
+            Code::OnVpn { sign: VpnSign::Keyword { word, .. } } => {
+                set(&format!("take {word:?} out of vpn_keywords, or give true for"))
+            }
+            Code::CachesOnVpn { sign: VpnSign::Keyword { word, .. } } => {
+                set(&format!("take {word:?} out of vpn_keywords, or give false for"))
             }
             Code::OnVpn { .. } | Code::PeersMetered => set("give true for"),
             Code::CachesOnVpn { .. } => set("give false for"),
@@ -202,19 +235,23 @@ impl Reason {
             Code::OnBattery { least: 0, .. } => set("connect the mains, or give a percentage for"),
             Code::OnBattery { .. } => set("connect the mains, or lower"),
             Code::SubnetOnly => set("give none for"),
-            Code::NoUploadSlot { .. } => set("raise"),
-            Code::OriginHeldBack { .. } | Code::CacheFallbackHeldBack { .. } => set("lower"),
-            Code::DownloadLimited { .. }
+            Code::NoPeerPlace { .. } => set("raise"),
+            Code::CacheFull if self.setting == Some(Key::MaxCacheSize) => set("raise"),
+            Code::OriginHeldBack { .. } | Code::CacheFallbackHeldBack { .. } => {
+                set("lower, or give 0 (none) for")
+            }
+            Code::HoursShared { .. } => set("give a higher share, or 0 (no limit), for this hour in"),
+            Code::NoUploadSlot { .. }
+            | Code::CacheAged
+            | Code::CacheFull
+            | Code::DownloadLimited { .. }
             | Code::DownlinkShared { .. }
-            | Code::HoursShared { .. }
             | Code::UploadLimited(_)
-            | Code::MonthSpent { .. } => set("raise"),
+            | Code::MonthSpent { .. } => set("raise, or give 0 (no limit) for"),
             Code::RecordMissing => {
                 Some("publish it with `peerage publish`, or let the coordinator take in its URL".to_owned())
             }
-            Code::RecordUntrusted => {
-                Some("enrol the device anew, or add the key to trusted_publishers".to_owned())
-            }
+            Code::RecordUntrusted => set("enrol the device anew, or add the key to"),
             Code::RecordStale => Some("publish the new file with `peerage publish`".to_owned()),
             Code::RecordOutOfTime(_) => {
                 Some("check this device's clock, then publish the content again".to_owned())

@@ -181,7 +181,8 @@ settings! {
     ModifyCacheDrive modify_cache_drive: PathBuf = PathBuf::from("/var/cache/peerage")
         => Spec::of(Rule::Directory).reported_as("WorkingDirectory");
 
-    /// The most that is uploaded to Internet peers in a calendar month, in bytes.
+    /// The most that is uploaded to Internet peers in a calendar month, in bytes. Internet peers are those of another site
+    /// that are not in this device's group, whatever their addresses; the coordinator tells sites apart.
     MonthlyUploadDataCap monthly_upload_data_cap: u64 = 20 * GB
         => Spec::number(Gigabytes, 0, MAX).reported_as("UploadLimitMonthlyGB").zero_is("no limit");
 

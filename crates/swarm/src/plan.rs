@@ -45,7 +45,7 @@ impl Transfer {
 
     /// Time-outs.
     pub(crate) fn time_passes(&mut self, now: Time) {
-        if now.since(self.chokes_reviewed) >= CHOKE_REVIEW {
+        if now.since(self.chokes_reviewed) >= CHOKE_REVIEW || self.chokes_due.is_some_and(|due| due <= now) {
             self.review_chokes(now);
         }
         self.tell_the_rest(now);

@@ -14,11 +14,13 @@ const UNDER_WAY: usize = 4;
 /// … and, but for one, no more than leave in this time: what the driver has cannot be taken back, and a peer to which
 /// little flows is likely to get it elsewhere.
 const UNDER_WAY_TIME: Duration = Duration::from_millis(100);
-/// A peer that has been told that it is choked is told the opposite after this at the earliest. Requests that it sent
-/// before it knew are then not taken for new ones, whose answer it would not expect.
-const RESPITE: Duration = Duration::from_secs(2);
-/// Chunks that may wait: what 64 requests of the largest size come to.
-const MAX_WANTED: usize = peerage_wire::MAX_REQUESTS * (peerage_wire::MAX_DATA / CHUNK) as usize;
+/// A peer that has been told that it is choked is told the opposite after this at the earliest: requests that it sent
+/// before it knew arrive meanwhile, and are not taken for new ones, whose answers it would throw away. More than a round trip
+/// over any link worth serving; far less than the 2 s within which a policy that is taken back has to hold again.
+const RESPITE: Duration = Duration::from_millis(500);
+/// Chunks that may wait: what 64 requests of the largest size come to, twice, because those of a still longer round trip
+/// may stand beside the ones that follow the next `Unchoke`.
+const MAX_WANTED: usize = 2 * peerage_wire::MAX_REQUESTS * (peerage_wire::MAX_DATA / CHUNK) as usize;
 
 /// A part of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +133,11 @@ impl Serving {
         true
     }
 
+    /// When it may be told that it is served, if that is because of a `Choke` that it has just been told.
+    pub(crate) fn respite_ends(&self) -> Option<Time> {
+        self.choke_said.filter(|_| self.choked && !self.choke_due).map(|said| said + RESPITE)
+    }
+
     /// Forgets everything: the connection is being closed.
     pub(crate) fn clear(&mut self) {
         self.wanted.clear();
@@ -167,8 +174,9 @@ mod tests {
         assert_eq!((0..UNDER_WAY).map(|_| serving.sent(Time::ZERO)).filter(|said| *said).count(), 1);
         assert!(!serving.unchoke(Time::ZERO), "requests sent before the peer knew may still arrive");
         let later = Time::ZERO + RESPITE;
+        assert_eq!(serving.respite_ends(), Some(later));
         assert!(serving.unchoke(later) && serving.next(FAST).is_none());
-        assert!(serving.choke(later));
+        assert!(serving.respite_ends().is_none() && serving.choke(later));
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub struct Transfer {
     /// When a missing piece was last verified, here or at a neighbour.
     pub(crate) heard_at: Time,
     pub(crate) chokes_reviewed: Time,
+    /// When one that is to be served and was told the opposite can be told so.
+    pub(crate) chokes_due: Option<Time>,
     pub(crate) need_peers_at: Time,
     pub(crate) need_peers_wait: Duration,
     tick: Option<Time>,
@@ -200,6 +202,7 @@ impl Transfer {
             peers_slow: false,
             heard_at: Time::ZERO,
             chokes_reviewed: Time::ZERO,
+            chokes_due: None,
             need_peers_at: Time::ZERO,
             need_peers_wait: FIRST_NEED * 2,
             tick: None,
@@ -304,6 +307,9 @@ impl Transfer {
             let often = if busy && urgent { FIRST_TICK } else { TICK };
             let period = if busy { Some(often) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
             self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
+            if let Some(due) = self.chokes_due {
+                self.tick = Some(self.tick.map_or(due, |tick| tick.min(due)));
+            }
         }
         self.actions.pop_front()
     }

@@ -55,6 +55,8 @@ impl Transfer {
         self.uploads -= peer.serving.under_way().min(1);
         *self.stats.sent.get_mut(peer.kind) += u64::from(len);
         if peer.serving.sent(now) && !peer.leaving {
+            // It may have been let in again meanwhile.
+            self.chokes_due = self.chokes_due.or(peer.serving.respite_ends());
             self.send(source, Message::Choke);
         }
         self.hand_out(source, now);
@@ -88,7 +90,7 @@ impl Transfer {
 
     /// Decides who is served: all who want something, up to [`MAX_UNCHOKED`]; beyond that in turns.
     pub(crate) fn review_chokes(&mut self, now: Time) {
-        self.chokes_reviewed = now;
+        (self.chokes_reviewed, self.chokes_due) = (now, None);
         let allowed = self.limits.upload_to_peers;
         let have = self.pieces.have();
         // Whoever is not complete will want what is still on its way here.
@@ -117,7 +119,11 @@ impl Transfer {
                 continue;
             }
             let (said, message) = if serve {
-                (peer.serving.unchoke(now), Message::Unchoke)
+                let said = peer.serving.unchoke(now);
+                if let Some(ends) = peer.serving.respite_ends() {
+                    self.chokes_due = Some(self.chokes_due.map_or(ends, |due| due.min(ends)));
+                }
+                (said, Message::Unchoke)
             } else {
                 (peer.serving.choke(now), Message::Choke)
             };
@@ -125,5 +131,59 @@ impl Transfer {
                 self.actions.push_back(Action::Send { source: *source, message });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerage_content::{Bitmap, Layout, PeerId};
+
+    use super::*;
+    use crate::{Event, Limits, SourceKind, Start};
+
+    /// What is said of chokes until nothing more is to be done, letting time pass up to `until`.
+    fn said(engine: &mut Transfer, now: &mut Time, until: Time) -> Vec<(Time, Message)> {
+        let mut said = Vec::new();
+        loop {
+            while let Some(action) = engine.poll_action(*now) {
+                if let Action::Send { message: message @ (Message::Choke | Message::Unchoke), .. } = action {
+                    said.push((*now, message));
+                }
+            }
+            match engine.poll_timeout() {
+                Some(due) if due <= until => *now = due.max(*now),
+                _ => return said,
+            }
+            engine.handle_timeout(*now);
+        }
+    }
+
+    #[test]
+    fn who_may_be_served_again_hears_of_it_half_a_second_after_the_opposite() {
+        let layout = Layout::new(5 << 20).unwrap();
+        let mut engine = Transfer::new(Start {
+            me: PeerId::from_bytes([1; 32]),
+            layout,
+            have: Bitmap::full(layout.pieces()),
+            partial: Vec::new(),
+            limits: Limits::default(),
+            seed: 1,
+        });
+        let mut now = Time::from_micros(10_000_000);
+        let (peer, have) = (PeerId::from_bytes([2; 32]), Bitmap::for_layout(layout));
+        engine.handle(Event::PeerJoined { source: SourceId(1), peer, kind: SourceKind::Lan, have }, now);
+        let begun = now;
+        assert_eq!(said(&mut engine, &mut now, begun), [(begun, Message::Unchoke)]);
+        let closed = Limits { upload_to_peers: false, ..Limits::default() };
+        engine.handle(Event::Limits(closed), now);
+        engine.handle(Event::Limits(Limits::default()), now);
+        let told = said(&mut engine, &mut now, begun + Duration::from_secs(5));
+        let half = begun + Duration::from_millis(500);
+        assert_eq!(told, [(begun, Message::Choke), (half, Message::Unchoke)]);
+        // As long as it may not be, nothing is said, and nobody is woken for it.
+        engine.handle(Event::Limits(closed), now);
+        let later = now + Duration::from_secs(5);
+        assert_eq!(said(&mut engine, &mut now, later).len(), 1);
+        assert!(engine.chokes_due.is_none());
     }
 }

@@ -31,6 +31,7 @@
 //!    wrong — ticket missing, void, another's; content unknown, not shared, banned peer — it answers the same
 //!    [`Message::Reject`] with [`RejectCode::NotAdmitted`] and closes. Otherwise it answers with its own `Hello`, whose
 //!    ticket the first side checks in the same way.
+//!    What the two are to each other (LAN, group or Internet peers) follows from the places in both tickets.
 //! 3. Both sides are choked. A side that wants to serve the other sends [`Message::Unchoke`].
 //! 4. An unchoked side sends up to [`MAX_REQUESTS`] outstanding [`Message::Request`]s for parts of pieces that the other
 //!    side has. Each is answered by [`DataHead`] frames that cover it in ascending order without gaps, each at most

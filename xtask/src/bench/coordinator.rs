@@ -157,7 +157,7 @@ fn empty_answers(ca: &TestCa, dir: &Path) -> Result<(Nginx, SocketAddr)> {
 }
 
 /// Keeps this process, and what it starts from now on, on some cores.
-fn stay_on(cores: &str) -> Result<()> {
+pub(super) fn stay_on(cores: &str) -> Result<()> {
     let output = Command::new("taskset").args(["-acp", cores, &std::process::id().to_string()]).output()?;
     ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
@@ -326,7 +326,7 @@ async fn repeat(
 }
 
 /// Bytes of the whole answer, once its head is there.
-fn length(answer: &[u8]) -> Result<Option<usize>> {
+pub(super) fn length(answer: &[u8]) -> Result<Option<usize>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&answer[..end])?;
     ensure!(head.starts_with("HTTP/1.1 200 "), "the server refused: {}", String::from_utf8_lossy(answer));
@@ -341,7 +341,7 @@ fn field_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Resident memory of a process, in bytes.
-fn resident(pid: u32) -> Result<u64> {
+pub(super) fn resident(pid: u32) -> Result<u64> {
     Ok(Usage::of(pid)?.rss)
 }
 

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use peerage_api::why::Because;
 use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class};
@@ -95,7 +96,7 @@ struct Actor {
     network: u64,
     limits: Limits,
     lane: Arc<Lane>,
-    reasons: Vec<String>,
+    reasons: Vec<Because>,
     /// Which decisions held while bytes were missing.
     account: Arc<Account>,
     /// Counters of what did not come through this actor: from before it, and what downloads brought along.

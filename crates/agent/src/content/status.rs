@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use peerage_api::why::Because;
 use peerage_content::PeerId;
 use peerage_origin::{ErrorKind, OriginError};
 use peerage_policy::CacheHost;
@@ -84,7 +85,8 @@ pub(crate) struct ContentStatus {
     pub(crate) share: Share,
     /// Policy holds the download back for now.
     pub(crate) held: bool,
-    pub(crate) reasons: Vec<String>,
+    /// Why it may and may not do what it does now.
+    pub(crate) reasons: Vec<Because>,
     /// Which decisions held while its bytes came.
     pub(crate) account: Arc<Account>,
 }

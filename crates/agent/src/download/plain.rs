@@ -187,9 +187,9 @@ impl Download {
         };
         let received = state.received;
         file_status::add_received(&mut row, &received);
-        row.reasons = decision.reasons.iter().map(peerage_policy::Reason::sentence).collect();
-        let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let layers = &self.shared.policy().layers;
+        row.reasons = decision.reasons.iter().map(|reason| why::because(reason, layers).line()).collect();
+        let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let decided = why::decided(decision, self.class(), layers, said, &received, self.shared.clock.unix());
         let account = Arc::make_mut(&mut self.account);
         account.decided(decided);

@@ -8,7 +8,7 @@ use peerage_api::{ApiError, Code};
 use peerage_content::{ContentRecord, PieceMap, Signed};
 use peerage_origin::{ErrorKind, Known, OriginError, SourceUrl};
 use peerage_store::{Content, StoreError};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::content::{Brought, Command, ContentHandle, ContentStatus, Trouble, Want};
@@ -18,8 +18,11 @@ use crate::search::Search;
 use crate::shared::Shared;
 use crate::wish::Found;
 
-/// An origin that takes longer to say whether the record is fresh is treated as away.
+/// An origin that takes longer to say whether the record is fresh is treated as away …
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// … and one that is all that a finished download still waits for, already after this: as long as it may take to connect to
+/// anybody (product §8).
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 impl Download {
     /// The content's actor does the work; this waits for it and watches over the record.
@@ -113,6 +116,7 @@ impl Download {
         let mut fresh =
             tokio::spawn(check_fresh(Arc::clone(&self.shared), search.url().cloned(), record.clone()));
         let (mut is_fresh, mut foreground) = (false, self.request().foreground);
+        let asked = Instant::now();
         let mut status = handle.status.clone();
         let mut progress = (0, Instant::now());
         loop {
@@ -163,6 +167,12 @@ impl Download {
                     Ok(Err(why)) => return Ok(Phase::Stale { serial: record.get().serial, why }),
                     Err(error) => return Err(ApiError::new(Code::Internal, error.to_string())),
                 },
+                () = sleep_until(asked + LAST_WORD), if now.complete && !is_fresh => {
+                    tracing::info!(content = %handle.id, "the origin does not answer, and nothing else is waited for");
+                    fresh.abort();
+                    is_fresh = true;
+                    self.found = Some(Found { id: record.get().id, sha256: record.get().sha256 });
+                }
                 () = sleep(TELL_EVERY) => {}
             }
         }

@@ -150,7 +150,7 @@ fn device(facts: &Facts, vpn_keywords: &[String]) -> DeviceState {
     let with_address = facts.interfaces.iter().filter(|link| !link.loopback && !link.addresses.is_empty());
     DeviceState {
         networks: with_address.map(|link| link.name.clone()).collect(),
-        vpn: facts.vpn(vpn_keywords),
+        vpn: facts.vpn(vpn_keywords).map(|sign| sign.to_string()),
         metered: facts.metered,
         on_battery,
         battery_charge,

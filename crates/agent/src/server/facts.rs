@@ -71,7 +71,7 @@ impl DeviceFacts {
             Some(Power::Battery { charge }) => (Some("battery"), charge),
         };
         let zone = facts.zone.as_ref();
-        let wanted = crate::cache_place::wanted(&shared.config, &policy.settings);
+        let wanted = policy.settings.modify_cache_drive.clone();
         let place = shared.cache_place.borrow().clone();
         Self {
             installed_ram: facts.installed_ram,
@@ -89,7 +89,7 @@ impl DeviceFacts {
                 .iter()
                 .map(|connection| ConnectionFacts { name: connection.id.clone(), vpn: connection.vpn })
                 .collect(),
-            vpn: facts.vpn(&policy.settings.vpn_keywords),
+            vpn: facts.vpn(&policy.settings.vpn_keywords).map(|sign| sign.to_string()),
             metered: facts.metered,
             power,
             battery_charge,

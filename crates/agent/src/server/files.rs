@@ -97,6 +97,16 @@ pub(crate) async fn remove(
     Path(id): Path<String>,
     Query(remove): Query<Remove>,
 ) -> Result<Json<Value>, Failure> {
+    if id.starts_with("url-") {
+        // What simple mode has left of a file, under the name that `status` and `why` give it.
+        let running = shared.downloads.states().iter().any(|row| row.file_id == id);
+        return blocking(move || match crate::adopt::forget(&shared, &id)? {
+            true => Ok(Json(Value::Null)),
+            false if running => Err(Failure::new(Code::Conflict, "a download of this file is running")),
+            false => Err(Failure::new(Code::NotFound, format!("nothing is left of {id}"))),
+        })
+        .await;
+    }
     let id = parse(&id)?;
     if let Some(handle) = shared.contents.get(id) {
         if shared.downloads.is_running(id) {

@@ -7,11 +7,12 @@ use axum::extract::{Path, State};
 use peerage_api::Code;
 use peerage_api::agent::{DiffRequest, FleetState, PolicyLayer, SetRequest};
 use peerage_policy::fleet::SelectorError;
-use peerage_policy::{CacheChoice, Difference, GroupChoice, Provider, Row, parse_layer};
+use peerage_policy::{CacheChoice, Difference, GroupChoice, Key, Provider, Row, parse_layer};
 
 use super::facts::DeviceFacts;
 use super::naming::{CacheHosts, CachesInUse, Group};
 use super::{Administrator, Failure};
+use crate::cache_place;
 use crate::policy::Change;
 use crate::shared::Shared;
 
@@ -28,6 +29,16 @@ pub(crate) struct Config {
     dhcp_cache_hosts: CacheHosts,
     policy_error: Option<String>,
     admin_error: Option<String>,
+}
+
+/// A setting after it was changed here.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Changed {
+    #[serde(flatten)]
+    row: Row,
+    /// Why the value that holds has no effect yet; `null`: it has.
+    trouble: Option<String>,
 }
 
 pub(crate) async fn config(State(shared): State<Arc<Shared>>) -> Json<Config> {
@@ -51,7 +62,7 @@ pub(crate) async fn set(
     _: Administrator,
     Path(name): Path<String>,
     Json(SetRequest { value }): Json<SetRequest>,
-) -> Result<Json<Row>, Failure> {
+) -> Result<Json<Changed>, Failure> {
     changed(&shared, Change::Set { name, value }).await
 }
 
@@ -59,13 +70,20 @@ pub(crate) async fn unset(
     State(shared): State<Arc<Shared>>,
     _: Administrator,
     Path(name): Path<String>,
-) -> Result<Json<Row>, Failure> {
+) -> Result<Json<Changed>, Failure> {
     changed(&shared, Change::Unset { name }).await
 }
 
-async fn changed(shared: &Shared, change: Change) -> Result<Json<Row>, Failure> {
+async fn changed(shared: &Shared, change: Change) -> Result<Json<Changed>, Failure> {
     let row = shared.policies.change(change).await?;
-    row.map(Json).ok_or_else(|| Failure::new(Code::Internal, "the change was about no setting"))
+    let row = row.ok_or_else(|| Failure::new(Code::Internal, "the change was about no setting"))?;
+    let trouble = if row.name == Key::ModifyCacheDrive.name() {
+        let wanted = shared.policy().settings.modify_cache_drive.clone();
+        cache_place::trouble(shared.cache_place.clone(), &wanted).await
+    } else {
+        None
+    };
+    Ok(Json(Changed { row, trouble }))
 }
 
 /// What a policy would change, thought in place of one of the layers.

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use peerage_api::Code;
 use peerage_api::agent::FileStatus;
+use peerage_api::why::Because;
 use serde::Deserialize;
 
 use super::Failure;
@@ -69,7 +70,8 @@ fn rows(shared: &Arc<Shared>, peers: bool) -> Vec<FileStatus> {
         let Ok(Some(content)) = shared.store.get(info.id) else { continue };
         let notes = content.notes();
         let share = if info.complete { shared.may_serve(&content) } else { Share::default() };
-        let row = file_status::of_cached(&info, &crate::notes::counters(&notes), share);
+        let mut row = file_status::of_cached(&info, &crate::notes::counters(&notes), share);
+        row.reasons = shared.now_of(&content).iter().map(Because::line).collect();
         let (source_url, download_duration) = (crate::notes::url(&notes), crate::notes::duration(&notes));
         rows.push(FileStatus { source_url, download_duration, ..row });
     }

@@ -45,7 +45,11 @@ pub(crate) async fn why(
             n if n > 1 && found.iter().all(|why| why.source_url != wanted) => {
                 Err(Failure::new(Code::BadRequest, format!("{n} files have ids that begin with {wanted}")))
             }
-            _ => Ok(found.swap_remove(0)),
+            _ => {
+                let mut one = found.swap_remove(0);
+                crate::why::complete(&mut one.findings, &shared.policy().layers);
+                Ok(one)
+            }
         }
     });
     let found = found.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))??;
@@ -64,17 +68,20 @@ fn known(shared: &Arc<Shared>) -> Vec<Why> {
             file_size: handle.content.layout().size(),
             source_url: url,
             complete: status.complete,
+            now: status.reasons.clone(),
             ..status.account.tell(&status.received)
         });
     }
     for info in shared.store.contents() {
         let Ok(Some(content)) = shared.store.get(info.id) else { continue };
-        contents.push(crate::notes::why(&content));
+        contents.push(Why { now: shared.now_of(&content), ..crate::notes::why(&content) });
     }
     // A running actor knows more than its notes.
     for one in contents {
-        if !all.iter().any(|known| known.file_id == one.file_id) {
-            all.push(one);
+        match all.iter_mut().find(|known| known.file_id == one.file_id) {
+            Some(known) if known.now.is_empty() => known.now = one.now,
+            Some(_) => {}
+            None => all.push(one),
         }
     }
     for one in shared.past.all() {

@@ -111,12 +111,14 @@ impl AgentClient {
         self.send(Method::POST, &format!("/v1/files/{id}/expire"), Some(request)).await.map(drop)
     }
 
-    /// `DELETE /v1/files/{id}`; `force` also while it is pinned or in use.
+    /// `DELETE /v1/files/{id}`, of a content or of what simple mode has left under a name that begins with `url-`; `force`:
+    /// also while it is pinned.
     ///
     /// # Errors
     /// As [`Self::health`].
-    pub async fn remove(&self, id: ContentId, force: bool) -> Result<(), ApiError> {
-        self.send(Method::DELETE, &format!("/v1/files/{id}?force={force}"), None::<&()>).await.map(drop)
+    pub async fn remove(&self, id: &str, force: bool) -> Result<(), ApiError> {
+        let segment: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        self.send(Method::DELETE, &format!("/v1/files/{segment}?force={force}"), None::<&()>).await.map(drop)
     }
 
     /// `POST /v1/enroll`.

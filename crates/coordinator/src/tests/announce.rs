@@ -5,7 +5,7 @@ use peerage_api::client::DeviceClient;
 use peerage_api::coordinator::{
     AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, ResolveResponse, SwarmItem,
 };
-use peerage_content::{ContentId, Scope, ScopeSet, SwarmTicket};
+use peerage_content::{ContentId, Place, Scope, ScopeSet, SwarmTicket};
 
 use super::{World, by_url, key, publication};
 
@@ -22,6 +22,11 @@ async fn item(device: &DeviceClient, request: &AnnounceRequest) -> SwarmItem {
     let AnnounceResponse { items, .. } = device.announce(request).await.unwrap();
     assert_eq!(items.len(), 1);
     items.into_iter().next().unwrap()
+}
+
+/// What the ticket says of where the device is.
+fn place(world: &World, item: &SwarmItem) -> Place {
+    item.ticket.check::<SwarmTicket>(&[world.key]).unwrap().get().place
 }
 
 async fn published(world: &World, scopes: ScopeSet) -> ContentId {
@@ -83,17 +88,25 @@ async fn sites_groups_and_records_bound_who_is_found() {
         ..announce(content, 6, address)
     };
     let guid = "6f9619ff-8b86-d011-b42d-00c04fc964ff";
-    item(&a, &with_group("127.0.1.1:1", guid)).await;
+    let paris = place(&world, &item(&a, &with_group("127.0.1.1:1", guid)).await);
     let other = item(&b, &with_group("127.0.2.1:1", "00000000-0000-0000-0000-000000000001")).await;
     assert!(other.peers.is_empty(), "neither site nor group in common, and the record forbids the Internet");
     let ticket = other.ticket.check::<SwarmTicket>(&[world.key]).unwrap();
     assert_eq!(ticket.get().scope, Scope::Group);
 
+    assert_eq!(paris.meets(&place(&world, &other)), Scope::Internet);
+
     let same = item(&b, &with_group("127.0.2.1:1", "{6F9619FF-8B86-D011-B42D-00C04FC964FF}")).await;
+    assert_eq!(
+        paris.meets(&place(&world, &same)),
+        Scope::Group,
+        "a ticket of the former group is not shown again"
+    );
     assert_eq!((same.peers.len(), same.peers[0].scope), (1, Scope::Group), "a GUID in another spelling");
     let near = item(&c, &announce(content, 6, "127.0.1.9:1")).await;
     assert_eq!((near.peers.len(), near.peers[0].peer, near.peers[0].scope), (1, key(1).public(), Scope::Lan));
     assert_eq!(near.members, 2);
+    assert_eq!(paris.meets(&place(&world, &near)), Scope::Lan);
 }
 
 #[tokio::test]

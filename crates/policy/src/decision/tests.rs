@@ -1,6 +1,8 @@
-//! The decision, case by case; in [`stricter`] that no setting made stricter ever allows more.
+//! The decision, case by case; in [`stricter`] that no setting made stricter ever allows more, in [`told`] that every one that
+//! bites is told of.
 
 mod stricter;
+mod told;
 
 use peerage_content::{ContentId, Sha256, Validators};
 
@@ -126,9 +128,10 @@ fn records() {
             ContentFacts { class: Class::Foreground, record, size: Some(GB), origin: OriginUrl::Clear };
         let decision = decide(&settings, &good_facts(), &content, NOW);
         assert_eq!(scopes(decision.allowed.fetch), allowed, "{reason}");
-        let found: Vec<_> = decision.reasons.iter().filter(|reason| reason.setting.is_none()).collect();
+        let of_record = |reason: &&Reason| matches!(reason.setting, None | Some(Key::TrustedPublishers));
+        let found: Vec<_> = decision.reasons.iter().filter(of_record).collect();
         assert_eq!(found.iter().map(|reason| reason.code.name()).collect::<String>(), reason);
-        assert!(found.iter().all(|reason| reason.provider.is_none() && reason.remedy().is_some()));
+        assert!(found.iter().all(|reason| reason.remedy().is_some()));
     }
     let content = ContentFacts {
         class: Class::Foreground,

@@ -2,6 +2,7 @@
 
 use peerage_content::{RecordError, ScopeSet};
 
+use crate::VpnSign;
 use crate::choice::{DownloadMode, GroupIdSource};
 use crate::decision::Class;
 
@@ -97,13 +98,13 @@ pub enum Code {
     },
     /// On a VPN, where no peers are used but those found by DNS-SD.
     OnVpn {
-        /// By what the VPN is known, in words.
-        sign: String,
+        /// By what the VPN is known.
+        sign: VpnSign,
     },
     /// On a VPN, where connected caches are left alone.
     CachesOnVpn {
-        /// By what the VPN is known, in words.
-        sign: String,
+        /// By what the VPN is known.
+        sign: VpnSign,
     },
     /// Connected caches are asked before the origin.
     CachesNamed {
@@ -148,6 +149,15 @@ pub enum Code {
         /// Files that may be served at once.
         most: u64,
     },
+    /// As many peers are connected as may be.
+    NoPeerPlace {
+        /// Peers that may be connected at once.
+        most: u64,
+    },
+    /// The content has been in the cache for as long as it may be.
+    CacheAged,
+    /// The cache holds more than it may, and others of it were used later.
+    CacheFull,
     /// Uploads are held to a rate, in bytes per second.
     UploadLimited(u64),
     /// As much as a month allows has been uploaded to Internet peers.
@@ -204,6 +214,9 @@ impl Code {
             Self::OnBattery { .. } => "on_battery",
             Self::SubnetOnly => "subnet_only",
             Self::NoUploadSlot { .. } => "no_upload_slot",
+            Self::NoPeerPlace { .. } => "no_peer_place",
+            Self::CacheAged => "cache_aged",
+            Self::CacheFull => "cache_full",
             Self::UploadLimited(_) => "upload_limited",
             Self::MonthSpent { .. } => "month_spent",
             Self::CacheStays { .. } => "cache_stays",
@@ -248,6 +261,9 @@ impl Code {
             | Self::OnBattery { .. }
             | Self::SubnetOnly
             | Self::NoUploadSlot { .. }
+            | Self::NoPeerPlace { .. }
+            | Self::CacheAged
+            | Self::CacheFull
             | Self::UploadLimited(_)
             | Self::MonthSpent { .. }
             | Self::CacheStays { .. }

@@ -40,11 +40,13 @@ impl Actor {
             origin: origin_url(origin),
         };
         let decision = self.shared.decide(&facts);
-        self.reasons = decision.reasons.iter().map(Reason::sentence).collect();
+        let policy = self.shared.policy();
+        self.reasons = decision.reasons.iter().map(|reason| why::because(reason, &policy.layers)).collect();
         // What is decided later is about sharing, not about where the bytes came from.
         if !self.wants.is_empty() && !self.transfer.is_complete() {
-            let (layers, received) = (&self.shared.policy().layers, self.counters().0);
-            let decided = why::decided(&decision, class, layers, None, &received, self.shared.clock.unix());
+            let received = self.counters().0;
+            let decided =
+                why::decided(&decision, class, &policy.layers, None, &received, self.shared.clock.unix());
             Arc::make_mut(&mut self.account).decided(decided);
         }
         let regrouped = (self.allowed.group, self.allowed.link_local.of_group)
@@ -57,7 +59,7 @@ impl Actor {
         self.slots = decision.limits.upload_slots;
         self.place = self.ask_place();
         if self.place == Place::Waits {
-            self.reasons.push(Reason::no_upload_slot(&self.shared.policy().settings).sentence());
+            self.reasons.push(why::because(&Reason::no_upload_slot(&policy.settings), &policy.layers));
         }
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,

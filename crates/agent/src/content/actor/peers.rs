@@ -37,11 +37,7 @@ impl Actor {
             if info.peer == own || self.shared.is_banned(&info.peer) || info.addresses.is_empty() {
                 continue;
             }
-            let kind = match info.scope {
-                Scope::Lan => SourceKind::Lan,
-                Scope::Group => SourceKind::Group,
-                Scope::Internet => SourceKind::Internet,
-            };
+            let kind = admission::kind_in(info.scope);
             let mut addresses = info.addresses;
             addresses.truncate(8);
             let before = self.known.insert(info.peer, (addresses.clone(), kind));
@@ -119,11 +115,6 @@ impl Actor {
             self.feed(Event::DialFailed { peer });
             return;
         }
-        // The coordinator knows both sites: what it has said of the peer is better than what its address lets guess.
-        let kind = match self.known.get(&peer) {
-            Some((_, named)) if !dialled && ![kind, *named].contains(&SourceKind::LinkLocal) => *named,
-            _ => kind,
-        };
         if !self.admits(address.ip(), kind) || (!encrypted && self.shared.must_encrypt()) {
             // Policy has changed since it was dialled or let in.
             tokio::spawn(say_bye(writer, ByeReason::Stopped));

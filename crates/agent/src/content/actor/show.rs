@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use peerage_api::why::Because;
+use peerage_policy::Reason;
 use peerage_swarm::ByKind;
 
 use super::Actor;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
 use crate::shared::Share;
+use crate::why;
 
 /// Told beside the reasons of policy.
 const NO_RANGES: &str = "The origin, or a proxy on the way to it, ignores ranges and sends the whole file each time: it is \
@@ -59,9 +62,17 @@ impl Actor {
         self.status.send_replace(Arc::new(status));
     }
 
-    fn reasons(&self) -> Vec<String> {
-        let whole = self.http.values().any(|http| http.whole && http.cache.is_none());
-        self.reasons.iter().cloned().chain(whole.then(|| NO_RANGES.to_owned())).collect()
+    fn reasons(&self) -> Vec<Because> {
+        let mut reasons = self.reasons.clone();
+        if self.http.values().any(|http| http.whole && http.cache.is_none()) {
+            reasons.push(why::note(NO_RANGES.to_owned()));
+        }
+        let others = self.transfer.is_complete() || self.known.len() > self.links.len();
+        if others && !self.known.is_empty() && !self.shared.places.is_free(self.shared.max_connections()) {
+            let policy = self.shared.policy();
+            reasons.push(why::because(&Reason::no_peer_place(&policy.settings), &policy.layers));
+        }
+        reasons
     }
 
     fn peer_rows(&self) -> Vec<PeerRow> {

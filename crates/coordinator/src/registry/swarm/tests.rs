@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::RandomState;
 
-use peerage_content::{ContentId, SecretKey};
+use peerage_content::{ContentId, Place, SecretKey};
 use peerage_swarm::matching::Sites;
 
 use super::*;
@@ -12,6 +12,7 @@ use crate::registry::{Announcer, MemoryRegistry, SwarmRegistry};
 use crate::tickets::Tickets;
 
 const CONTENT: ContentId = ContentId::from_bytes([1; 32]);
+const PLACE: Place = Place { site: 3, group: None };
 
 fn peer(n: u32) -> PeerId {
     let mut key = [0; 32];
@@ -77,7 +78,7 @@ fn who_left_or_fell_silent_is_forgotten() {
 fn a_ticket_is_remembered_until_its_holder_is_forgotten() {
     let mut swarm = swarm();
     let tickets = Tickets::new(SecretKey::from_seed(&[1; 32]));
-    let stub = tickets.sign(peer(1), CONTENT, Scope::Lan, 1000).unwrap();
+    let stub = tickets.sign(peer(1), CONTENT, Scope::Lan, PLACE, 1000).unwrap();
     swarm.keep_ticket(&peer(1), stub);
     assert!(
         announce(&mut swarm, &device(1, "10.0.0.1"), &claim(false, 0), 0).ticket.is_none(),
@@ -212,7 +213,8 @@ async fn conformance(registry: &dyn SwarmRegistry) {
     assert_eq!((seats[0].ordinal, seats[0].peers.len()), (1, 1));
     assert_eq!(registry.members().await, 3);
 
-    let stub = Tickets::new(SecretKey::from_seed(&[1; 32])).sign(peer(1), CONTENT, Scope::Lan, 9).unwrap();
+    let stub =
+        Tickets::new(SecretKey::from_seed(&[1; 32])).sign(peer(1), CONTENT, Scope::Lan, PLACE, 9).unwrap();
     registry.keep_ticket(peer(1), CONTENT, stub).await;
     registry.keep_ticket(peer(1), ContentId::from_bytes([9; 32]), stub).await;
     let seats = registry.announce(&device(1, "10.0.0.1"), &both, 21).await;
