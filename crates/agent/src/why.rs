@@ -89,7 +89,10 @@ impl Account {
         for sentence in std::mem::take(&mut earlier.troubles) {
             self.trouble(sentence);
         }
-        for one in std::mem::replace(&mut self.decisions, earlier.decisions) {
+        let since = earlier.decisions.last().map_or(0, |last| last.at);
+        for mut one in std::mem::replace(&mut self.decisions, earlier.decisions) {
+            // Both may have been noted meanwhile; what is told is one after the other.
+            one.at = one.at.max(since);
             self.decided(one);
         }
     }

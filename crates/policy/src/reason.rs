@@ -100,7 +100,9 @@ impl Reason {
                     class.name()
                 )
             }
-            Code::OnVpn { sign } => format!("this device is on a VPN, where peers are not used: {sign}"),
+            Code::OnVpn { sign } => {
+                format!("this device is on a VPN, where no peers are used but those found by DNS-SD: {sign}")
+            }
             Code::CachesOnVpn { sign } => {
                 format!("this device is on a VPN, where connected caches are not used: {sign}")
             }

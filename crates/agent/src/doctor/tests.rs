@@ -40,6 +40,7 @@ fn healthy() -> Checkup {
         group: GroupState::default(),
         proxy: ProxyState::default(),
         rangeless: Vec::new(),
+        caches: Vec::new(),
         device: DeviceState {
             networks: vec!["eth0".into()],
             metered: Some(false),
