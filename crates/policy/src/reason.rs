@@ -191,7 +191,7 @@ impl Reason {
             Code::HttpOnly | Code::Simple | Code::BypassRefused => set("choose lan, group or internet for"),
             Code::OnlyLocalDiscovery => set("choose none for"),
             Code::NoLocalDiscovery => set("switch on"),
-            Code::NoGroup { .. } => set("give the group's GUID as"),
+            Code::NoGroup { .. } => set("mend what is said of a source, or give the group's GUID as"),
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")
             }
