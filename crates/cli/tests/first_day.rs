@@ -30,7 +30,7 @@ fn finding(agent: &Agent, check: &str) -> Value {
 #[test]
 fn a_cache_that_is_down_is_told_by_doctor_and_of_every_file_by_why() {
     let office = Office::new(230, &[]).unwrap();
-    let down = Nginx::serve(&office.root()).directive("location / { return 502; }");
+    let down = Nginx::serve(office.root()).directive("location / { return 502; }");
     let down = down.start(&office.path("")).unwrap();
     let host = down.address().to_string();
     let (_, one, _) = office.published("one.bin", 5 * MIB).unwrap();
@@ -77,7 +77,7 @@ fn why_takes_the_name_that_a_url_ends_with_and_asks_where_two_do() {
 #[test]
 fn a_proxy_that_wants_a_login_is_not_taken_for_the_origin() {
     let office = Office::new(232, &[]).unwrap();
-    let proxy = Nginx::serve(&office.root()).directive("location / { return 407; }");
+    let proxy = Nginx::serve(office.root()).directive("location / { return 407; }");
     let proxy = proxy.start(&office.path("")).unwrap();
     let (_, url, _) = office.published("login.bin", MIB).unwrap();
     let way = format!("http://{}", proxy.address());

@@ -151,8 +151,13 @@ const LIMITS: &[&str] =
 
 /// What all of it comes to, and the reasons that no other check tells.
 pub(super) fn peering(sight: &Sight) -> Option<Verdict> {
-    let peering = &checkup(sight)?.peering;
+    let checkup = checkup(sight)?;
+    let peering = &checkup.peering;
+    let on_link_only = !reasons(checkup, &["on_vpn"]).is_empty();
     let sentence = match (peering.fetch, peering.serve) {
+        (true, true) if on_link_only => {
+            "this device may get files from peers found by DNS-SD and serve them, and from no others now"
+        }
         (true, true) => "this device may get files from peers and serve them",
         (true, false) => "this device may get files from peers, and serves none now",
         (false, true) => "this device may serve peers, and gets no files from them now",
