@@ -206,7 +206,7 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
         output::json(&devices)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let titles = ["DEVICE", "NAME", "TAGS", "LAST CONTACT", "POLICY"];
+    let titles = ["DEVICE", "NAME", "TAGS", "SEEN AT", "LAST CONTACT", "POLICY"];
     let mut table = Table::new(&titles.map(|name| (name, Align::Left)));
     let now = Timestamp::now().as_second();
     for device in &devices {
@@ -215,6 +215,7 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
             device.peer.to_string(),
             cell(&device.name),
             cell(&device.tags.join(", ")),
+            device.seen_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
             device.last_contact.map_or_else(|| "not since the start".to_owned(), |at| ago(at, now)),
             device.policy.as_ref().map_or_else(|| "-".to_owned(), standing),
         ]);

@@ -5,7 +5,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use peerage_testkit::{Agent, Nginx, OPEN_POLICY, Office, SystemBus, peerage_bin, wait_until};
+use peerage_testkit::{Agent, Nginx, OPEN_POLICY, Office, SystemBus, peerage_bin, wait_for, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -127,6 +127,26 @@ fn doctor_says_that_background_downloads_wait_on_a_metered_line() {
     let told = finding(&a, "metered").to_string();
     assert!(told.contains("background downloads wait until it is not"), "{told}");
     assert!(told.contains("peers are not used on such a one"), "{told}");
+}
+
+#[test]
+fn the_list_of_devices_says_where_each_is_seen_and_in_which_group() {
+    const GROUP: &str = "6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11";
+    let office = Office::new(235, &[]).unwrap();
+    let policy = format!("{OPEN_POLICY}download_mode = \"group\"\ngroup_id = \"{GROUP}\"\n");
+    let _a = office.agent_with("a", &policy, &[]).unwrap();
+    let list = |args: &[&str]| {
+        text(&office.fleet.command(&[&["coordinator", "devices"], args].concat()).unwrap().output().unwrap())
+    };
+    let device = wait_for("the device has asked", PATIENCE, || {
+        let devices: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+        devices[0]["group"].is_string().then(|| devices[0].clone())
+    });
+    assert_eq!(device["group"], GROUP, "{device}");
+    let seen = device["seen_at"].as_str().unwrap();
+    assert!(seen.starts_with("127."), "{device}");
+    let table = list(&[]);
+    assert!(table.contains("SEEN AT") && table.contains(seen), "{table}");
 }
 
 #[test]
