@@ -46,6 +46,17 @@ struct Failed {
     why: String,
 }
 
+/// A cache is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rest {
+    /// For how long still.
+    pub(crate) left: Duration,
+    /// What it did.
+    pub(crate) why: String,
+    /// Whose files it is not asked for; `None`: anybody's.
+    pub(crate) origin: Option<String>,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Caches {
@@ -105,7 +116,7 @@ impl Caches {
             | ErrorKind::Protocol => false,
         };
         tracing::info!(cache = %at.host, %error, all, "a connected cache failed");
-        self.put(at.place(all), error.failure.to_string(), now);
+        self.put(at.place(all), crate::file_status::cache_did(&error.failure), now);
     }
 
     /// It sent wrong bytes.
@@ -121,21 +132,24 @@ impl Caches {
         failed.remove(&at.place(false));
     }
 
-    /// For how long it is out of use.
-    pub(crate) fn rest(&self, at: &CachedAt, now: Time) -> Option<Duration> {
+    /// Whether it is out of use.
+    pub(crate) fn rest(&self, at: &CachedAt, now: Time) -> Option<Rest> {
         let failed = self.failed.lock();
-        let left =
-            [true, false].into_iter().filter_map(|all| Some(failed.get(&at.place(all))?.until.since(now)));
-        left.max().filter(|left| !left.is_zero())
+        let rests = [true, false].into_iter().filter_map(|all| {
+            let place = at.place(all);
+            Some(failed.get(&place)?.rest(&place, now))
+        });
+        rests.max_by_key(|rest| rest.left).filter(|rest| !rest.left.is_zero())
     }
 
-    /// For how long a host is out of use for every content, and why; for `peerage config`.
-    pub(crate) fn out_of_use(&self, host: &CacheHost, now: Time) -> Option<(Duration, String)> {
+    /// Whether a host is out of use: for every content, else for those of one origin. For `peerage config` and `doctor`.
+    pub(crate) fn out_of_use(&self, host: &CacheHost, now: Time) -> Option<Rest> {
         let failed = self.failed.lock();
-        let of_host = |place: &Place| place.origin.is_none() && place.cache == scheme("http", host);
-        let (_, Failed { until, why }) = failed.iter().find(|(place, _)| of_host(place))?;
-        let left = until.since(now);
-        (!left.is_zero()).then(|| (left, why.clone()))
+        let of_host = |place: &Place| ["http", "https"].iter().any(|by| place.cache == scheme(by, host));
+        // Those for every content come first.
+        let rests = failed.iter().filter(|(place, _)| of_host(place));
+        let mut rests = rests.map(|(place, failed)| failed.rest(place, now));
+        rests.find(|rest| !rest.left.is_zero())
     }
 
     /// The network is another one: who failed there may be here, and connections lead nowhere.
@@ -152,6 +166,12 @@ impl Caches {
             failed.pop_first();
         }
         failed.insert(place, Failed { until: now + OUT_OF_USE, why });
+    }
+}
+
+impl Failed {
+    fn rest(&self, place: &Place, now: Time) -> Rest {
+        Rest { left: self.until.since(now), why: self.why.clone(), origin: place.origin.clone() }
     }
 }
 
@@ -186,6 +206,10 @@ mod tests {
         Caches::places(&url, &[host.parse().unwrap()]).pop().unwrap()
     }
 
+    fn left(caches: &Caches, at: &CachedAt, now: Time) -> Option<Duration> {
+        caches.rest(at, now).map(|rest| rest.left)
+    }
+
     #[test]
     fn a_failure_concerns_all_contents_or_one_origin_and_ends() {
         let caches = Caches::new(&[], &Governor::new().0).unwrap();
@@ -194,23 +218,28 @@ mod tests {
         let secure = at("https://o/f", "c");
         let error = |failure| OriginError { url: "http://c/f".into(), failure };
         caches.failed(&one, &error(Failure::Gone { status: 404 }), now);
-        assert_eq!((caches.rest(&one, now), caches.rest(&other, now)), (Some(OUT_OF_USE), None));
-        assert_eq!(caches.out_of_use(&one.host, now), None);
+        assert_eq!((left(&caches, &one, now), left(&caches, &other, now)), (Some(OUT_OF_USE), None));
+        let rest = caches.out_of_use(&one.host, now).unwrap();
+        assert_eq!((rest.origin.as_deref(), rest.why.as_str()), (Some("o:80"), "it answers 404"));
         caches.delivered(&same);
-        assert_eq!(caches.rest(&one, now), None);
+        assert_eq!(left(&caches, &one, now), None);
         let refused = Failure::Connect { cause: "refused".into() };
         caches.failed(&secure, &error(refused.clone()), now);
-        assert_eq!((caches.rest(&secure, now), caches.rest(&one, now)), (Some(OUT_OF_USE), None));
+        assert_eq!((left(&caches, &secure, now), left(&caches, &one, now)), (Some(OUT_OF_USE), None));
         caches.failed(&one, &error(refused), now);
         for at in [&one, &same, &other] {
-            assert_eq!(caches.rest(at, now), Some(OUT_OF_USE));
+            assert_eq!(left(&caches, at, now), Some(OUT_OF_USE));
         }
-        let (left, why) = caches.out_of_use(&one.host, now + Duration::from_secs(60)).unwrap();
-        assert!(left == OUT_OF_USE - Duration::from_secs(60) && why.contains("refused"), "{why}");
-        assert_eq!(caches.rest(&one, now + OUT_OF_USE), None);
+        let rest = caches.out_of_use(&one.host, now + Duration::from_secs(60)).unwrap();
+        assert!(
+            rest.left == OUT_OF_USE - Duration::from_secs(60) && rest.why.contains("refused"),
+            "{rest:?}"
+        );
+        assert_eq!(rest.origin, None);
+        assert_eq!(left(&caches, &one, now + OUT_OF_USE), None);
         caches.lied(&other, now);
         caches.begin_anew();
-        assert_eq!(caches.rest(&one, now), None);
+        assert_eq!(left(&caches, &one, now), None);
     }
 
     #[test]

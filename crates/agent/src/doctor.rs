@@ -151,6 +151,7 @@ const CHECKS: &[(Section, &str, Check)] = &[
     (Section::Health, "metered", health::metered),
     (Section::Health, "proxy", health::proxy),
     (Section::Health, "ranges", health::ranges),
+    (Section::Health, "connected caches", health::caches),
     (Section::Peers, "download mode", peers::mode),
     (Section::Peers, "memory", peers::memory),
     (Section::Peers, "disk size", peers::volume),

@@ -11,6 +11,7 @@ use peerage_policy::CacheHost;
 use peerage_store::ContentInfo;
 use peerage_swarm::{ByKind, SourceKind};
 
+use crate::caches::Rest;
 use crate::content::{ContentStatus, Trouble};
 use crate::shared::Share;
 
@@ -156,7 +157,24 @@ pub(crate) fn sentence(trouble: &Trouble) -> String {
 
 /// A connected cache failed, in a sentence.
 pub(crate) fn cache_failed(host: &CacheHost, error: &OriginError) -> String {
-    let what = match &error.failure {
+    let what = cache_did(&error.failure);
+    format!(
+        "{host}, a connected cache, failed: {what}. It is left alone for 5 min, unless the origin waits for it."
+    )
+}
+
+/// A connected cache is left alone because it failed before.
+pub(crate) fn cache_rests(host: &CacheHost, rest: &Rest) -> String {
+    format!(
+        "{host}, a connected cache, was left alone for {} s more, unless the origin waited for it: it failed before ({}).",
+        rest.left.as_secs(),
+        rest.why
+    )
+}
+
+/// What a cache did wrong.
+pub(crate) fn cache_did(failure: &Failure) -> String {
+    match failure {
         Failure::Busy { status, .. }
         | Failure::Gone { status }
         | Failure::Denied { status }
@@ -167,10 +185,7 @@ pub(crate) fn cache_failed(host: &CacheHost, error: &OriginError) -> String {
             format!("its copy is not the origin's file: {what} is {found:?}, at the origin {known:?}")
         }
         failure => failure.to_string(),
-    };
-    format!(
-        "{host}, a connected cache, failed: {what}. It is left alone for 5 min, unless the origin waits for it."
-    )
+    }
 }
 
 /// An error and its causes on one line.

@@ -128,7 +128,9 @@ impl Simple {
     /// Policy lets these caches be asked, and the origin wait for `delay`. Returns whether a request that is under way may
     /// not be what is wanted now.
     pub(crate) fn allow(&self, hosts: &[CacheHost], delay: Duration) -> bool {
-        self.ways.allow(&self.shared, &self.url, hosts, delay)
+        let Some(rests) = self.ways.allow(&self.shared, &self.url, hosts, delay) else { return false };
+        rests.into_iter().for_each(|sentence| self.cache_trouble(sentence));
+        true
     }
 
     /// The network is another one.
@@ -138,9 +140,12 @@ impl Simple {
 
     fn cache_failed(&self, source: SourceId, at: &CachedAt, error: &OriginError) {
         self.ways.failed(&self.shared, source, at, error);
-        let sentence = crate::file_status::cache_failed(&at.host, error);
+        self.state.send_modify(|state| state.cache = None);
+        self.cache_trouble(crate::file_status::cache_failed(&at.host, error));
+    }
+
+    fn cache_trouble(&self, sentence: String) {
         self.state.send_modify(|state| {
-            state.cache = None;
             if state.cache_troubles.len() < MAX_TROUBLES && !state.cache_troubles.contains(&sentence) {
                 state.cache_troubles.push(sentence);
             }

@@ -89,7 +89,10 @@ impl Account {
         for sentence in std::mem::take(&mut earlier.troubles) {
             self.trouble(sentence);
         }
-        for one in std::mem::replace(&mut self.decisions, earlier.decisions) {
+        let since = earlier.decisions.last().map_or(0, |last| last.at);
+        for mut one in std::mem::replace(&mut self.decisions, earlier.decisions) {
+            // Both may have been noted meanwhile; what is told is one after the other.
+            one.at = one.at.max(since);
             self.decided(one);
         }
     }
@@ -141,11 +144,16 @@ impl Account {
                 Some("let the devices reach each other's TCP port 7680; `peerage status --peers` says what is wrong with each"),
             ));
         } else if allowed && received.cdn > 0 {
+            // Of several decisions some may have kept the peers out.
+            let kept_out = match self.decisions.len() {
+                ..2 => "",
+                _ => ", or what came while a decision above kept them out",
+            };
             found.push(finding(
                 "origin_beside_peers",
                 format!(
                     "{connected} of {known} named devices were connected; the origin gave what they did not have yet, or \
-                     gave more slowly than min_background_qos and the origin's own rate"
+                     gave more slowly than min_background_qos and the origin's own rate{kept_out}"
                 ),
                 Some("lower min_background_qos, or set delay_background_download_from_http, to leave more to peers"),
             ));

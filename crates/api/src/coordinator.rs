@@ -302,6 +302,12 @@ pub struct Device {
     /// Unix seconds of its last question; absent: none since the coordinator started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<u64>,
+    /// The address at which the coordinator saw it then, which says its site; absent: it has not been heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<IpAddr>,
+    /// The group that it was in then; absent: none, or it has not been heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Which policy it had then; absent: it has not been heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<DevicePolicy>,

@@ -34,6 +34,9 @@ pub struct Checkup {
     /// Origins that have ignored ranges, the last first.
     #[serde(default)]
     pub rangeless: Vec<Rangeless>,
+    /// The connected caches in use, in the order in which they are asked.
+    #[serde(default)]
+    pub caches: Vec<ConnectedCache>,
     /// What policy looks at.
     pub device: DeviceState,
 }
@@ -182,6 +185,20 @@ pub struct Rangeless {
     pub host: String,
     /// Unix seconds when it was last seen.
     pub seen: u64,
+}
+
+/// A connected cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ConnectedCache {
+    /// Its name or address, and its port.
+    pub host: String,
+    /// Seconds for which it is still left alone, because it failed.
+    pub out_of_use: Option<u64>,
+    /// Whose files it is not asked for then; `None`: anybody's.
+    pub origin: Option<String>,
+    /// What it did.
+    pub why: Option<String>,
 }
 
 /// What policy looks at.

@@ -84,6 +84,7 @@ struct Cache {
     host: String,
     out_of_use: Option<u64>,
     why: Option<String>,
+    origin: Option<String>,
 }
 
 /// Connected caches that DHCP names.
@@ -178,8 +179,11 @@ fn lines(answer: &Answer, width: Option<usize>) -> Vec<String> {
     if let Some(caches) = &answer.caches {
         lines.extend(caches.lines());
     }
-    if let Some(caches) = answer.dhcp_cache_hosts.as_ref().filter(|caches| !caches.hosts.is_empty()) {
-        lines.push(format!("DHCP names these caches: {}", printable(&caches.hosts.join(", "))));
+    // Those that are in use stand there already.
+    let unused = answer.caches.as_ref().is_none_or(|caches| caches.source.as_deref() != Some("dhcp_option"));
+    if let Some(caches) = answer.dhcp_cache_hosts.as_ref().filter(|caches| unused && !caches.hosts.is_empty())
+    {
+        lines.push(format!("DHCP names these caches, unused: {}", printable(&caches.hosts.join(", "))));
     }
     lines
 }
@@ -231,7 +235,11 @@ impl Caches {
         }
         for cache in &self.hosts {
             let state = match (cache.out_of_use, &cache.why) {
-                (Some(seconds), Some(why)) => format!(", out of use for {seconds} s: {why}"),
+                (Some(seconds), Some(why)) => {
+                    let of = cache.origin.as_ref();
+                    let of = of.map_or_else(String::new, |origin| format!(" for files of {origin}"));
+                    format!(", out of use for {seconds} s{of}: {why}")
+                }
                 _ => String::new(),
             };
             lines.push(format!("  {}", printable(&format!("{}{state}", cache.host))));
@@ -342,7 +350,6 @@ mod tests {
             "Connected caches (from dhcp_option):",
             "  c1",
             "  c2:80, out of use for 290 s: could not connect",
-            "DHCP names these caches: c1, c2:80",
         ];
         assert_eq!(lines(&answer, None), expected);
         let narrow = [

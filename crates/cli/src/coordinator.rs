@@ -1,7 +1,7 @@
 //! `peerage coordinator`: the coordinator in the foreground; `token`: a new enrolment token; `devices`: who is enrolled;
 //! `revoke`: who no longer is.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -147,11 +147,11 @@ pub(crate) fn default_config() -> anyhow::Result<Config> {
 }
 
 /// How a program on this host reaches a coordinator that listens on `address`.
+///
+/// `[::]` is every address, IPv4 too, and on a host where IPv6 is off `::1` is none.
 pub(crate) fn local_url(mut address: SocketAddr) -> String {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     format!("https://{address}")
 }
@@ -206,7 +206,7 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
         output::json(&devices)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let titles = ["DEVICE", "NAME", "TAGS", "LAST CONTACT", "POLICY"];
+    let titles = ["DEVICE", "NAME", "TAGS", "SEEN AT", "LAST CONTACT", "POLICY"];
     let mut table = Table::new(&titles.map(|name| (name, Align::Left)));
     let now = Timestamp::now().as_second();
     for device in &devices {
@@ -215,6 +215,7 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
             device.peer.to_string(),
             cell(&device.name),
             cell(&device.tags.join(", ")),
+            device.seen_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
             device.last_contact.map_or_else(|| "not since the start".to_owned(), |at| ago(at, now)),
             device.policy.as_ref().map_or_else(|| "-".to_owned(), standing),
         ]);
@@ -265,7 +266,8 @@ mod tests {
     fn an_address_for_all_is_reached_at_this_host() {
         for (listen, url) in [
             ("0.0.0.0:7690", "https://127.0.0.1:7690"),
-            ("[::]:1", "https://[::1]:1"),
+            ("[::]:1", "https://127.0.0.1:1"),
+            ("[fd00::7]:1", "https://[fd00::7]:1"),
             ("10.0.0.1:5", "https://10.0.0.1:5"),
         ] {
             assert_eq!(local_url(listen.parse().unwrap()), url);

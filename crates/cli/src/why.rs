@@ -16,12 +16,14 @@ use crate::output::{self, printable};
 use crate::socket::{SocketArgs, reach};
 
 const BUFFER: usize = 1 << 20;
+/// In seconds; who waits longer for the first byte is to know what for.
+const MOMENT: u64 = 5;
 
 /// Say why the bytes of a file came from where they came, and what to change
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// The file: its content id or the beginning of it, its URL, or the path of a copy
-    #[arg(value_name = "FILE-ID|URL|PATH")]
+    /// The file: its content id or the beginning of it, its URL or the last part of that, or the path of a copy
+    #[arg(value_name = "FILE-ID|URL|NAME|PATH")]
     file: String,
     /// Print it as JSON
     #[arg(long)]
@@ -76,7 +78,11 @@ fn lines(why: &Why) -> Vec<String> {
         lines.push(format!("{} ({} %) came from {kind}.", size(bytes), percent(bytes, total)));
     }
     for (at, decided) in why.decisions.iter().enumerate() {
-        let until = why.decisions.get(at + 1).map_or(why.sources, |next| next.before);
+        let next = why.decisions.get(at + 1);
+        let until = next.map_or(why.sources, |next| next.before);
+        if next.is_some_and(|next| passes_by(decided, next)) {
+            continue;
+        }
         lines.push(String::new());
         // What held to and fro has no bytes of its own.
         let until = why.decisions.iter().all(|decided| decided.again == 0).then_some(until);
@@ -96,6 +102,12 @@ fn lines(why: &Why) -> Vec<String> {
         lines.extend(now);
     }
     lines
+}
+
+/// Whether a decision held for a moment in which nothing came: it made no byte come from anywhere.
+fn passes_by(decided: &Decided, next: &Decided) -> bool {
+    let moment = next.at.saturating_sub(decided.at) < MOMENT;
+    moment && decided.again == 0 && decided.before == next.before
 }
 
 /// When a decision was made, and how much came while it held.

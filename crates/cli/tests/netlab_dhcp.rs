@@ -119,6 +119,17 @@ fn malformed_options_are_passed_over_with_a_reason() {
 }
 
 #[test]
+fn an_address_that_is_sent_as_a_number_is_told_as_such() {
+    let link = Link::new();
+    // dnsmasq makes four bytes of it, as of every value that looks like an address; in quotes it stays text.
+    let _server = dnsmasq(&link.server, link.dir.path(), &["234,\"Paris\"", "235,10.97.0.7"]);
+    let agent = link.agent(11, BY_DHCP);
+    let found = settled(&agent, |config| config["Group"]["Source"] == "dhcp_option");
+    let why = found["DhcpCacheHosts"]["WhyNone"].as_str().unwrap();
+    assert!(why.contains("the address 10.97.0.7 as number"), "{why}");
+}
+
+#[test]
 fn a_link_without_a_server_says_so() {
     let link = Link::new();
     let agent = link.agent(11, BY_DHCP);

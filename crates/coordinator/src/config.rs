@@ -196,7 +196,15 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 fn sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<IpNet>>, D::Error> {
     BTreeMap::<String, Vec<String>>::deserialize(deserializer)?
         .into_iter()
-        .map(|(name, nets)| Ok((name, nets.iter().map(|text| network(text)).collect::<Result<_, _>>()?)))
+        .map(|(name, nets)| {
+            let nets = nets.iter().map(|text| network::<D::Error>(text)).collect::<Result<_, _>>();
+            let nets = nets.map_err(|error: D::Error| {
+                serde::de::Error::custom(format!(
+                    "site {name:?}: {error} (a key that is no site stands above [sites])"
+                ))
+            })?;
+            Ok((name, nets))
+        })
         .collect()
 }
 
@@ -245,6 +253,16 @@ mod tests {
         assert_eq!(config.record_valid_s, 30 * 86_400);
         assert_eq!(Config::from_toml("ingest_max_size = 5").unwrap().ingest_max_size, 5);
         Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_key_below_the_sites_is_named() {
+        let text = "[sites]\nparis = [\"10.1.0.0/16\"]\ningest_allow = [\"mirror.example\"]";
+        let error = Config::from_toml(text).unwrap_err().to_string();
+        assert!(
+            error.contains("site \"ingest_allow\": \"mirror.example\"") && error.contains("above [sites]"),
+            "{error}"
+        );
     }
 
     #[test]

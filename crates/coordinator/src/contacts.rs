@@ -5,6 +5,7 @@
 //! again, which takes a minute.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use parking_lot::RwLock;
 use peerage_content::{PeerId, Sha256};
@@ -15,6 +16,8 @@ use peerage_policy::fleet::Device;
 pub(crate) struct Contact {
     /// Unix seconds.
     pub(crate) at: u64,
+    /// Where it was seen.
+    pub(crate) seen: IpAddr,
     /// Itself, as policies are chosen for it.
     pub(crate) device: Device,
     /// The serial of the policy in force there.

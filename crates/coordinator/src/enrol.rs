@@ -153,6 +153,8 @@ impl Parts {
                 enrolled: device.enrolled,
                 tags,
                 last_contact: contact.as_ref().map(|contact| contact.at),
+                seen_at: contact.as_ref().map(|contact| contact.seen),
+                group: contact.as_ref().and_then(|contact| Some(contact.device.group?.to_string())),
                 policy: contact.map(|contact| self.standing(&contact)),
             }
         };

@@ -111,6 +111,7 @@ impl Parts {
         let device = self.asking(peer, seen, query)?;
         self.contacts.note(Contact {
             at: self.clock.unix(),
+            seen: seen.to_canonical(),
             device: device.clone(),
             applied: query.applied,
             have: query.have,

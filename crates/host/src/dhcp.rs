@@ -147,15 +147,29 @@ fn text_of(value: &[u8]) -> Result<String, String> {
     if value.len() > MAX_VALUE {
         return Err(format!("{} bytes, allowed are {MAX_VALUE}", value.len()));
     }
-    let text = std::str::from_utf8(value).map_err(|_| "not text".to_owned())?;
+    let text = std::str::from_utf8(value).map_err(|_| format!("not text but {}", bytes_of(value)))?;
     let text = text.trim_end_matches('\0').trim();
     if text.is_empty() {
         return Err("empty".to_owned());
     }
     if text.contains(char::is_control) {
-        return Err("not one line of text".to_owned());
+        return Err(format!("not one line of text but {}", bytes_of(value)));
     }
     Ok(text.to_owned())
+}
+
+/// What a server has sent instead of text. Four bytes are what dnsmasq makes of an address without quotes.
+fn bytes_of(value: &[u8]) -> String {
+    const SHOWN: usize = 16;
+    let shown: Vec<String> = value.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    let more = if value.len() > SHOWN { " …" } else { "" };
+    let address = match <[u8; 4]>::try_from(value) {
+        Ok(address) => {
+            format!(" (the address {} as number; it must be sent as text)", Ipv4Addr::from(address))
+        }
+        Err(_) => String::new(),
+    };
+    format!("the bytes {}{more}{address}", shown.join(" "))
 }
 
 /// One or more host names or addresses, separated by commas. One that is none makes the whole value malformed, as in
@@ -241,6 +255,18 @@ mod tests {
             ..Offered::default()
         };
         DhcpSays { offered, silent: vec!["nobody".into()] }
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown() {
+        let why = |value: &[u8]| says(None, Some(value)).cache_hosts().0.unwrap_err();
+        assert!(why(&[10, 61, 0, 1]).ends_with(
+            "not one line of text but the bytes 0a 3d 00 01 (the address 10.61.0.1 as number; it must be sent as text)"
+        ));
+        assert!(
+            why(&[0xff; 99])
+                .ends_with("not text but the bytes ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff …")
+        );
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub struct Monitor {
     bus: watch::Receiver<Option<BusFacts>>,
     changed: Arc<Notify>,
     next_look: Instant,
+    /// When the quick ones are looked at. Kept here and not in [`Monitor::changed`]: whoever waits there may also wait for
+    /// something that comes more often than every second.
+    next_quick: Instant,
     /// As it was last.
     quick: Quick,
     _tasks: JoinSet<()>,
@@ -69,9 +72,9 @@ impl Monitor {
         tasks.spawn(watch_links(Arc::clone(&changed)));
         let _ = timeout(FIRST, bus.changed()).await;
         bus.mark_unchanged();
-        let next_look = Instant::now() + LOOK_EVERY;
+        let (next_look, next_quick) = (Instant::now() + LOOK_EVERY, Instant::now() + QUICK_EVERY);
         let quick = quick(&bus);
-        Self { cache: cache.to_owned(), bus, changed, next_look, quick, _tasks: tasks }
+        Self { cache: cache.to_owned(), bus, changed, next_look, next_quick, quick, _tasks: tasks }
     }
 
     /// The directory whose volume is a fact is another one.
@@ -82,7 +85,7 @@ impl Monitor {
     /// Waits until facts may have changed. Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
-            let next = self.next_look.min(Instant::now() + QUICK_EVERY);
+            let next = self.next_look.min(self.next_quick);
             tokio::select! {
                 () = self.changed.notified() => return,
                 changed = self.bus.changed() => match changed {
@@ -95,6 +98,7 @@ impl Monitor {
                 },
                 () = sleep_until(next) => {
                     let (now, quick) = (Instant::now(), quick(&self.bus));
+                    self.next_quick = now + QUICK_EVERY;
                     let due = now >= self.next_look;
                     if due {
                         self.next_look = now + LOOK_EVERY;
@@ -189,5 +193,18 @@ mod tests {
         assert_eq!(observed.facts.cache_volume, None);
         assert!(matches!(observed.unknown[..], [HostError::Volume { .. }]), "{observed:?}");
         assert!(observed.facts.installed_ram.is_some() && !observed.facts.interfaces.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_looked_at_every_second_is_so_though_the_caller_never_waits_for_a_second() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut monitor = Monitor::start(directory.path()).await;
+        // As it would be if the zone had changed since.
+        monitor.quick.zone = Some(zone::Stamp::of(0));
+        let mut noticed = false;
+        for _ in 0..12 {
+            noticed |= timeout(QUICK_EVERY / 10, monitor.changed()).await.is_ok();
+        }
+        assert!(noticed && monitor.quick.zone == zone::stamp());
     }
 }

@@ -25,6 +25,14 @@ pub(crate) struct Stamp {
     written: (i64, i64),
 }
 
+#[cfg(test)]
+impl Stamp {
+    /// One that no file has.
+    pub(crate) const fn of(inode: u64) -> Self {
+        Self { file: (u64::MAX, inode), written: (0, 0) }
+    }
+}
+
 /// Differs when the zone may have changed; `None`: no file says it.
 pub(crate) fn stamp() -> Option<Stamp> {
     stamp_under(Path::new("/"))

@@ -121,7 +121,8 @@ impl Answer {
         let code = status.as_u16();
         match code {
             404 | 410 => Failure::Gone { status: code },
-            401 | 402 | 403 | 407 | 451 => Failure::Denied { status: code },
+            401 | 402 | 403 | 451 => Failure::Denied { status: code },
+            407 => Failure::ProxyLogin,
             // 501 and 505 say what the server cannot do at all; time does not mend that.
             408 | 425 | 429 | 500 | 502..=504 | 506..=599 => {
                 let wait = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));

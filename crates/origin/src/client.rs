@@ -148,7 +148,10 @@ impl OriginClient {
             Ok(_) => {}
             // URLs signed for GET answer 403 to HEAD, simple servers 400, 405 or 501, some encode what HEAD describes.
             Err(error) => match error.failure {
-                Failure::Status { .. } | Failure::Denied { .. } | Failure::Header { .. } => {}
+                Failure::Status { .. }
+                | Failure::Denied { .. }
+                | Failure::ProxyLogin
+                | Failure::Header { .. } => {}
                 _ => return Err(error),
             },
         }

@@ -86,6 +86,12 @@ pub enum Failure {
         /// The HTTP status.
         status: u16,
     },
+    /// A proxy on the way wants to know who asks (407, RFC 9110 §15.5.8).
+    #[error(
+        "the proxy answers 407: it wants a user name and a password (proxy_credentials, or in the URL of proxy), or does not \
+         take the ones that it was given"
+    )]
+    ProxyLogin,
     /// A status that makes no sense here.
     #[error("origin answers {status} to a request for bytes")]
     Status {
@@ -208,7 +214,7 @@ impl OriginError {
                 ErrorKind::Later { delay: None }
             }
             Failure::Gone { .. } => ErrorKind::Gone,
-            Failure::Denied { .. } => ErrorKind::Denied,
+            Failure::Denied { .. } | Failure::ProxyLogin => ErrorKind::Denied,
             Failure::OutOfRange { .. } | Failure::Changed { .. } => ErrorKind::Stale,
             Failure::Refused(_) => ErrorKind::Refused,
             Failure::Tls { .. } => ErrorKind::Tls,

@@ -113,6 +113,20 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_nothing_contradicts_no_other() {
+        let hours =
+            "set_hours_to_limit_background_download_bandwidth = { from = 8, to = 18, in = 30, out = 0 }\n";
+        for text in [
+            "percentage_max_background_bandwidth = 50\nmax_background_download_bandwidth = 0\n".to_owned(),
+            "percentage_max_foreground_bandwidth = 0\nmax_foreground_download_bandwidth = 9\n".to_owned(),
+            format!("{hours}percentage_max_background_bandwidth = 0\n"),
+        ] {
+            let conflicts = found(&text).into_iter().filter(|(level, _)| *level == Level::Conflict);
+            assert_eq!(conflicts.collect::<Vec<_>>(), [], "{text}");
+        }
+    }
+
+    #[test]
     fn every_conflict_has_its_sentence() {
         use Level::{Conflict, Deprecated, Error, Note};
         let group = "group_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\n";

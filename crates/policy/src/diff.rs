@@ -27,12 +27,12 @@ pub fn diff(now: &Layers, then: &Layers, given: &Layer) -> Vec<Difference> {
     let one = |key: Key| {
         let (old, new) = (now.row_of(key).effective, then.row_of(key).effective);
         let changes = old.value != new.value;
-        let wanted = given.said(key);
+        let wanted = given.get(key).map(|value| value.json(&key.setting().rule));
         if !changes && wanted.is_none() && old == new {
             return None;
         }
         let why = (!changes).then(|| match (&wanted, given.source(key)) {
-            (Some(wanted), source) if new.source.as_deref() != source && *wanted != new.text => {
+            (Some(wanted), source) if new.source.as_deref() != source && *wanted != new.value => {
                 format!("{} says {}, which is stronger", new.who(), new.text)
             }
             _ => format!("it is so already, from {}", old.who()),
@@ -80,5 +80,16 @@ mod tests {
             ]
         );
         assert!(diff(&now, &now, &Layer::default()).is_empty());
+    }
+
+    #[test]
+    fn a_zero_that_is_said_is_the_zero_that_holds() {
+        // Published, the file is known by another name.
+        let text = "max_background_download_bandwidth = 0";
+        let (given, published) = (parse_layer("do.toml", text), parse_layer("fleet policy 6 for all", text));
+        let mut then = Layers::default();
+        then.replace(Provider::Fleet, published.unwrap());
+        let found = diff(&Layers::default(), &then, &given.unwrap());
+        assert_eq!(found[0].why.as_deref(), Some("it is so already, from default"));
     }
 }

@@ -119,7 +119,9 @@ impl Reason {
                     class.name()
                 )
             }
-            Code::OnVpn { sign } => format!("this device is on a VPN, where peers are not used: {sign}"),
+            Code::OnVpn { sign } => {
+                format!("this device is on a VPN, where no peers are used but those found by DNS-SD: {sign}")
+            }
             Code::CachesOnVpn { sign } => {
                 format!("this device is on a VPN, where connected caches are not used: {sign}")
             }
@@ -216,7 +218,7 @@ impl Reason {
             Code::NoGroup { .. } if self.setting == Some(Key::GroupIdSource) => {
                 set("mend what is said of the source, give the GUID as group_id, or give another source for")
             }
-            Code::NoGroup { .. } => set("give the group's GUID as"),
+            Code::NoGroup { .. } => set("mend what is said of a source, or give the group's GUID as"),
             Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
                 set("lower")
             }

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use conditions::Place;
 
 use super::connection::{Control, Link};
+use super::status::Parted;
 use super::{Command, ContentHandle, ContentStatus, Trouble, Want};
 use crate::budgets::Lane;
 use crate::caches::CachedAt;
@@ -81,6 +82,8 @@ struct Actor {
     fetches: HashMap<FetchId, Running>,
     /// Addresses and kind of the peers that discovery named.
     known: BTreeMap<PeerId, (Vec<SocketAddr>, SourceKind)>,
+    /// What came from and went to peers over connections that have ended.
+    parted: BTreeMap<PeerId, Parted>,
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
@@ -152,6 +155,7 @@ pub(crate) fn spawn(
         http: BTreeMap::new(),
         fetches: HashMap::new(),
         known: BTreeMap::new(),
+        parted: BTreeMap::new(),
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),

@@ -61,6 +61,13 @@ pub(crate) struct PeerRow {
     pub(crate) note: Option<String>,
 }
 
+/// What came from and went to a peer over connections that have ended, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Parted {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
 /// A moment of a content.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContentStatus {

@@ -212,3 +212,22 @@ pub(super) fn ranges(sight: &Sight) -> Option<Verdict> {
         "let the server or the proxy pass the headers Range, If-Range and Content-Range",
     ))
 }
+
+pub(super) fn caches(sight: &Sight) -> Option<Verdict> {
+    let checkup = checkup(sight)?;
+    let mut failing: Option<Verdict> = None;
+    for cache in &checkup.caches {
+        let (Some(seconds), Some(why)) = (cache.out_of_use, &cache.why) else { continue };
+        let of = cache.origin.as_ref().map_or_else(String::new, |origin| format!(" for files of {origin}"));
+        let sentence = format!("{} is left alone for {seconds} s{of}: {why}", cache.host);
+        failing = Some(match failing {
+            None => Verdict::warn(
+                sentence,
+                "look at that cache, or name another one; meanwhile the next one is asked, or the origin",
+            ),
+            Some(verdict) => verdict.and(sentence),
+        });
+    }
+    let named = Verdict::because(Level::Pass, reasons(checkup, &["caches_named"]));
+    failing.or_else(|| Verdict::because(Level::Warn, reasons(checkup, &["no_cache_from_dhcp"]))).or(named)
+}

@@ -12,6 +12,8 @@ const TOLD: &[&str] = &[
     "disk_below_minimum",
     "on_vpn",
     "caches_on_vpn",
+    "caches_named",
+    "no_cache_from_dhcp",
     "on_battery",
     "peers_metered",
     "download_metered",
@@ -143,10 +145,19 @@ pub(super) fn group(sight: &Sight) -> Option<Verdict> {
     })
 }
 
+/// Reasons that limit how much comes from where, and forbid no peer: nothing has to be done about them here.
+const LIMITS: &[&str] =
+    &["origin_held_back", "download_limited", "downlink_shared", "hours_shared", "cache_fallback_held_back"];
+
 /// What all of it comes to, and the reasons that no other check tells.
 pub(super) fn peering(sight: &Sight) -> Option<Verdict> {
-    let peering = &checkup(sight)?.peering;
+    let checkup = checkup(sight)?;
+    let peering = &checkup.peering;
+    let on_link_only = !reasons(checkup, &["on_vpn"]).is_empty();
     let sentence = match (peering.fetch, peering.serve) {
+        (true, true) if on_link_only => {
+            "this device may get files from peers found by DNS-SD and serve them, and from no others now"
+        }
         (true, true) => "this device may get files from peers and serve them",
         (true, false) => "this device may get files from peers, and serves none now",
         (false, true) => "this device may serve peers, and gets no files from them now",
@@ -157,7 +168,7 @@ pub(super) fn peering(sight: &Sight) -> Option<Verdict> {
     let mut verdict = Verdict::new(level, sentence);
     for because in rest {
         verdict = verdict.and(because.sentence.clone());
-        if level > Level::Pass {
+        if level > Level::Pass && !LIMITS.contains(&because.code.as_str()) {
             verdict.remedies.extend(because.remedy.clone());
         }
     }

@@ -1,8 +1,8 @@
 //! What is said of which sight.
 
 use peerage_api::doctor::{
-    CacheState, CoordinatorState, DeviceState, DiscoveryState, GroupState, Peering, PolicyState, PortState,
-    ProxyBy, ProxyState, Rangeless,
+    CacheState, ConnectedCache, CoordinatorState, DeviceState, DiscoveryState, GroupState, Peering,
+    PolicyState, PortState, ProxyBy, ProxyState, Rangeless,
 };
 
 use super::*;
@@ -40,6 +40,7 @@ fn healthy() -> Checkup {
         group: GroupState::default(),
         proxy: ProxyState::default(),
         rangeless: Vec::new(),
+        caches: Vec::new(),
         device: DeviceState {
             networks: vec!["eth0".into()],
             metered: Some(false),
@@ -130,6 +131,26 @@ fn each_trouble_is_one_finding_with_a_remedy() {
         (it.proxy.by, it.proxy.proxies) = (ProxyBy::Configuration, vec!["http://p:1".into()]);
     });
     one(found, "ranges", Warn, "or the proxy");
+    let cache = ConnectedCache {
+        host: "c1:80".into(),
+        out_of_use: Some(290),
+        origin: Some("o.example:80".into()),
+        why: Some("it answers 404".into()),
+    };
+    let says = "c1:80 is left alone for 290 s for files of o.example:80: it answers 404";
+    one(after(|it| it.caches.push(cache)), "connected caches", Warn, says);
+    let none = |it: &mut Checkup| it.peering.because.push(because("no_cache_from_dhcp"));
+    one(after(none), "connected caches", Warn, "mend no_cache_from_dhcp");
+}
+
+#[test]
+fn what_limits_rates_and_forbids_no_peer_is_told_and_not_to_be_mended() {
+    let found = after(|it| {
+        it.peering.serve = false;
+        it.peering.because.extend([because("on_battery"), because("hours_shared")]);
+    });
+    assert_eq!(found.iter().map(|(check, ..)| *check).collect::<Vec<_>>(), ["power", "peering"]);
+    assert!(found[1].2.contains("it is so for hours_shared") && !found[1].2.contains("mend"), "{found:?}");
 }
 
 #[test]

@@ -88,7 +88,10 @@ impl Download {
                 }
                 resolved = search.answer(), if search.may_hope() => match resolved {
                     Ok(mut resolution) => {
-                        let received = state.borrow().received;
+                        // What was last told of it may be older than its last failure.
+                        let last = state.borrow().clone();
+                        self.note_troubles(&last);
+                        let received = last.received;
                         return Ok(match self.promote(&staging, &mut resolution, &received).await? {
                             Promoted::Lost => Phase::Lost,
                             Promoted::Kept => Phase::Resolved(Box::new(resolution)),
@@ -173,6 +176,11 @@ impl Download {
         Ok(Phase::Done(Finished::Staged(staging, Arc::new(file))))
     }
 
+    fn note_troubles(&mut self, state: &SimpleState) {
+        let troubles = state.cache_troubles.iter().chain(&state.trouble);
+        troubles.for_each(|trouble| Arc::make_mut(&mut self.account).trouble(trouble.clone()));
+    }
+
     fn show_simple(&mut self, simple: &Simple, state: &SimpleState, search: &Search, decision: &Decision) {
         let size = state.size.unwrap_or(0);
         let mut row = FileStatus {
@@ -191,11 +199,8 @@ impl Download {
         row.reasons = decision.reasons.iter().map(|reason| why::because(reason, layers).line()).collect();
         let said = search.why().into_iter().chain(self.notes.iter().cloned());
         let decided = why::decided(decision, self.class(), layers, said, &received, self.shared.clock.unix());
-        let account = Arc::make_mut(&mut self.account);
-        account.decided(decided);
-        for trouble in state.cache_troubles.iter().chain(&state.trouble) {
-            account.trouble(trouble.clone());
-        }
+        Arc::make_mut(&mut self.account).decided(decided);
+        self.note_troubles(state);
         row.reasons.extend(search.why());
         row.reasons.extend(self.notes.iter().cloned());
         row.reasons.extend(state.cache_troubles.iter().cloned());

@@ -8,17 +8,21 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use peerage_api::doctor::{
-    CacheState, Checkup, CoordinatorState, DeviceState, DiscoveryState, GroupState, Peering, PolicyState,
-    PortState, ProxyBy, ProxyState, Rangeless,
+    CacheState, Checkup, ConnectedCache, CoordinatorState, DeviceState, DiscoveryState, GroupState, Peering,
+    PolicyState, PortState, ProxyBy, ProxyState, Rangeless,
 };
 use peerage_host::volume_of;
 use peerage_origin::{ChosenBy, ScriptState, WayOut};
-use peerage_policy::{Class, Facts, GroupChoice, GroupIdSource, Key, Power, Provider};
+use peerage_policy::{
+    CacheChoice, CacheHost, Class, ContentFacts, Decision, Facts, GroupChoice, GroupIdSource, Key, Power,
+    Provider, RecordState,
+};
 use peerage_swarm::ByKind;
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 
 use super::Failure;
 use crate::cache_place::CachePlace;
+use crate::caches::{Rest, origin_url};
 use crate::listener;
 use crate::neighbours::Neighbours;
 use crate::policy::PolicyView;
@@ -26,6 +30,8 @@ use crate::shared::Shared;
 
 /// How long the coordinator is waited for, and a proxy script.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The reason that downloads of a class wait.
+const WAITS: &str = "download_metered";
 
 pub(crate) async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Checkup>, Failure> {
     let used = shared.decide_device().allowed.coordinator;
@@ -61,6 +67,7 @@ pub(crate) async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Che
         },
         proxy: proxy(&shared),
         rangeless: shared.rangeless.all().into_iter().map(|(host, seen)| Rangeless { host, seen }).collect(),
+        caches: caches(&shared, &view),
         device: device(&view.facts, &view.settings.vpn_keywords),
     }))
 }
@@ -79,15 +86,44 @@ fn policy(view: &PolicyView) -> PolicyState {
 fn peering(shared: &Shared, view: &PolicyView) -> Peering {
     let decision = shared.decide_device();
     let now = shared.clock.unix();
-    let told = crate::why::decided(&decision, Class::Background, &view.layers, [], &ByKind::default(), now);
+    let tell = |decision: &Decision| {
+        crate::why::decided(decision, Class::Background, &view.layers, [], &ByKind::default(), now).because
+    };
+    let mut because = tell(&decision);
+    // The device may do what its most urgent download may: that others wait is to be told all the same.
+    if decision.allowed.download {
+        let content = ContentFacts {
+            class: Class::Background,
+            record: RecordState::Missing,
+            size: None,
+            origin: origin_url(None),
+        };
+        because.extend(tell(&shared.decide(&content)).into_iter().filter(|one| one.code == WAITS));
+    }
     Peering {
         mode: view.settings.download_mode.name().to_owned(),
         fetch: decision.allowed.fetch_any(),
         serve: decision.allowed.serve_any(),
         needed_ram: view.settings.min_ram_allowed_to_peer,
         needed_volume: view.settings.min_disk_size_allowed_to_peer,
-        because: told.because,
+        because,
     }
+}
+
+/// The connected caches that policy names, and which of them are left alone.
+fn caches(shared: &Shared, view: &PolicyView) -> Vec<ConnectedCache> {
+    let now = shared.clock.now();
+    let hosts = CacheChoice::of(&view.settings, &view.facts.dhcp_cache_hosts).hosts;
+    let state = |host: &CacheHost| match shared.caches.out_of_use(host, now) {
+        None => ConnectedCache { host: host.to_string(), ..ConnectedCache::default() },
+        Some(Rest { left, why, origin }) => ConnectedCache {
+            host: host.to_string(),
+            out_of_use: Some(left.as_secs()),
+            origin,
+            why: Some(why),
+        },
+    };
+    hosts.iter().map(state).collect()
 }
 
 fn discovery(neighbours: &Neighbours) -> DiscoveryState {

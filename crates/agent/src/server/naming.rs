@@ -3,6 +3,7 @@
 use peerage_policy::{CacheChoice, CacheFrom, CacheHost, DhcpCacheHosts, GroupChoice, GroupIdSource, Key};
 use serde::Serialize;
 
+use crate::caches::Rest;
 use crate::shared::Shared;
 
 /// The group of the device and how it was found.
@@ -52,14 +53,22 @@ struct Cache {
     /// Seconds for which it is left alone, because it failed.
     out_of_use: Option<u64>,
     why: Option<String>,
+    /// Whose files it is not asked for; `None`: anybody's.
+    origin: Option<String>,
 }
 
 impl CachesInUse {
     pub(super) fn of(shared: &Shared, choice: CacheChoice) -> Self {
         let now = shared.clock.now();
         let state = |host: &CacheHost| {
-            let (left, why) = shared.caches.out_of_use(host, now).unzip();
-            Cache { host: host.to_string(), out_of_use: left.map(|left| left.as_secs()), why }
+            let rest = shared.caches.out_of_use(host, now);
+            let host = host.to_string();
+            match rest {
+                None => Cache { host, out_of_use: None, why: None, origin: None },
+                Some(Rest { left, why, origin }) => {
+                    Cache { host, out_of_use: Some(left.as_secs()), why: Some(why), origin }
+                }
+            }
         };
         Self {
             hosts: choice.hosts.iter().map(state).collect(),

@@ -1,4 +1,4 @@
-//! `GET /v1/why?file=`: by content id (its beginning is enough), by the staging name or the URL of a file.
+//! `GET /v1/why?file=`: by content id (its beginning is enough), by the staging name, the URL of a file, or its name there.
 
 use std::sync::Arc;
 
@@ -37,10 +37,11 @@ pub(crate) async fn why(
     };
     let found = tokio::task::spawn_blocking(move || {
         let is = |why: &Why| why.source_url == wanted || why.file_id.starts_with(&wanted);
-        let mut found: Vec<Why> = known(&shared).into_iter().filter(is).collect();
+        let all = known(&shared);
+        let mut found: Vec<Why> = all.iter().filter(|why| is(why)).cloned().collect();
         found.dedup_by(|a, b| a.file_id == b.file_id);
         match found.len() {
-            0 => Err(Failure::new(Code::NotFound, format!("no download of {wanted} is remembered"))),
+            0 => by_name(all, &wanted),
             // Of one URL the newest counts; ids must be told apart.
             n if n > 1 && found.iter().all(|why| why.source_url != wanted) => {
                 Err(Failure::new(Code::BadRequest, format!("{n} files have ids that begin with {wanted}")))
@@ -54,6 +55,27 @@ pub(crate) async fn why(
     });
     let found = found.await.map_err(|error| Failure::new(Code::Internal, error.to_string()))??;
     Ok(Json(found))
+}
+
+/// The newest download of the only URL that ends with this name.
+fn by_name(mut all: Vec<Why>, name: &str) -> Result<Why, Failure> {
+    all.retain(|why| file_name(&why.source_url) == Some(name));
+    let mut urls: Vec<String> = all.iter().map(|why| why.source_url.clone()).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    if urls.len() > 1 {
+        let message =
+            format!("{} URLs end with {name}: give the whole one of {}", urls.len(), urls.join(", "));
+        return Err(Failure::new(Code::BadRequest, message));
+    }
+    let newest = all.into_iter().next();
+    newest.ok_or_else(|| Failure::new(Code::NotFound, format!("no download of {name} is remembered")))
+}
+
+/// The last part of a URL's path.
+fn file_name(url: &str) -> Option<&str> {
+    let path = url.split(['?', '#']).next()?;
+    path.rsplit_once('/').map(|(_, name)| name).filter(|name| !name.is_empty())
 }
 
 /// Every file of which something is remembered, running ones first. Blocking.

@@ -34,23 +34,29 @@ struct Inner {
 }
 
 impl Ways {
-    /// Policy lets these caches be asked for `url`, and the origin wait for `delay`. Returns whether they are others than
-    /// before.
+    /// Policy lets these caches be asked for `url`, and the origin wait for `delay`. `None`: they are those from before; else,
+    /// in sentences, which of them are left alone.
     pub(super) fn allow(
         &self,
         shared: &Shared,
         url: &SourceUrl,
         hosts: &[CacheHost],
         delay: Duration,
-    ) -> bool {
+    ) -> Option<Vec<String>> {
         let mut inner = self.0.lock();
         inner.delay = delay;
         if inner.hosts == hosts {
-            return false;
+            return None;
         }
         inner.hosts = hosts.to_vec();
-        inner.put(Caches::places(url, hosts), |at, now| shared.caches.rest(at, now), shared.clock.now());
-        true
+        let mut told = Vec::new();
+        let rest = |at: &CachedAt, now| {
+            let rest = shared.caches.rest(at, now)?;
+            told.push(crate::file_status::cache_rests(&at.host, &rest));
+            Some(rest.left)
+        };
+        inner.put(Caches::places(url, hosts), rest, shared.clock.now());
+        Some(told)
     }
 
     /// No cache is to be asked for this file, whatever policy says of others.
@@ -92,7 +98,12 @@ impl Ways {
 }
 
 impl Inner {
-    fn put(&mut self, places: Vec<CachedAt>, rest: impl Fn(&CachedAt, Time) -> Option<Duration>, now: Time) {
+    fn put(
+        &mut self,
+        places: Vec<CachedAt>,
+        mut rest: impl FnMut(&CachedAt, Time) -> Option<Duration>,
+        now: Time,
+    ) {
         let name = |at: usize| SourceId(u32::try_from(at).unwrap_or(u32::MAX));
         (0..self.places.len()).for_each(|at| self.rota.leave(name(at)));
         for (at, place) in places.iter().enumerate() {

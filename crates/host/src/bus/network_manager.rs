@@ -15,8 +15,9 @@ const DEACTIVATING: f64 = 3.0;
 
 /// What says that something may have changed. Not all of its signals: access points and statistics change all the time.
 pub(super) const SIGNALS: &[&str] = &[
-    "type='signal',sender='org.freedesktop.NetworkManager',path='/org/freedesktop/NetworkManager'",
-    "type='signal',sender='org.freedesktop.NetworkManager',\
+    "type='signal',sender='org.freedesktop.NetworkManager',interface='org.freedesktop.DBus.Properties',\
+     path='/org/freedesktop/NetworkManager'",
+    "type='signal',sender='org.freedesktop.NetworkManager',interface='org.freedesktop.DBus.Properties',\
      path_namespace='/org/freedesktop/NetworkManager/ActiveConnection'",
     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.NetworkManager'",
 ];

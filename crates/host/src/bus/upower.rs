@@ -18,7 +18,9 @@ const UPS: f64 = 3.0;
 
 /// What says that something may have changed.
 pub(super) const SIGNALS: &[&str] = &[
-    "type='signal',sender='org.freedesktop.UPower',path_namespace='/org/freedesktop/UPower'",
+    "type='signal',sender='org.freedesktop.UPower',interface='org.freedesktop.DBus.Properties',\
+     path_namespace='/org/freedesktop/UPower'",
+    "type='signal',sender='org.freedesktop.UPower',interface='org.freedesktop.UPower'",
     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.UPower'",
 ];
 

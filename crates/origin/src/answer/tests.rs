@@ -118,9 +118,10 @@ fn statuses_mean_what_to_do() {
     for status in [404, 410] {
         assert_eq!(answer(status, &[]), Failure::Gone { status });
     }
-    for status in [401, 403, 407, 451] {
+    for status in [401, 403, 451] {
         assert_eq!(answer(status, &[]), Failure::Denied { status });
     }
+    assert_eq!(answer(407, &[]), Failure::ProxyLogin);
     for status in [408, 429, 500, 502, 503, 504, 522] {
         assert_eq!(answer(status, &[]), Failure::Busy { status, retry_after: None });
     }

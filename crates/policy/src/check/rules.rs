@@ -162,15 +162,29 @@ fn rates(judge: &mut Judge<'_>) {
         MaxBackgroundDownloadBandwidth, MaxForegroundDownloadBandwidth, MinBackgroundQos,
         PercentageMaxBackgroundBandwidth, PercentageMaxForegroundBandwidth,
     };
-    for (percent, absolute) in [
-        (PercentageMaxForegroundBandwidth, MaxForegroundDownloadBandwidth),
-        (PercentageMaxBackgroundBandwidth, MaxBackgroundDownloadBandwidth),
+    let settings = &judge.settings;
+    // 0 limits nothing: it contradicts no other limit.
+    for (percent, absolute, both_limit) in [
+        (
+            PercentageMaxForegroundBandwidth,
+            MaxForegroundDownloadBandwidth,
+            settings.percentage_max_foreground_bandwidth > 0
+                && settings.max_foreground_download_bandwidth > 0,
+        ),
+        (
+            PercentageMaxBackgroundBandwidth,
+            MaxBackgroundDownloadBandwidth,
+            settings.percentage_max_background_bandwidth > 0
+                && settings.max_background_download_bandwidth > 0,
+        ),
     ] {
-        judge.both(
-            percent,
-            absolute,
-            "the lower of the two holds; LAN peers are exempt from the percentage only",
-        );
+        if both_limit {
+            judge.both(
+                percent,
+                absolute,
+                "the lower of the two holds; LAN peers are exempt from the percentage only",
+            );
+        }
     }
     let (floor, cap) = (judge.settings.min_background_qos, judge.settings.max_background_download_bandwidth);
     if cap > 0
@@ -198,19 +212,23 @@ fn hours(judge: &mut Judge<'_>) {
             SetHoursToLimitForegroundDownloadBandwidth,
             PercentageMaxForegroundBandwidth,
             settings.set_hours_to_limit_foreground_download_bandwidth.clone(),
+            settings.percentage_max_foreground_bandwidth,
         ),
         (
             SetHoursToLimitBackgroundDownloadBandwidth,
             PercentageMaxBackgroundBandwidth,
             settings.set_hours_to_limit_background_download_bandwidth.clone(),
+            settings.percentage_max_background_bandwidth,
         ),
     ];
-    for (hours, percent, value) in both {
-        judge.both(
-            hours,
-            percent,
-            "while the hours are set they replace the percentage, outside the hours too",
-        );
+    for (hours, percent, value, replaced) in both {
+        if replaced > 0 {
+            judge.both(
+                hours,
+                percent,
+                "while the hours are set they replace the percentage, outside the hours too",
+            );
+        }
         let Some(value) = value else { continue };
         if value.to <= value.from {
             let sentence = format!(

@@ -1,5 +1,7 @@
 //! The actor's connected caches: who may be asked now, and what is held against those that fail.
 
+use std::sync::Arc;
+
 use peerage_content::PieceIndex;
 use peerage_origin::OriginError;
 use peerage_policy::CacheHost;
@@ -30,7 +32,7 @@ impl Actor {
         }
         for at in wanted {
             let source = self.new_source();
-            let rest = self.shared.caches.rest(&at, self.now());
+            let rest = self.shared.caches.rest(&at, self.now()).map(|rest| (at.host.clone(), rest));
             let http = Http {
                 url: at.url.clone(),
                 known: known.clone(),
@@ -40,8 +42,9 @@ impl Actor {
             };
             self.http.insert(source, http);
             self.feed(Event::HttpJoined { source, kind: SourceKind::CacheServer, known_rate: None });
-            if let Some(left) = rest {
-                self.feed(Event::HttpRests { source, left });
+            if let Some((host, rest)) = rest {
+                Arc::make_mut(&mut self.account).trouble(crate::file_status::cache_rests(&host, &rest));
+                self.feed(Event::HttpRests { source, left: rest.left });
             }
         }
     }

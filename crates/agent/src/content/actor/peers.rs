@@ -256,6 +256,7 @@ impl Actor {
 
     /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
     fn part(&mut self, source: SourceId, reason: ByeReason) {
+        self.remember(source);
         let Some(mut link) = self.links.remove(&source) else { return };
         drop(link.place.take());
         tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
@@ -266,7 +267,18 @@ impl Actor {
         });
     }
 
+    /// Keeps what a connection has carried, which the engine forgets with it.
+    fn remember(&mut self, source: SourceId) {
+        let ended = self.transfer.peer_stats(self.now()).find(|stats| stats.source == source);
+        if let Some(stats) = ended {
+            let parted = self.parted.entry(stats.peer).or_default();
+            parted.received += stats.received;
+            parted.sent += stats.sent;
+        }
+    }
+
     pub(super) fn peer_left(&mut self, source: SourceId) {
+        self.remember(source);
         if self.links.remove(&source).is_some() {
             self.feed(Event::PeerLeft { source });
         }

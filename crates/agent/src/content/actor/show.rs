@@ -80,13 +80,14 @@ impl Actor {
         for (peer, (addresses, kind)) in &self.known {
             let Some(address) = addresses.first() else { continue };
             let note = self.shared.ban_note(peer);
+            let parted = self.parted.get(peer).copied().unwrap_or_default();
             let row = PeerRow {
                 peer: *peer,
                 address: *address,
                 kind: *kind,
                 connected: false,
-                received: 0,
-                sent: 0,
+                received: parted.received,
+                sent: parted.sent,
                 down_rate: 0,
                 up_rate: 0,
                 note,
@@ -96,13 +97,14 @@ impl Actor {
         for stats in self.transfer.peer_stats(self.now()) {
             let Some(link) = self.links.get(&stats.source) else { continue };
             let note = self.shared.ban_note(&stats.peer);
+            let parted = self.parted.get(&stats.peer).copied().unwrap_or_default();
             let row = PeerRow {
                 peer: stats.peer,
                 address: link.address,
                 kind: stats.kind,
                 connected: true,
-                received: stats.received,
-                sent: stats.sent,
+                received: parted.received + stats.received,
+                sent: parted.sent + stats.sent,
                 down_rate: stats.down_rate,
                 up_rate: stats.up_rate,
                 note,
