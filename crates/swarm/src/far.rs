@@ -23,7 +23,8 @@ const LEAST_FAR_DEPTH: u32 = 64;
 /// Pieces looked at to find one that nobody gets.
 const LOOKED_AT: usize = 512;
 
-fn number(peer: &PeerId) -> u64 {
+/// The first bytes of a key, as a number.
+pub(crate) fn number(peer: &PeerId) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *peer.as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
@@ -59,7 +60,7 @@ impl Transfer {
     /// Called once a tick.
     pub(crate) fn review_crossings(&mut self, now: Time) {
         // As long as neighbours get something, they get to the rest.
-        let nobody = self.claims.claimants() == 0 && self.crossing.is_empty();
+        let nobody = !self.claims.any() && self.crossing.is_empty();
         let spare = nobody && self.spare_piece().is_some();
         self.spare_since = if spare { self.spare_since.or(Some(now)) } else { None };
         self.crosses_all |= self.spare_since.is_some_and(|since| now.since(since) >= PATIENCE);

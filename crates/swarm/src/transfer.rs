@@ -123,6 +123,8 @@ pub struct Transfer {
     pub(crate) was_alone: bool,
     /// When discovery first named a near peer that has everything.
     pub(crate) hope_since: Option<Time>,
+    /// This device has begun to download alone from the origin: newcomers are on trial as long as it is alone.
+    pub(crate) on_trial: bool,
     pub(crate) paused: bool,
     pub(crate) next_fetch: u64,
     pub(crate) from_peers: RateMeter,
@@ -153,6 +155,8 @@ pub struct Transfer {
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
     pub(crate) news: Vec<News>,
+    /// When an heir was last told.
+    pub(crate) heir_said: Time,
     /// Chunks handed to the driver for neighbours and not yet sent.
     pub(crate) uploads: usize,
     /// All that neighbours had asked for has just been sent.
@@ -188,6 +192,7 @@ impl Transfer {
             downloaders: 0,
             was_alone: false,
             hope_since: None,
+            on_trial: false,
             paused: false,
             next_fetch: 0,
             from_peers: RateMeter::default(),
@@ -209,6 +214,7 @@ impl Transfer {
             late_due: false,
             dial_due: true,
             news: Vec::new(),
+            heir_said: Time::ZERO,
             uploads: 0,
             served: false,
             news_met: false,
@@ -303,7 +309,10 @@ impl Transfer {
             let urgent = self.is_undecided(now) || self.has_urgent_news();
             let often = if busy && urgent { FIRST_TICK } else { TICK };
             let period = if busy { Some(often) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
-            self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
+            self.tick = period.map(|period| {
+                let hope_ends = self.hope_ends().filter(|ends| *ends > now);
+                [self.tick, hope_ends].into_iter().flatten().fold(now + period, Time::min)
+            });
         }
         self.actions.pop_front()
     }
@@ -374,11 +383,17 @@ impl Transfer {
             self.breach(source, "a bitmap of another length");
             return;
         }
-        let (complete, counted) = (have.is_full(), self.may_count(kind) && self.trusts_newcomers());
+        let complete = have.is_full();
+        let tried = complete && self.may_count(kind) && self.tries_newcomers();
+        let counted = self.may_count(kind) && self.trusts_newcomers() && !tried;
         if counted {
             have.iter().for_each(|piece| self.pieces.peer_has(piece, kind));
         }
-        self.peers.insert(source, Peer::new(id, kind, have, counted, now));
+        let mut newcomer = Peer::new(id, kind, have, counted, now);
+        if tried {
+            newcomer.try_out(self.evidence());
+        }
+        self.peers.insert(source, newcomer);
         if complete && self.is_complete() {
             self.disconnect(source, ByeReason::Complete);
             return;
