@@ -62,7 +62,8 @@ impl Transfer {
         while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(company, now)) {
             let (most, whole) = (http.range_pieces(company, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
-            let range = turn.then(|| self.pick_range(source, most)).flatten();
+            let crossing = if whole { None } else { self.late_crossing(source, now) };
+            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most)).flatten());
             let late = || if whole { None } else { self.late_range(source, now) };
             let Some((start, mut end)) = range.or_else(late) else { break };
             if probing && !whole {
@@ -165,18 +166,22 @@ impl Transfer {
         long.into_iter().for_each(|fetch| self.give_up(fetch));
     }
 
+    fn is_new(&self, now: Time) -> bool {
+        self.started.is_some_and(|started| now.since(started) < NEWCOMER)
+    }
+
     /// A newcomer listens before it speaks: neighbours who have just joined may be about to say what they are fetching.
     fn listens(&self, now: Time) -> bool {
-        let new = self.started.is_some_and(|started| now.since(started) < NEWCOMER);
         let may_speak = |peer: &Peer| !peer.has_spoken && peer.downloads() && now.since(peer.joined) < LISTEN;
-        new && self.peers.values().any(may_speak)
+        self.is_new(now) && self.peers.values().any(may_speak)
     }
 
     /// Gives up ranges whose next piece a peer turns out to have, those that are others' to fetch, and those of the origin
     /// when there is a cache.
     fn drop_needless_ranges(&mut self, best: Option<SourceId>, now: Time) {
         let by_peers = !self.peers_slow && self.limits.download_from_peers;
-        let turn = self.is_my_turn(now);
+        // A newcomer began before it knew that others come before it. Later it would only begin and give up, by turns.
+        let leaves = self.is_new(now) && !self.is_my_turn(now);
         // One that has failed shows first that it is back.
         let by_cache = best.is_some_and(|source| self.rota.is_sound(source));
         let needless = |http: &Http, range: &Range| {
@@ -193,7 +198,7 @@ impl Transfer {
             let had_by_peers =
                 piece.is_some_and(|piece| self.pieces.is_near(piece) && !self.pieces.is_solo(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
-            let others = !turn && barely_begun && http.kind == SourceKind::Cdn;
+            let others = leaves && barely_begun && http.kind == SourceKind::Cdn;
             range.left() > NEARLY_DONE && (had_by_peers || others)
         };
         let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(move |range| (http, range)));

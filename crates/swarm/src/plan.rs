@@ -191,7 +191,7 @@ impl Transfer {
                 return;
             }
             if !near {
-                self.claim_crossing(piece);
+                self.claim_crossing(piece, now);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Invariants: a piece is offered only after it was verified; nothing is asked for that is had; nothing is asked of a
 //! source beyond its limits; every source that leaves takes its requests, claims and availability with it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use peerage_content::{Bitmap, BlockSet, Layout, PeerId, PieceIndex};
@@ -100,8 +100,8 @@ pub struct Transfer {
     /// Those of them that are caches.
     pub(crate) rota: Rota,
     pub(crate) claims: Claims,
-    /// Pieces that far peers have been asked for, claimed among the near ones.
-    pub(crate) crossing: BTreeSet<PieceIndex>,
+    /// Pieces that far peers have been asked for, claimed among the near ones, and since when.
+    pub(crate) crossing: BTreeMap<PieceIndex, Time>,
     /// Far pieces that fall to neighbours are not left to them.
     pub(crate) crosses_all: bool,
     /// Since when a far peer has had something that nobody gets.
@@ -177,7 +177,7 @@ impl Transfer {
             https: BTreeMap::new(),
             rota: Rota::default(),
             claims: Claims::default(),
-            crossing: BTreeSet::new(),
+            crossing: BTreeMap::new(),
             crosses_all: false,
             spare_since: None,
             knows_far_peers: false,
@@ -400,7 +400,7 @@ impl Transfer {
         }
         let mut claimed = self.own_claims();
         if kind.is_near() {
-            claimed.extend(self.crossing.iter().filter(|piece| !self.pieces.have().contains(**piece)));
+            claimed.extend(self.crossing.keys().filter(|piece| !self.pieces.have().contains(**piece)));
         }
         if !claimed.is_empty() && !complete {
             self.send(source, Message::Fetching { active: true, pieces: claimed });
