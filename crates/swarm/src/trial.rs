@@ -91,3 +91,121 @@ impl Transfer {
         (!free.is_empty()).then(|| (piece, last_blocks(free, REQUEST_BLOCKS)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use peerage_content::{BLOCK_SIZE, Bitmap, Layout, PIECE_SIZE, PeerId};
+    use peerage_wire::Message;
+
+    use super::*;
+    use crate::{Action, Candidate, Event, Limits, Outcome, SourceKind, Start};
+
+    const ORIGIN: SourceId = SourceId(0);
+    const NEIGHBOUR: SourceId = SourceId(1);
+    const PEER: PeerId = PeerId::from_bytes([1; 32]);
+
+    /// A device that somebody waits for, to which a neighbour has been named that has all of four pieces, and an origin of
+    /// which nothing is known. A moment is half a millisecond then.
+    struct Device {
+        engine: Transfer,
+        now: Time,
+    }
+
+    impl Device {
+        fn new() -> Self {
+            let layout = Layout::new(4 * u64::from(PIECE_SIZE)).unwrap();
+            let mut device = Self {
+                engine: Transfer::new(Start {
+                    me: PeerId::from_bytes([9; 32]),
+                    layout,
+                    have: Bitmap::for_layout(layout),
+                    partial: Vec::new(),
+                    limits: Limits { foreground: true, ..Limits::default() },
+                    seed: 1,
+                }),
+                now: Time::ZERO,
+            };
+            let candidate = Candidate { peer: PEER, kind: SourceKind::Lan, seed: true, moved: false };
+            let told = Event::Discovered { candidates: vec![candidate], ordinal: Some(1), downloaders: 0 };
+            assert_eq!(device.tell(told), [Action::Dial { peer: PEER }]);
+            let origin = Event::HttpJoined { source: ORIGIN, kind: SourceKind::Cdn, known_rate: None };
+            assert!(device.tell(origin).is_empty(), "the neighbour has its moment");
+            device
+        }
+
+        fn tell(&mut self, event: Event) -> Vec<Action> {
+            self.engine.handle(event, self.now);
+            std::iter::from_fn(|| self.engine.poll_action(self.now)).collect()
+        }
+
+        /// Time passes until the engine wants to be woken up.
+        fn wait(&mut self) -> Vec<Action> {
+            self.now = self.engine.poll_timeout().unwrap();
+            self.engine.handle_timeout(self.now);
+            std::iter::from_fn(|| self.engine.poll_action(self.now)).collect()
+        }
+
+        fn meet(&mut self) -> Vec<Action> {
+            let (source, peer, kind, have) = (NEIGHBOUR, PEER, SourceKind::Lan, Bitmap::full(4));
+            let mut actions = self.tell(Event::PeerJoined { source, peer, kind, have });
+            actions.extend(self.tell(Event::Message { source, message: Message::Unchoke }));
+            actions
+        }
+
+        fn receive(&mut self, piece: PieceIndex, block: u32) -> Vec<Action> {
+            self.now = self.now + Duration::from_micros(100);
+            let (offset, outcome) = (block * BLOCK_SIZE, Outcome::Partial);
+            self.tell(Event::Stored { source: NEIGHBOUR, piece, offset, len: BLOCK_SIZE, outcome })
+        }
+    }
+
+    fn asks(actions: &[Action]) -> Vec<(u32, u32)> {
+        let request = |action: &Action| match action {
+            Action::Send { message: Message::Request { piece, offset, .. }, .. } => {
+                Some((piece.0, *offset / BLOCK_SIZE))
+            }
+            _ => None,
+        };
+        actions.iter().filter_map(request).collect()
+    }
+
+    fn fetches(actions: &[Action]) -> bool {
+        actions.iter().any(|action| matches!(action, Action::Fetch { .. }))
+    }
+
+    fn gives_up(actions: &[Action]) -> bool {
+        actions.iter().any(|action| matches!(action, Action::CancelFetch { .. }))
+    }
+
+    #[test]
+    fn whoever_is_in_time_keeps_the_origin_waiting_and_is_asked_for_much() {
+        let mut device = Device::new();
+        let asked = asks(&device.meet());
+        assert_eq!(asked.len(), 4, "{asked:?}");
+        for (block, piece) in (0..4).map(|block| (block, PieceIndex(asked[0].0))) {
+            device.receive(piece, block);
+        }
+        assert!(!fetches(&device.wait()));
+    }
+
+    #[test]
+    fn whoever_is_not_is_passed_over_without_a_pause() {
+        let mut device = Device::new();
+        assert_eq!(asks(&device.meet()).len(), 4);
+        assert!(fetches(&device.wait()) && device.now <= Time::from_micros(600), "{:?}", device.now);
+        assert!(!gives_up(&device.wait()));
+    }
+
+    #[test]
+    fn whoever_comes_late_shows_what_it_can_at_the_far_end() {
+        let mut device = Device::new();
+        assert!(fetches(&device.wait()));
+        let actions = device.meet();
+        // Pieces 2 and 3 were asked for first, then 0 and 1.
+        assert!(!gives_up(&actions) && asks(&actions) == [(1, 48)], "{actions:?}");
+        let actions: Vec<Action> = (48..53).flat_map(|block| device.receive(PieceIndex(1), block)).collect();
+        assert!(gives_up(&actions) && asks(&actions).len() > 1, "{actions:?}");
+    }
+}
