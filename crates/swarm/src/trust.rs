@@ -24,8 +24,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 /// … if only some of them do not.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 /// A device that downloads alone waits for its first bytes from peers for this share of the time that the origin would
-/// need, but [`PATIENCE`] at most. A neighbour needs some milliseconds for a handshake and its first bytes.
+/// need, but [`PATIENCE`] at most …
 const STAKE: f64 = 0.0075;
+/// … or, if nobody waits for the file, for this share …
+const BACKGROUND_STAKE: f64 = 0.015;
+/// … and as long as a neighbour may need for a handshake and its first bytes.
+const LEAST_BACKGROUND_STAKE: Duration = Duration::from_millis(20);
 /// What an origin gives of which nothing is known, in bytes a second.
 const GUESSED_ORIGIN: f64 = 62.5e6;
 /// The rate of all peers is judged after this much time with work at hand …
@@ -91,7 +95,11 @@ impl Transfer {
         if !self.is_alone() {
             return PATIENCE;
         }
-        Duration::from_secs_f64((self.origin_time() * STAKE).min(PATIENCE.as_secs_f64()))
+        let (stake, least) = match self.limits.foreground {
+            true => (STAKE, Duration::ZERO),
+            false => (BACKGROUND_STAKE, LEAST_BACKGROUND_STAKE),
+        };
+        Duration::from_secs_f64(self.origin_time() * stake).clamp(least, PATIENCE)
     }
 
     /// Whether peers have been named that hold everything, and may still have to be found useless.

@@ -104,8 +104,9 @@ fn whatever_the_size_a_useless_neighbour_costs_next_to_nothing() {
                 let name = format!("{pieces} MiB at {origin} Mbit/s beside {name}, {class}");
                 each_seed(&name, 0..2, &world, |report| {
                     let took = report.devices[0].took.unwrap().as_secs_f64();
-                    // It is waited for no longer than for a hundredth of that.
-                    assert!(took <= plain * 1.011, "{took} s, plain HTTP {plain} s, {report}");
+                    // It is waited for no longer than for a hundredth of that; if nobody waits, for a handshake's time too.
+                    let most = if class == "foreground" { plain * 1.011 } else { plain * 1.02 + 0.025 };
+                    assert!(took <= most, "{took} s, plain HTTP {plain} s, {report}");
                 });
             }
         }
