@@ -128,13 +128,16 @@ mod tests {
     #[test]
     fn apart_or_together_it_comes_to_the_same() {
         let seconds = |report: &Report| report.end.as_secs_f64();
-        let mean = |run: &dyn Fn(u64) -> Report, figure: &dyn Fn(&Report) -> f64| {
-            (0..6).map(|seed| figure(&run(seed))).sum::<f64>() / 6.0
+        // One course in twenty takes a tenth of a second longer.
+        let median = |run: &dyn Fn(u64) -> Report, figure: &dyn Fn(&Report) -> f64| {
+            let mut figures: Vec<f64> = (0..7).map(|seed| figure(&run(seed))).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[3]
         };
         let together = |seed| three().run_whole(seed).unwrap();
         let apart = |seed| three().run(seed).unwrap();
         for figure in [&Report::origin_copies as &dyn Fn(&Report) -> f64, &seconds] {
-            let (one, other) = (mean(&together, figure), mean(&apart, figure));
+            let (one, other) = (median(&together, figure), median(&apart, figure));
             assert!((one / other - 1.0).abs() < 0.02, "{one} {other}");
         }
         let report = apart(1);

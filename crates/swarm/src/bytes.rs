@@ -2,7 +2,7 @@
 
 use peerage_content::{BlockSet, PieceIndex};
 
-use crate::news::News;
+use crate::pieces::Active;
 use crate::{Action, FetchError, FetchId, Offence, Outcome, SourceId, SourceKind, Time, Transfer};
 
 impl Transfer {
@@ -72,14 +72,17 @@ impl Transfer {
 
     fn verified(&mut self, piece: PieceIndex, now: Time) {
         self.heard_at = now;
-        let sole = self.pieces.verified(piece).and_then(|active| active.sole_contributor());
+        let active = self.pieces.verified(piece);
+        let sole = active.as_ref().and_then(Active::sole_contributor);
         if let Some(http) = sole.and_then(|source| self.https.get_mut(&source)) {
             http.judged(true);
         }
         self.claims.settle(piece);
         self.crossing.remove(&piece);
         self.take_back(piece);
-        self.news.push(News::new(piece, now));
+        let from =
+            active.and_then(|active| active.contributors().find(|from| self.peers.get(from).is_some()));
+        self.note_news(piece, from, now);
     }
 
     fn corrupt(&mut self, piece: PieceIndex) {

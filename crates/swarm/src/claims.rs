@@ -134,9 +134,15 @@ impl Claims {
         self.standing.contains_key(&piece)
     }
 
-    /// Neighbours whose claims are honoured.
-    pub(crate) fn claimants(&self) -> usize {
-        self.claimants.values().filter(|claimant| !claimant.hollow && !claimant.claims.is_empty()).count()
+    /// Neighbours, of those that are `among` these, whose claims are honoured.
+    pub(crate) fn claimants(&self, among: impl Fn(PeerId) -> bool) -> usize {
+        let honoured = |claimant: &&Claimant| !claimant.hollow && !claimant.claims.is_empty();
+        self.claimants.values().filter(honoured).filter(|claimant| among(claimant.peer)).count()
+    }
+
+    /// Whether there are such neighbours.
+    pub(crate) fn any(&self) -> bool {
+        self.claimants(|_| true) > 0
     }
 
     /// Voids claims that were not made good in time; `piece_time` is what one piece takes over HTTP here. Returns

@@ -21,6 +21,9 @@ const ALONE_TIME: Duration = Duration::from_secs(1);
 const ALONE_PIECES: u32 = 4;
 /// Beside other downloaders ranges are shorter: what is claimed is not free for them.
 const TOGETHER_TIME: Duration = Duration::from_millis(250);
+/// … and of a small content the next follows when the last is about to end: what comes side by side is complete at one
+/// moment, all of it at the end, and then still has its way through the swarm before it.
+const CLOSE: Duration = Duration::from_millis(20);
 /// Pieces in one range at most.
 const MAX_PIECES: u32 = 16;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
@@ -34,6 +37,17 @@ const MAX_WRONG: u32 = 2;
 /// A range that brings nothing for this long is asked for anew; after each such time it may take twice as long.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Who else is to be thought of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// This device downloads alone.
+    Nobody,
+    /// Others download too.
+    Others,
+    /// … and the content is small.
+    OfFewPieces,
+}
+
 /// A range on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -42,6 +56,7 @@ pub(crate) struct Range {
     pub(crate) end: u64,
     /// The next byte to arrive.
     pub(crate) at: u64,
+    pub(crate) asked: Time,
 }
 
 impl Range {
@@ -69,6 +84,8 @@ pub(crate) struct Http {
     pub(crate) kind: SourceKind,
     pub(crate) ranges: Vec<Range>,
     pace: Pace,
+    /// Shortest time from a request to its first bytes.
+    latency: Option<Duration>,
     /// The best rate that it has shown, here or before.
     best: Option<u64>,
     failures: u32,
@@ -92,6 +109,7 @@ impl Http {
             kind,
             ranges: Vec::new(),
             pace: Pace::default(),
+            latency: None,
             best: known_rate,
             failures: 0,
             not_before: Time::ZERO,
@@ -109,7 +127,7 @@ impl Http {
     }
 
     /// Whether another range may be asked for now.
-    pub(crate) fn has_lane(&self, alone: bool, now: Time) -> bool {
+    pub(crate) fn has_lane(&self, company: Company, now: Time) -> bool {
         let lanes = if self.whole { 1 } else { LANES };
         if !self.is_ready(now) || self.ranges.len() >= lanes {
             return false;
@@ -117,15 +135,22 @@ impl Http {
         let owed = self.owed() as f64;
         match self.pace.rate(now) {
             _ if self.ranges.is_empty() => true,
+            Some(rate) if company == Company::OfFewPieces => {
+                owed < rate * (self.latency.unwrap_or_default() * 2 + CLOSE).as_secs_f64()
+            }
             Some(rate) => owed < rate * OVERLAP.as_secs_f64(),
             // Nothing has come yet. Somebody else may still turn up, so not much is claimed either.
-            None => alone && self.ranges.len() < FIRST_LANES,
+            None => company == Company::Nobody && self.ranges.len() < FIRST_LANES,
         }
     }
 
     /// Most pieces that the next range may cover.
-    pub(crate) fn range_pieces(&self, alone: bool, now: Time) -> u32 {
-        let (span, first) = if alone { (ALONE_TIME, ALONE_PIECES) } else { (TOGETHER_TIME, 1) };
+    pub(crate) fn range_pieces(&self, company: Company, now: Time) -> u32 {
+        let (span, first) = match company {
+            Company::Nobody => (ALONE_TIME, ALONE_PIECES),
+            Company::Others => (TOGETHER_TIME, 1),
+            Company::OfFewPieces => return 1,
+        };
         let pieces = |rate: f64| (rate * span.as_secs_f64() / f64::from(PIECE_SIZE)) as u32;
         self.pace.rate(now).map_or(first, pieces).clamp(1, MAX_PIECES)
     }
@@ -156,6 +181,10 @@ impl Http {
         self.failures = 0;
         for range in &mut self.ranges {
             if range.at <= from && from < range.end {
+                if range.is_untouched() {
+                    let latency = now.since(range.asked);
+                    self.latency = Some(self.latency.map_or(latency, |known| known.min(latency)));
+                }
                 range.at = (from + len).min(range.end).max(range.at);
             }
         }
@@ -242,19 +271,22 @@ mod tests {
     }
 
     fn range(name: u64, start: u64, end: u64) -> Range {
-        Range { fetch: FetchId(name), start, at: start, end }
+        Range { fetch: FetchId(name), start, at: start, end, asked: at(0) }
     }
 
     #[test]
     fn the_next_lane_opens_when_the_last_is_nearly_done() {
         let mut http = Http::new(SourceKind::Cdn, None);
-        assert!(http.has_lane(false, at(0)) && http.range_pieces(false, at(0)) == 1);
+        assert!(http.has_lane(Company::Others, at(0)) && http.range_pieces(Company::Others, at(0)) == 1);
         http.begin(range(0, 0, 4 * MIB), at(0));
-        assert!(!http.has_lane(false, at(0)) && http.has_lane(true, at(0)));
+        assert!(!http.has_lane(Company::Others, at(0)) && http.has_lane(Company::Nobody, at(0)));
         (0..8).for_each(|i| http.delivered(i * MIB / 2, MIB / 2, at(100 * (i + 1))));
         assert_eq!(http.rate(at(800)).map(|rate| rate as u64 / 1000), Some(5242));
-        assert!(http.has_lane(false, at(800)));
-        assert_eq!((http.range_pieces(false, at(800)), http.range_pieces(true, at(800))), (1, 5));
+        assert!(http.has_lane(Company::Others, at(800)));
+        assert_eq!(
+            (http.range_pieces(Company::Others, at(800)), http.range_pieces(Company::Nobody, at(800))),
+            (1, 5)
+        );
         assert_eq!(http.end(FetchId(0)).map(|range| range.left()), Some(0));
         assert_eq!(http.cursor, Some(PieceIndex(4)));
     }

@@ -13,13 +13,18 @@ use crate::{SourceId, Time, Transfer};
 const FACTOR: f64 = 2.0;
 /// … and by this many seconds.
 const GAIN: f64 = 0.25;
-/// The origin takes over from slow peers of a device that downloads alone by this factor already, and by the time that it
-/// waits for first bytes: the few bytes that come twice cost nobody else anything.
+/// The origin takes over from slow peers of a device that downloads alone by this factor already: the few bytes that come
+/// twice cost nobody else anything.
 const ALONE_FACTOR: f64 = 1.25;
 /// A peer keeps what it is sending if that is there within this time.
 const ARRIVES: Duration = Duration::from_secs(1);
 /// What a source of unknown pace is taken for, in bytes a second.
 const UNKNOWN_RATE: f64 = (1 << 20) as f64;
+
+/// The last `count` of `blocks`, or all of them.
+pub(crate) fn last_blocks(blocks: BlockSet, count: u32) -> BlockSet {
+    (count..blocks.count()).fold(blocks, |last, _| BlockSet(last.0 & (last.0 - 1)))
+}
 
 impl Transfer {
     /// Whether anybody owes bytes that another peer could be asked for instead.
@@ -39,10 +44,7 @@ impl Transfer {
         };
         let Some((piece, blocks)) = late else { return false };
         // From the far end: what the slow one will send last.
-        let mut far = blocks;
-        for _ in REQUEST_BLOCKS..blocks.count() {
-            far.0 &= far.0 - 1;
-        }
+        let far = last_blocks(blocks, REQUEST_BLOCKS);
         let slow: Vec<SourceId> =
             self.pieces.active(piece).map(|active| active.askers(far).collect()).unwrap_or_default();
         let asked = self.ask_peer(source, piece, far, REQUEST_BLOCKS, now);
@@ -60,10 +62,11 @@ impl Transfer {
     /// them sooner. The requests are taken back when the piece is complete.
     pub(crate) fn late_range(&self, source: SourceId, now: Time) -> Option<(u64, u64)> {
         let http = self.https.get(&source)?;
-        let own = f64::from(PIECE_SIZE) / http.rate(now).unwrap_or(UNKNOWN_RATE);
+        let rate = http.rate(now).unwrap_or(UNKNOWN_RATE);
         let limit = match self.peers_slow && self.is_alone() {
-            true => own * ALONE_FACTOR + self.first_patience().as_secs_f64(),
-            false => own * FACTOR + GAIN,
+            // It would bring them after what it owes.
+            true => (http.owed() as f64 + f64::from(REQUEST_BLOCKS * BLOCK_SIZE)) / rate * ALONE_FACTOR,
+            false => f64::from(PIECE_SIZE) / rate * FACTOR + GAIN,
         };
         let (piece, blocks) = self.latest(source, limit, Duration::ZERO, now, |piece| {
             (self.peers_slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)

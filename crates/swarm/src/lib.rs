@@ -17,6 +17,7 @@ mod departed;
 mod dial;
 mod event;
 mod far;
+mod heirs;
 mod http;
 mod inbox;
 mod late;
@@ -40,6 +41,7 @@ mod slots;
 mod source;
 mod time;
 mod transfer;
+mod trial;
 mod trust;
 mod upload;
 

@@ -7,8 +7,8 @@
 //! fifty neighbours about every piece would be most of what a device says.
 //!
 //! Of a small content the last piece's way through the swarm is most of the time that it takes, and it is shortest from
-//! few to few: two at a time, as long as these are served quickly. A neighbour that is told of what it has itself says so
-//! at once, so that another one is told instead.
+//! one to one (`heirs.rs`) or, where nobody is connected to all, from few to few: two at a time, as long as these are served
+//! quickly. A neighbour that is told of what it has itself says so at once, so that another one is told instead.
 
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ const COMMON: u16 = 8;
 /// After this everybody is told …
 const SOON: Duration = Duration::from_millis(100);
 /// … of a small content after this …
-const VERY_SOON: Duration = Duration::from_millis(20);
+pub(crate) const VERY_SOON: Duration = Duration::from_millis(20);
 /// … or after this, if so long something waits to be sent: where uplinks are the bottleneck, whoever is told asks here, and
 /// the uplinks of those who could pass it on are idle.
 const LATEST: Duration = Duration::from_millis(1500);
-/// Those few are served within this time, or it is no use to have the others wait: they would take it that a claim was not
+/// A neighbour is served within this time, or it is no use to have the others wait: they would take it that a claim was not
 /// made good.
 const QUICK: Duration = Duration::from_millis(200);
 /// What is no news is gathered for this long …
@@ -46,46 +46,71 @@ pub(crate) struct News {
     verified: Time,
     /// When somebody was last told.
     said: Time,
-    told: Vec<SourceId>,
-}
-
-impl News {
-    pub(crate) const fn new(piece: PieceIndex, now: Time) -> Self {
-        Self { piece, verified: now, said: now, told: Vec::new() }
-    }
+    pub(crate) told: Vec<SourceId>,
+    /// Nobody has been looked for who could be told.
+    fresh: bool,
+    /// It goes from one to one …
+    of_heirs: bool,
+    /// … and these are those whom this device is still to supply, by itself or through each other.
+    pub(crate) heirs: Vec<SourceId>,
 }
 
 impl Transfer {
+    /// A piece has been verified; `from` is the neighbour that it came from, if it came from one.
+    pub(crate) fn note_news(&mut self, piece: PieceIndex, from: Option<SourceId>, now: Time) {
+        let of_heirs = self.has_only_heirs();
+        let heirs = if of_heirs { self.heirs(piece, from) } else { Vec::new() };
+        self.news.push(News {
+            piece,
+            verified: now,
+            said: now,
+            told: Vec::new(),
+            fresh: true,
+            of_heirs,
+            heirs,
+        });
+    }
+
     /// Tells a few of what is new, and the next few if the last ones have been served.
     pub(crate) fn tell_news(&mut self, now: Time) {
         let (served, met) = (std::mem::take(&mut self.served), std::mem::take(&mut self.news_met));
-        if !served && !met && self.news.last().is_none_or(|news| !news.told.is_empty()) {
+        if !served && !met && self.news.last().is_none_or(|news| !news.fresh) {
+            return;
+        }
+        let quick = self.is_quick(now);
+        if quick && self.has_heirs() {
+            self.news.iter_mut().for_each(|news| news.fresh = false);
+            if !self.is_serving() {
+                self.tell_next_heir(now);
+            }
             return;
         }
         let met = met && !self.is_serving();
-        let few = if self.goes_from_few_to_few(now) { VERY_FEW } else { FEW };
+        let few = if quick { VERY_FEW } else { FEW };
         let mut all = std::mem::take(&mut self.news);
         for news in &mut all {
             // Nobody was told, or whoever was has it.
-            let over = (met || news.told.is_empty())
+            let over = (met || std::mem::take(&mut news.fresh))
                 && news.told.iter().all(|source| !self.lacks(*source, news.piece));
-            if (served || over) && self.pieces.availability(news.piece) < COMMON {
-                self.tell_few(news, few);
-                news.said = now;
+            let dealt_with = news.of_heirs && quick;
+            if !dealt_with && (served || over) && self.pieces.availability(news.piece) < COMMON {
+                self.tell_few(news, few, now);
             }
         }
         self.news = all;
     }
 
-    fn tell_few(&mut self, news: &mut News, few: usize) {
+    fn tell_few(&mut self, news: &mut News, few: usize, now: Time) {
         let waiting: Vec<SourceId> = self.lack(news.piece).filter(|peer| !news.told.contains(peer)).collect();
         let first = self.rng.below(waiting.len() as u32) as usize;
-        let few: Vec<SourceId> =
-            waiting.iter().cycle().skip(first).take(few.min(waiting.len())).copied().collect();
-        for source in few {
-            news.told.push(source);
-            self.send(source, Message::Have(vec![news.piece]));
-        }
+        let few = waiting.iter().cycle().skip(first).take(few.min(waiting.len()));
+        few.for_each(|source| self.tell_one(news, *source, now));
+    }
+
+    pub(crate) fn tell_one(&mut self, news: &mut News, source: SourceId, now: Time) {
+        news.told.push(source);
+        news.said = now;
+        self.send(source, Message::Have(vec![news.piece]));
     }
 
     /// `source` tells of `pieces`. Of a small content it hears at once of those that are here as well, for it may have chosen
@@ -112,12 +137,18 @@ impl Transfer {
         if self.news.is_empty() {
             return;
         }
+        let quick = self.is_quick(now);
+        if quick {
+            self.hurry_heirs(now);
+        }
         let soon = if self.is_small() { VERY_SOON } else { SOON };
         let patience = if self.is_serving() { LATEST } else { soon };
         let common = |news: &News| self.pieces.availability(news.piece) >= COMMON;
-        let quick = self.goes_from_few_to_few(now);
         let since = |news: &News| now.since(if quick { news.said } else { news.verified });
-        let waits = |news: &News| since(news) < if common(news) { GATHER } else { patience };
+        let waits = |news: &News| match common(news) {
+            true => since(news) < GATHER,
+            false => since(news) < patience || (quick && !news.heirs.is_empty()),
+        };
         // Whoever is told of anything is told of all.
         let gathered = self.news.iter().any(|news| common(news) && !waits(news));
         let at_once = self.is_complete() || self.pieces.layout().pieces() <= SMALL;
@@ -142,18 +173,19 @@ impl Transfer {
         lack.map(|(source, _)| *source)
     }
 
-    fn lacks(&self, source: SourceId, piece: PieceIndex) -> bool {
+    pub(crate) fn lacks(&self, source: SourceId, piece: PieceIndex) -> bool {
         self.peers.get(&source).is_some_and(|peer| !peer.leaving && !peer.have.contains(piece))
     }
 
     /// Whether the content may be all through before a word that waits a little is said.
-    fn is_small(&self) -> bool {
+    pub(crate) fn is_small(&self) -> bool {
         self.pieces.layout().pieces() <= SMALL && !self.knows_far_peers
     }
 
     /// Whether pieces spread fastest if each device that has one passes it on to very few at a time.
-    fn goes_from_few_to_few(&self, now: Time) -> bool {
-        let bytes = VERY_FEW as f64 * f64::from(PIECE_SIZE);
+    fn is_quick(&self, now: Time) -> bool {
+        let few = if self.has_only_heirs() { 1 } else { VERY_FEW };
+        let bytes = few as f64 * f64::from(PIECE_SIZE);
         let quick = |rate: f64| bytes <= rate * QUICK.as_secs_f64();
         self.is_small() && self.serving_pace.rate(now).is_none_or(quick)
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use peerage_content::{BLOCK_SIZE, BlockSet, PIECE_SIZE, PieceIndex};
 use peerage_wire::{MAX_LISTED, Message};
 
-use crate::http::{Http, Range};
+use crate::http::{Company, Http, Range};
+use crate::peer::Peer;
 use crate::{Action, FetchId, SourceId, SourceKind, Time, Transfer, Turn};
 
 /// Bytes of a range that are not worth giving it up for.
@@ -18,8 +19,11 @@ pub(crate) const NEARLY_DONE: u64 = 256 << 10;
 /// Devices of a swarm that feed it from the origin. More would make every piece slower and none sooner; in a swarm of
 /// more than a connection each, they would also not hear of each other's claims.
 const FEEDERS: u32 = 16;
-/// … of a content of few pieces: half as many as pieces, but at least so many.
+/// … of a content of few pieces: half as many as pieces, but at least so many …
 const FEW_FEEDERS: u32 = 4;
+/// … of which one feeds it at a time, and one more when no new piece has been heard of for this long. Were it more, their pieces
+/// would all be complete at the same moment, at the end, and all would still have their way through the swarm before them.
+const NEXT_AT_A_TIME: Duration = Duration::from_millis(250);
 /// How long a device is a newcomer …
 const NEWCOMER: Duration = Duration::from_secs(1);
 /// … and waits for the first word of a neighbour.
@@ -51,11 +55,15 @@ impl Transfer {
             return;
         }
         let probing = self.is_probing(now);
-        let widely = alone && !probing;
-        while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(widely, now)) {
-            let (most, whole) = (http.range_pieces(widely, now), http.whole);
+        let company = match alone && !probing {
+            true => Company::Nobody,
+            false => self.company(),
+        };
+        while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(company, now)) {
+            let (most, whole) = (http.range_pieces(company, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
-            let range = turn.then(|| self.pick_range(source, most)).flatten();
+            let crossing = if whole { None } else { self.late_crossing(source, now) };
+            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most)).flatten());
             let late = || if whole { None } else { self.late_range(source, now) };
             let Some((start, mut end)) = range.or_else(late) else { break };
             if probing && !whole {
@@ -89,13 +97,16 @@ impl Transfer {
 
     /// Whether near peers that hold everything get a moment to answer (product §6.1).
     fn waits_for_holders(&self, now: Time) -> bool {
-        let waits = self.hope_since.is_some_and(|since| now.since(since) < self.first_patience());
-        self.started.is_none() || (waits && self.peers.is_empty() && self.dialer.awaits_holder())
+        self.started.is_none() || (self.hopes(now) && self.peers.is_empty() && self.dialer.awaits_holder())
     }
 
     /// Nobody else is downloading, as far as is known.
     pub(crate) fn is_alone(&self) -> bool {
         self.discovered && self.downloaders == 0 && self.peers.values().all(|peer| peer.have.is_full())
+    }
+
+    fn company(&self) -> Company {
+        if self.has_few_pieces() && !self.knows_far_peers { Company::OfFewPieces } else { Company::Others }
     }
 
     /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
@@ -119,7 +130,18 @@ impl Transfer {
         } else {
             quiet
         };
-        waited >= NEXT_FEEDERS * place && !(self.is_in_debt(now) && self.claims.claimants() > 0)
+        if self.company() == Company::OfFewPieces {
+            // Whoever has begun goes on if it precedes the others, who go on as long as they do not know that.
+            let others = match self.https.values().any(|http| http.owed() > 0) {
+                true => self.claims.claimants(|peer| peer < self.me),
+                false => self.claims.claimants(|_| true),
+            };
+            let quiet = now.since(self.heard_at).as_millis() / NEXT_AT_A_TIME.as_millis();
+            if others as u128 > quiet {
+                return false;
+            }
+        }
+        waited >= NEXT_FEEDERS * place && !(self.is_in_debt(now) && self.claims.any())
     }
 
     /// Whether neighbours wait long for what they have asked of this device.
@@ -136,7 +158,7 @@ impl Transfer {
     fn shorten_ranges(&mut self, now: Time) {
         let mut long = Vec::new();
         for http in self.https.values().filter(|http| !http.whole) {
-            let most = u64::from(http.range_pieces(false, now)) * u64::from(PIECE_SIZE);
+            let most = u64::from(http.range_pieces(Company::Others, now)) * u64::from(PIECE_SIZE);
             let too_much =
                 |(at, range): &(usize, &Range)| range.left() > most || (*at > 0 && range.is_untouched());
             long.extend(http.ranges.iter().enumerate().filter(too_much).map(|(_, range)| range.fetch));
@@ -144,17 +166,22 @@ impl Transfer {
         long.into_iter().for_each(|fetch| self.give_up(fetch));
     }
 
+    fn is_new(&self, now: Time) -> bool {
+        self.started.is_some_and(|started| now.since(started) < NEWCOMER)
+    }
+
     /// A newcomer listens before it speaks: neighbours who have just joined may be about to say what they are fetching.
     fn listens(&self, now: Time) -> bool {
-        let new = self.started.is_some_and(|started| now.since(started) < NEWCOMER);
-        new && self.peers.values().any(|peer| !peer.has_spoken && now.since(peer.joined) < LISTEN)
+        let may_speak = |peer: &Peer| !peer.has_spoken && peer.downloads() && now.since(peer.joined) < LISTEN;
+        self.is_new(now) && self.peers.values().any(may_speak)
     }
 
     /// Gives up ranges whose next piece a peer turns out to have, those that are others' to fetch, and those of the origin
     /// when there is a cache.
     fn drop_needless_ranges(&mut self, best: Option<SourceId>, now: Time) {
         let by_peers = !self.peers_slow && self.limits.download_from_peers;
-        let turn = self.is_my_turn(now);
+        // A newcomer began before it knew that others come before it. Later it would only begin and give up, by turns.
+        let leaves = self.is_new(now) && !self.is_my_turn(now);
         // One that has failed shows first that it is back.
         let by_cache = best.is_some_and(|source| self.rota.is_sound(source));
         let needless = |http: &Http, range: &Range| {
@@ -171,7 +198,7 @@ impl Transfer {
             let had_by_peers =
                 piece.is_some_and(|piece| self.pieces.is_near(piece) && !self.pieces.is_solo(piece));
             let barely_begun = range.left() + NEARLY_DONE >= u64::from(PIECE_SIZE);
-            let others = !turn && barely_begun && http.kind == SourceKind::Cdn;
+            let others = leaves && barely_begun && http.kind == SourceKind::Cdn;
             range.left() > NEARLY_DONE && (had_by_peers || others)
         };
         let ranges = self.https.values().flat_map(|http| http.ranges.iter().map(move |range| (http, range)));
@@ -258,7 +285,7 @@ impl Transfer {
     fn fetch(&mut self, source: SourceId, start: u64, end: u64, now: Time) {
         let fetch = FetchId(self.next_fetch);
         self.next_fetch += 1;
-        let range = Range { fetch, start, end, at: start };
+        let range = Range { fetch, start, end, at: start, asked: now };
         let pieces: Vec<PieceIndex> = range.pieces().collect();
         for piece in &pieces {
             let blocks = self.blocks_between(*piece, start, end).minus(self.had_blocks(*piece));
@@ -354,7 +381,7 @@ impl Transfer {
     }
 
     /// The blocks of `piece` that lie in content bytes `[from, to)`, wholly or in part.
-    fn blocks_between(&self, piece: PieceIndex, from: u64, to: u64) -> BlockSet {
+    pub(crate) fn blocks_between(&self, piece: PieceIndex, from: u64, to: u64) -> BlockSet {
         let layout = self.pieces.layout();
         let (start, len) = (layout.offset(piece), u64::from(layout.piece_len(piece)));
         let from = (from.saturating_sub(start)).min(len) / u64::from(BLOCK_SIZE);

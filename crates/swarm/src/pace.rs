@@ -7,7 +7,7 @@ use crate::Time;
 /// Older experience fades with this much time spent waiting for the source.
 const MEMORY: Duration = Duration::from_secs(1);
 /// Bytes after which there is experience.
-const EVIDENCE: u64 = 64 << 10;
+pub(crate) const EVIDENCE: u64 = 64 << 10;
 
 /// Bytes a second while something is owed. Time in which nothing is asked of the source does not count.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,8 +54,13 @@ impl Pace {
 
     /// Bytes a second, the present silence included; `None`: no experience yet.
     pub(crate) fn rate(&self, now: Time) -> Option<f64> {
+        self.rate_of(EVIDENCE, now)
+    }
+
+    /// The same, if at least `evidence` bytes bear it out.
+    pub(crate) fn rate_of(&self, evidence: u64, now: Time) -> Option<f64> {
         let silence = self.mark.map_or(0.0, |mark| now.since(mark).as_secs_f64());
-        (self.total >= EVIDENCE).then(|| self.bytes / (self.seconds + silence).max(1e-4))
+        (self.total >= evidence).then(|| self.bytes / (self.seconds + silence).max(1e-4))
     }
 }
 

@@ -22,6 +22,11 @@ use crate::{SourceId, Time, Transfer};
 const FEW_PIECES: u32 = 16;
 
 impl Transfer {
+    /// Whether the content itself has few pieces.
+    pub(crate) fn has_few_pieces(&self) -> bool {
+        self.pieces.layout().pieces() <= FEW_PIECES
+    }
+
     /// Blocks that may be asked of `source` now, of `room` that it has room for, beginning with `piece`.
     pub(crate) fn share(&self, source: SourceId, piece: PieceIndex, room: u32, now: Time) -> u32 {
         let Some(peer) = self.peers.get(&source) else { return 0 };

@@ -57,8 +57,11 @@ pub(crate) struct Peer {
     pub(crate) waiting_since: Option<Time>,
     /// Since when it has been its fault that nothing comes: it owes bytes, or chokes us.
     pub(crate) at_fault_since: Option<Time>,
-    /// It has been silent for too long; what it owes is asked of others too, and of it nothing more than a probe, until
-    /// it has delivered so many bytes.
+    /// How long that had been so when it last choked us instead of delivering: whoever chokes and unchokes all the time gets no
+    /// more patience than whoever is mute.
+    blamed: Duration,
+    /// It has been silent for too long, or is on trial; what it owes is asked of others too, and of it nothing more than a
+    /// probe, until it has delivered so many bytes.
     redeems: Option<u64>,
     /// How often it has been silent for too long.
     silences: u32,
@@ -95,6 +98,7 @@ impl Peer {
             requests: Vec::new(),
             waiting_since: None,
             at_fault_since: Some(now),
+            blamed: Duration::ZERO,
             redeems: None,
             silences: 0,
             dry: false,
@@ -119,7 +123,7 @@ impl Peer {
         !self.choking_us && !self.leaving
     }
 
-    /// Whether it has been silent for too long and not made up for it.
+    /// Whether it has been silent for too long and not made up for it, or is on trial.
     pub(crate) const fn is_silent(&self) -> bool {
         self.redeems.is_some()
     }
@@ -129,6 +133,11 @@ impl Peer {
     pub(crate) fn fall_silent(&mut self) {
         self.silences += 1;
         self.redeems = Some(u64::from(REQUEST_BLOCKS * BLOCK_SIZE) << self.silences.min(5));
+    }
+
+    /// It is believed when it has delivered so many bytes.
+    pub(crate) const fn try_out(&mut self, evidence: u64) {
+        self.redeems = Some(evidence);
     }
 
     pub(crate) fn outstanding(&self) -> u32 {
@@ -181,7 +190,7 @@ impl Peer {
         }
         self.requests.push(request);
         self.waiting_since.get_or_insert(now);
-        self.at_fault_since.get_or_insert(now);
+        self.at_fault_since.get_or_insert(now - self.blamed);
         self.pace.begin(now);
         request
     }
@@ -200,7 +209,7 @@ impl Peer {
         }
         self.requests.retain(|request| !request.left.is_empty());
         self.waiting_since = Some(now);
-        self.at_fault_since = Some(now);
+        (self.at_fault_since, self.blamed) = (Some(now), Duration::ZERO);
         self.owes_nothing_if_so();
     }
 
@@ -215,7 +224,10 @@ impl Peer {
     pub(crate) fn set_choking(&mut self, choking: bool, now: Time) {
         self.choking_us = choking;
         if choking {
-            self.at_fault_since.get_or_insert(now);
+            let since = *self.at_fault_since.get_or_insert(now);
+            if !self.requests.is_empty() {
+                self.blamed = now.since(since);
+            }
         }
         self.owes_nothing_if_so();
     }

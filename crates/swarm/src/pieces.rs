@@ -52,6 +52,11 @@ impl Active {
         }
     }
 
+    /// The sources that its blocks came from, in the order in which they began.
+    pub(crate) fn contributors(&self) -> impl Iterator<Item = SourceId> {
+        self.contributors.iter().copied()
+    }
+
     fn is_idle(&self) -> bool {
         self.got.is_empty() && self.asked.is_empty()
     }

@@ -54,6 +54,7 @@ impl Transfer {
         }
         let evidence = self.probe_size();
         self.https.values_mut().for_each(|http| http.learn_rate(evidence, now));
+        self.review_trials(now);
         self.judge_peers(now);
         self.review_crossings(now);
         self.stop_waiting_for_http(now);
@@ -171,7 +172,8 @@ impl Transfer {
                 return;
             }
             let idle = peer.requests.is_empty() && !peer.is_silent();
-            let Some(piece) = self.pick(source) else {
+            let picked = self.pick(source).map(|piece| (piece, self.pieces.open_blocks(piece)));
+            let Some((piece, open)) = picked.or_else(|| self.far_end(source)) else {
                 if let Some(peer) = self.peers.get_mut(&source) {
                     peer.dry = true;
                 }
@@ -185,12 +187,11 @@ impl Transfer {
                 return;
             };
             let room = self.share(source, piece, room, now);
-            let open = self.pieces.open_blocks(piece);
             if !self.ask_peer(source, piece, open, room, now) {
                 return;
             }
             if !near {
-                self.claim_crossing(piece);
+                self.claim_crossing(piece, now);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Invariants: a piece is offered only after it was verified; nothing is asked for that is had; nothing is asked of a
 //! source beyond its limits; every source that leaves takes its requests, claims and availability with it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use peerage_content::{Bitmap, BlockSet, Layout, PeerId, PieceIndex};
@@ -100,8 +100,8 @@ pub struct Transfer {
     /// Those of them that are caches.
     pub(crate) rota: Rota,
     pub(crate) claims: Claims,
-    /// Pieces that far peers have been asked for, claimed among the near ones.
-    pub(crate) crossing: BTreeSet<PieceIndex>,
+    /// Pieces that far peers have been asked for, claimed among the near ones, and since when.
+    pub(crate) crossing: BTreeMap<PieceIndex, Time>,
     /// Far pieces that fall to neighbours are not left to them.
     pub(crate) crosses_all: bool,
     /// Since when a far peer has had something that nobody gets.
@@ -123,6 +123,8 @@ pub struct Transfer {
     pub(crate) was_alone: bool,
     /// When discovery first named a near peer that has everything.
     pub(crate) hope_since: Option<Time>,
+    /// This device has begun to download alone from the origin: newcomers are on trial as long as it is alone.
+    pub(crate) on_trial: bool,
     pub(crate) paused: bool,
     pub(crate) next_fetch: u64,
     pub(crate) from_peers: RateMeter,
@@ -155,6 +157,8 @@ pub struct Transfer {
     pub(crate) dial_due: bool,
     /// Pieces verified and not yet told of.
     pub(crate) news: Vec<News>,
+    /// When an heir was last told.
+    pub(crate) heir_said: Time,
     /// Chunks handed to the driver for neighbours and not yet sent.
     pub(crate) uploads: usize,
     /// All that neighbours had asked for has just been sent.
@@ -175,7 +179,7 @@ impl Transfer {
             https: BTreeMap::new(),
             rota: Rota::default(),
             claims: Claims::default(),
-            crossing: BTreeSet::new(),
+            crossing: BTreeMap::new(),
             crosses_all: false,
             spare_since: None,
             knows_far_peers: false,
@@ -190,6 +194,7 @@ impl Transfer {
             downloaders: 0,
             was_alone: false,
             hope_since: None,
+            on_trial: false,
             paused: false,
             next_fetch: 0,
             from_peers: RateMeter::default(),
@@ -212,6 +217,7 @@ impl Transfer {
             late_due: false,
             dial_due: true,
             news: Vec::new(),
+            heir_said: Time::ZERO,
             uploads: 0,
             served: false,
             news_met: false,
@@ -306,7 +312,10 @@ impl Transfer {
             let urgent = self.is_undecided(now) || self.has_urgent_news();
             let often = if busy && urgent { FIRST_TICK } else { TICK };
             let period = if busy { Some(often) } else { (!self.peers.is_empty()).then_some(SEED_TICK) };
-            self.tick = period.map(|period| self.tick.map_or(now + period, |tick| tick.min(now + period)));
+            self.tick = period.map(|period| {
+                let hope_ends = self.hope_ends().filter(|ends| *ends > now);
+                [self.tick, hope_ends].into_iter().flatten().fold(now + period, Time::min)
+            });
             if let Some(due) = self.chokes_due {
                 self.tick = Some(self.tick.map_or(due, |tick| tick.min(due)));
             }
@@ -380,18 +389,24 @@ impl Transfer {
             self.breach(source, "a bitmap of another length");
             return;
         }
-        let (complete, counted) = (have.is_full(), self.may_count(kind) && self.trusts_newcomers());
+        let complete = have.is_full();
+        let tried = complete && self.may_count(kind) && self.tries_newcomers();
+        let counted = self.may_count(kind) && self.trusts_newcomers() && !tried;
         if counted {
             have.iter().for_each(|piece| self.pieces.peer_has(piece, kind));
         }
-        self.peers.insert(source, Peer::new(id, kind, have, counted, now));
+        let mut newcomer = Peer::new(id, kind, have, counted, now);
+        if tried {
+            newcomer.try_out(self.evidence());
+        }
+        self.peers.insert(source, newcomer);
         if complete && self.is_complete() {
             self.disconnect(source, ByeReason::Complete);
             return;
         }
         let mut claimed = self.own_claims();
         if kind.is_near() {
-            claimed.extend(self.crossing.iter().filter(|piece| !self.pieces.have().contains(**piece)));
+            claimed.extend(self.crossing.keys().filter(|piece| !self.pieces.have().contains(**piece)));
         }
         if !claimed.is_empty() && !complete {
             self.send(source, Message::Fetching { active: true, pieces: claimed });

@@ -9,7 +9,7 @@
 //!   or, if nobody waits for the file, on average below `min_background_qos`. The origin lets go again when they are not.
 //!
 //! A device that downloads alone has no swarm to spare the origin for, and the doubt itself may cost it only a small
-//! part of what plain HTTP would take: it loses its first patience, and judges, by that measure.
+//! part of what plain HTTP would take: it loses its first patience (`trial.rs`), and judges, by that measure.
 
 use std::time::Duration;
 
@@ -25,9 +25,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 /// A device that downloads alone waits for its first bytes from peers for this share of the time that the origin would
 /// need, but [`PATIENCE`] at most …
-const STAKE: f64 = 0.015;
+const STAKE: f64 = 0.0075;
+/// … or, if nobody waits for the file, for this share …
+const BACKGROUND_STAKE: f64 = 0.015;
 /// … and as long as a neighbour may need for a handshake and its first bytes.
-const LEAST_STAKE: Duration = Duration::from_millis(20);
+const LEAST_BACKGROUND_STAKE: Duration = Duration::from_millis(20);
 /// What an origin gives of which nothing is known, in bytes a second.
 const GUESSED_ORIGIN: f64 = 62.5e6;
 /// The rate of all peers is judged after this much time with work at hand …
@@ -93,7 +95,11 @@ impl Transfer {
         if !self.is_alone() {
             return PATIENCE;
         }
-        Duration::from_secs_f64(self.origin_time() * STAKE).clamp(LEAST_STAKE, PATIENCE)
+        let (stake, least) = match self.limits.foreground {
+            true => (STAKE, Duration::ZERO),
+            false => (BACKGROUND_STAKE, LEAST_BACKGROUND_STAKE),
+        };
+        Duration::from_secs_f64(self.origin_time() * stake).clamp(least, PATIENCE)
     }
 
     /// Whether peers have been named that hold everything, and may still have to be found useless.
@@ -128,11 +134,12 @@ impl Transfer {
             for request in &peer.requests {
                 self.pieces.ask(source, request.piece, request.left);
             }
-            // What it has shown meanwhile says whether the origin may go.
-            let rate = peer.pace.rate(now).unwrap_or_default();
-            self.peers_slow |= self.is_alone() && rate < self.wanted_rate(now).unwrap_or_default();
         }
         self.set_counted(source, self.may_count(peer.kind));
+        if was_silent {
+            // What they have shown meanwhile says whether the origin may go.
+            self.peers_slow |= self.is_alone() && !self.are_fair(now);
+        }
     }
 
     /// Counts the pieces of a peer as available, or no longer.
@@ -195,7 +202,7 @@ impl Transfer {
 
     /// The rate below which peers are slow, if enough is known: what the origin would give; in the background only
     /// `min_background_qos`, and beside other downloaders not more of that than the origin would give.
-    fn wanted_rate(&self, now: Time) -> Option<f64> {
+    pub(crate) fn wanted_rate(&self, now: Time) -> Option<f64> {
         let evidence = self.probe_size();
         let usable = self.https.values().filter(|http| !http.unusable);
         let origin = usable.filter_map(|http| http.proven_rate(evidence, now)).reduce(f64::max);
@@ -219,7 +226,7 @@ impl Transfer {
         let rate = origin.filter_map(|http| http.rate(now)).reduce(f64::max);
         let span = match rate {
             Some(rate) => f64::from(PIECE_SIZE) / rate.max(1.0),
-            None => GUESSED_PIECE_TIME.as_secs_f64() * self.claims.claimants().max(1) as f64,
+            None => GUESSED_PIECE_TIME.as_secs_f64() * self.claims.claimants(|_| true).max(1) as f64,
         };
         Duration::from_secs_f64(span.min(LONGEST_PIECE_TIME.as_secs_f64()))
     }

@@ -70,9 +70,18 @@ fn small_contents() {
 
 #[test]
 fn small_contents_pass_from_few_to_few_and_in_parts() {
-    // What passes on only whole pieces needs log N times a piece's way through a link after the last byte from the origin;
-    // when a holder tells eight at once, and each of them asks one holder for all of it, it takes 2.8 × the bound.
-    for (pieces, devices, most) in [(1, 8, 1.6), (1, 32, 2.0), (4, 8, 1.2), (4, 32, 1.35), (20, 32, 1.10)] {
+    // What passes on only whole pieces needs log N times a piece's way through a link after the last byte from the origin: at
+    // best 1.30, 1.50, 1.08, 1.13, 1.03 and 1.05. When a holder tells two at once it is 1.8 with one piece and 32 devices,
+    // when it tells eight, and each of them asks one holder for all of it, 2.8.
+    for (pieces, devices, most) in [
+        (1, 8, 1.42),
+        (1, 32, 1.64),
+        (4, 8, 1.14),
+        (4, 32, 1.17),
+        (10, 8, 1.06),
+        (10, 32, 1.08),
+        (20, 32, 1.10),
+    ] {
         let world = world().devices(devices).pieces(pieces);
         each_seed(&format!("flash {devices}, {pieces} pieces"), 100..106, &world, |report| {
             assert!(report.over_bound() <= most && report.wasted() <= report.size / 20, "{report}");
@@ -84,7 +93,7 @@ fn small_contents_pass_from_few_to_few_and_in_parts() {
 fn a_small_content_on_a_slower_lan() {
     // One copy from the origin, although it could give as much as all neighbours together.
     let world = world().devices(32).lan_mbit(100.0);
-    for (pieces, most) in [(1, 11.0), (4, 6.0)] {
+    for (pieces, most) in [(1, 6.5), (4, 5.0)] {
         each_seed(
             &format!("flash 32, {pieces} pieces, 100 Mbit/s"),
             0..4,

@@ -1,8 +1,8 @@
 //! Devices that lie: every honest device is complete, and not much later.
 
-use peerage_sim::{Manner, Report, World, world};
+use peerage_sim::{Begin, Manner, Report, World, world};
 
-use crate::support::{alone, each_seed, secs};
+use crate::support::{alone, each_seed, ms, secs};
 
 const LIARS: usize = 2;
 const HONEST: usize = 8;
@@ -12,6 +12,9 @@ fn among(manner: Manner) -> World {
         if at >= HONEST {
             device.manner = manner;
             device.has_percent = if matches!(manner, Manner::Corrupts | Manner::Stalls(_)) { 100 } else { 0 };
+        } else {
+            // Liars do not dial: one that announces itself last of all nobody meets, and nobody could ban.
+            device.begin = Begin::At(ms(5));
         }
     })
 }

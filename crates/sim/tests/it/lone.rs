@@ -42,8 +42,8 @@ fn the_link_is_never_idle() {
 fn one_very_slow_peer() {
     for mbit in [0.1, 0.3, 1.0, 5.0] {
         let name = format!("beside a peer of {mbit} Mbit/s");
-        costs_at_most(&name, 1.05, &beside(1, Manner::Honest, mbit));
-        costs_at_most(&format!("{name}, foreground"), 1.05, &beside(1, Manner::Honest, mbit).foreground());
+        costs_at_most(&name, 1.01, &beside(1, Manner::Honest, mbit));
+        costs_at_most(&format!("{name}, foreground"), 1.01, &beside(1, Manner::Honest, mbit).foreground());
     }
 }
 
@@ -51,26 +51,26 @@ fn one_very_slow_peer() {
 fn peers_somewhat_slower_than_the_origin() {
     for mbit in [20.0, 50.0, 90.0] {
         let world = beside(1, Manner::Honest, mbit).foreground();
-        costs_at_most(&format!("beside a peer of {mbit} Mbit/s, foreground"), 1.03, &world);
+        costs_at_most(&format!("beside a peer of {mbit} Mbit/s, foreground"), 1.0, &world);
     }
 }
 
 #[test]
 fn useless_peers() {
-    costs_at_most("beside 5 useless peers", 1.03, &beside(5, Manner::Useless, 1000.0));
+    costs_at_most("beside 5 useless peers", 1.01, &beside(5, Manner::Useless, 1000.0));
 }
 
 #[test]
 fn silent_peers() {
-    costs_at_most("beside 5 mute peers", 1.05, &beside(5, Manner::Mute, 1000.0));
-    costs_at_most("beside 5 stalled peers", 1.05, &beside(5, Manner::Stalls(0), 1000.0));
-    costs_at_most("beside 5 choking and unchoking peers", 1.05, &beside(5, Manner::Flaps, 1000.0));
+    costs_at_most("beside 5 mute peers", 1.01, &beside(5, Manner::Mute, 1000.0));
+    costs_at_most("beside 5 stalled peers", 1.01, &beside(5, Manner::Stalls(0), 1000.0));
+    costs_at_most("beside 5 choking and unchoking peers", 1.01, &beside(5, Manner::Flaps, 1000.0));
 }
 
 #[test]
 fn peers_that_come_one_after_the_other_and_are_silent() {
     let world = beside(5, Manner::Mute, 1000.0).every(ms(500));
-    costs_at_most("beside mute peers, one every 500 ms", 1.05, &world);
+    costs_at_most("beside mute peers, one every 500 ms", 1.01, &world);
 }
 
 /// A device that comes when a neighbour that has everything is known, which has this link and these manners.
@@ -104,8 +104,9 @@ fn whatever_the_size_a_useless_neighbour_costs_next_to_nothing() {
                 let name = format!("{pieces} MiB at {origin} Mbit/s beside {name}, {class}");
                 each_seed(&name, 0..2, &world, |report| {
                     let took = report.devices[0].took.unwrap().as_secs_f64();
-                    // A handshake's time, and a look at the rate.
-                    assert!(took <= plain * 1.03 + 0.07, "{took} s, plain HTTP {plain} s, {report}");
+                    // It is waited for no longer than for a hundredth of that; if nobody waits, for a handshake's time too.
+                    let most = if class == "foreground" { plain * 1.011 } else { plain * 1.02 + 0.025 };
+                    assert!(took <= most, "{took} s, plain HTTP {plain} s, {report}");
                 });
             }
         }
@@ -122,8 +123,9 @@ fn a_good_neighbour_leaves_the_origin_alone() {
                 0..4,
                 &world,
                 |report| {
-                    // Here the first bytes are asked for before the coordinator's answer, as a device does that remembers the record.
-                    assert!(report.origin_bytes <= report.size / 200 + (256 << 10), "{report}");
+                    // Here the first bytes are asked for before the coordinator's answer, as a device does that remembers the
+                    // record; and where the origin needs no tenth of a second, it does not wait for a handshake either.
+                    assert!(report.origin_bytes <= report.size / 200 + (300 << 10), "{report}");
                 },
             );
         }
