@@ -139,6 +139,7 @@ impl Socket {
 fn sending(info: &PathInfo) -> Sample {
     Sample {
         rtt: info.rtt,
+        smoothed: info.rtt,
         min_rtt: info.min_rtt,
         mss: info.mss,
         delivered: info.bytes_acked,
@@ -151,6 +152,7 @@ fn sending(info: &PathInfo) -> Sample {
 fn receiving(info: &PathInfo) -> Sample {
     Sample {
         rtt: info.rcv_rtt,
+        smoothed: info.rcv_rtt,
         min_rtt: info.min_rtt,
         mss: info.rcv_mss,
         delivered: info.bytes_received,

@@ -14,8 +14,8 @@ pub(super) struct Together {
     resent: u64,
     /// Connections over which something came since the last look.
     moving: u64,
-    /// Of the connection that moved most when something last moved.
-    rtt: Duration,
+    /// Of the connection that moved most when something last moved: the latest, and the smoothed.
+    rtt: (Duration, Duration),
 }
 
 impl Together {
@@ -27,7 +27,8 @@ impl Together {
     /// Adds what has happened since the last look.
     pub(super) fn add(&mut self, samples: &[(FlowId, Sample)]) -> Sample {
         let mut sum = Sample {
-            rtt: self.rtt,
+            rtt: Duration::ZERO,
+            smoothed: Duration::ZERO,
             min_rtt: Duration::ZERO,
             mss: 0,
             delivered: 0,
@@ -44,7 +45,7 @@ impl Together {
             moving += u64::from(moved > 0);
             self.resent += sample.resent.saturating_sub(resent);
             if moved > most && !sample.rtt.is_zero() {
-                (most, self.rtt) = (moved, sample.rtt);
+                (most, self.rtt) = (moved, (sample.rtt, sample.smoothed));
             }
             sum.mss = sum.mss.max(sample.mss);
             sum.wanting |= sample.wanting;
@@ -56,7 +57,8 @@ impl Together {
         if moving > 0 {
             self.moving = moving;
         }
-        Sample { rtt: self.rtt, delivered: self.delivered, resent: self.resent, ..sum }
+        let (rtt, smoothed) = self.rtt;
+        Sample { rtt, smoothed, delivered: self.delivered, resent: self.resent, ..sum }
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
 
     fn sample(rtt: u64, delivered: u64, wanting: bool) -> Sample {
         let rtt = Duration::from_millis(rtt);
-        Sample { rtt, min_rtt: rtt / 2, mss: 1448, delivered, resent: 0, wanting }
+        Sample { rtt, smoothed: rtt, min_rtt: rtt / 2, mss: 1448, delivered, resent: 0, wanting }
     }
 
     #[test]

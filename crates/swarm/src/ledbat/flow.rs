@@ -17,13 +17,18 @@ const FREE_TRIPS: f64 = 8.0;
 /// Besides the gain, a window grows by this share of itself while there is next to no queue: the gain alone would take
 /// minutes to fill a gigabit again. Closer to the target growth must be of segments, or two flows never become equal.
 const SCALE: f64 = 1.0 / 32.0;
-/// The window that is right halves and halves again with the queue: by e for each of so many parts of the target. Two flows that
-/// differ a little in what they take for the path without a queue get about the same then; if all went straight for
-/// the target, the one to which it looks shorter would take everything from the other, if slowly.
-const SPREAD: f64 = 6.0;
+/// The window that is right falls with the queue, by e for each so many seconds of it or for each such part of the target,
+/// whichever is less. It hardly depends on what a flow takes for the target or for the path without a queue: flows that
+/// differ in that by a millisecond or by a third get about the same. If all went straight for the target, the
+/// one to which it looks longest would take everything from the others, if slowly.
+const FALL: f64 = 0.0035;
+const FALL_PART: f64 = 6.0;
+/// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
+/// buffer); that of our own is not, or the one that has learned the shortest target would be cut alone.
+const CUT: f64 = 1.4;
 /// Part of the way to it that a window goes down in a round trip, and up at most …
 const LEAN: f64 = 1.0 / 64.0;
-/// … but a change of the queue by its own spread must not come of it where round trips are long: this part of that.
+/// … but a change of the queue by as much must not come of it where round trips are long: this part of that.
 const STABLE: f64 = 0.15;
 /// "Far": the limit is this many times what the flow moves.
 const FAR: f64 = 4.0;
@@ -42,8 +47,10 @@ pub struct FlowId(pub u64);
 /// What the kernel knows of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// Smoothed round trip. Zero: not known yet.
+    /// The latest round trip ([`Latest`](super::Latest)). Zero: not known yet.
     pub rtt: Duration,
+    /// The smoothed one, which is never longer than the path's longest.
+    pub smoothed: Duration,
     /// Shortest round trip, if known apart from `rtt`; else zero.
     pub min_rtt: Duration,
     /// Bytes in a full segment.
@@ -65,7 +72,9 @@ pub(super) struct Look {
     pub(super) target: f64,
     /// Segments that one flow may add a round trip.
     pub(super) gain: f64,
-    /// Segments under way that are right for a flow at the target.
+    /// Next to no queue, in seconds.
+    pub(super) little: f64,
+    /// Segments under way that would be right for a flow without a queue.
     pub(super) share: f64,
     /// No flow goes slower than this, in bytes/s.
     pub(super) floor: f64,
@@ -238,7 +247,7 @@ impl Flow {
         if look.crowded && (jammed || self.queue > look.target) {
             self.pressed = look.now;
         }
-        self.quiet = if self.queue < look.target / 4.0 { self.quiet + trips } else { 0.0 };
+        self.quiet = if self.queue < look.little { self.quiet + trips } else { 0.0 };
         match self.phase {
             Phase::Slow { .. } => return,
             Phase::Free => {
@@ -268,14 +277,14 @@ impl Flow {
                 }
             }
             Phase::Steady => {
-                if self.queue > look.target {
-                    let excess = (self.queue / look.target - 1.0).min(0.5);
+                self.lean(look, wanting, trips);
+                let most = look.target * CUT;
+                if self.queue > most {
+                    let excess = (self.queue / most - 1.0).min(0.5);
                     // What arrived lately, with half the queue, is no congestion: the delay seen is a round trip old, and
                     // a window cut again for the same queue would leave the link idle where round trips are long.
                     let enough = self.enough(look).min(self.window);
                     self.window = (self.window * (1.0 - excess * trips)).max(enough);
-                } else {
-                    self.lean(look, wanting, trips);
                 }
                 if jammed && look.now.since(self.halved).as_secs_f64() >= self.trip() {
                     let least = if look.beside { 0.0 } else { self.enough(look).min(self.window) };
@@ -296,13 +305,13 @@ impl Flow {
     /// Moves towards the window that is right for the queue that is seen: small where it is near the target, and any where there is
     /// next to none.
     fn lean(&mut self, look: &Look, wanting: bool, trips: f64) {
-        let spread = look.target / SPREAD;
-        let right = if self.queue < look.target / 4.0 {
+        let fall = (look.target / FALL_PART).min(FALL);
+        let right = if self.queue < look.little {
             f64::INFINITY
         } else {
-            look.share * self.mss * ((look.target - self.queue) / spread).exp()
+            look.share * self.mss * (-self.queue / fall).exp()
         };
-        let lean = LEAN.min(STABLE * spread / self.rtt);
+        let lean = LEAN.min(STABLE * fall / self.rtt);
         if self.window > right {
             self.window -= (self.window - right) * lean * trips;
         } else if wanting {

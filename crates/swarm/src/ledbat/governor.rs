@@ -29,12 +29,16 @@ const FLOOR_SEGMENTS: f64 = 2.0;
 const PEAK_MEMORY: f64 = 1800.0;
 /// And measured over this, in seconds.
 const PEAK_SPAN: f64 = 1.0;
-/// Segments that all flows together have under way where the queue is at the target: what a slowdown leaves (draft §4.4).
-const LEAST_SEGMENTS: f64 = 2.0;
+/// Segments that all flows together would have under way without a queue, were the law that of [`Flow`] there too.
+const SEGMENTS: f64 = 500.0;
+/// A queue below this, and below a quarter of the target, is next to none, in seconds.
+const LITTLE: f64 = 0.005;
 /// Less than this part of what the path has carried: somebody else has the rest.
 const ALMOST_ALL: f64 = 0.8;
 /// The round trip is longer than this many targets: the buffer is less than half of it.
 const SHORT_BUFFER: f64 = 5.0;
+/// Two segments are taken for no longer than this, in seconds: what the path can carry is not known at first.
+const LONGEST_PAIR: f64 = 0.012;
 /// Round trips after a loss in which the longest queue is looked for.
 const AFTERMATH: f64 = 4.0;
 /// Part of the way to the mean that windows go a round trip.
@@ -127,7 +131,7 @@ impl Governor {
             }
             let before = flow.moved;
             let losing = flow.take(sample, base, now);
-            self.buffer.see(sample.rtt.as_secs_f64(), now);
+            self.buffer.see(sample.smoothed.as_secs_f64(), now);
             if losing {
                 self.buffer.lost(Duration::from_secs_f64(AFTERMATH * flow.trip()), now);
                 lost.push(*id);
@@ -215,10 +219,23 @@ impl Governor {
         let trip = base + LOOK_EVERY.as_secs_f64();
         let gain = 1.0 / (2.0 * TARGET.as_secs_f64() / trip).ceil().clamp(1.0, 16.0) / wanting;
         let half = self.peak / 2.0;
-        let target = self.buffer.target(base, now);
+        // Less than two segments are no queue.
+        let pair = (2.0 * f64::from(mss) / self.peak.max(1.0)).min(LONGEST_PAIR);
+        let target = self.buffer.target(base, now).max(pair);
         let beside = moved < self.peak * ALMOST_ALL && base > target * SHORT_BUFFER;
-        let (crowded, share, known) = (moved < half, LEAST_SEGMENTS / wanting, half / wanting);
-        Look { base, target, gain, share, floor, crowded, beside, known, now }
+        let (crowded, share, known) = (moved < half, SEGMENTS / wanting, half / wanting);
+        Look {
+            base,
+            target,
+            little: (target / 4.0).min(LITTLE),
+            gain,
+            share,
+            floor,
+            crowded,
+            beside,
+            known,
+            now,
+        }
     }
 
     /// Brings flows that stand in a queue closer together, the sum of their windows unchanged: they are known here, and need

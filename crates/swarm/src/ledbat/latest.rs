@@ -18,10 +18,11 @@ impl Latest {
     /// measured. If fewer were measured than is said, it lies between that and the smoothed one.
     pub fn take(&mut self, smoothed: Duration, segments: u64) -> Duration {
         let (before, now) = (self.smoothed, smoothed.as_secs_f64());
-        if before == 0.0 {
+        if before == 0.0 || (segments == 0 && before != now) {
+            // Duplicate acknowledgements measure, too, nobody knows how often.
             (self.smoothed, self.latest) = (now, smoothed);
         } else if before != now {
-            let kept = (1.0 - SHARE).powf(segments.max(1) as f64);
+            let kept = (1.0 - SHARE).powf(segments as f64);
             self.smoothed = now;
             self.latest = Duration::from_secs_f64(((now - before * kept) / (1.0 - kept)).max(0.0));
         }
@@ -56,6 +57,8 @@ mod tests {
         assert!(found > Duration::from_millis(60) && found < Duration::from_millis(70), "{found:?}");
         // Nothing measured, nothing new.
         assert_eq!(latest.take(Duration::from_millis(70), 9), found);
+        // Measured without anything having arrived.
+        assert_eq!(latest.take(Duration::from_millis(90), 0), Duration::from_millis(90));
     }
 
     #[test]

@@ -391,9 +391,11 @@ impl Flow {
     fn sample(&mut self) -> Sample {
         let segments = (self.delivered - self.looked) / MSS;
         self.looked = self.delivered;
-        let rtt = self.latest.take(Duration::from_secs_f64(self.srtt), segments);
+        let smoothed = Duration::from_secs_f64(self.srtt);
+        let rtt = self.latest.take(smoothed, segments);
         Sample {
             rtt,
+            smoothed,
             min_rtt: Duration::from_secs_f64(self.min_rtt),
             mss: MSS as u32,
             delivered: self.delivered,
