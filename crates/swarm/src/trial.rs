@@ -1,10 +1,10 @@
 //! Trials: what a device that downloads alone makes of peers of which it knows nothing.
 //!
 //! Neighbours that are named as holders of everything get a moment from then on, a small share of what the origin would take
-//! ([`Transfer::first_patience`]), and time for a handshake if nobody waits for the file. Whoever has shown a pace by then is believed, and the origin is not asked. All others are
-//! on trial, and so is whoever comes later: the origin delivers as if they were not there, and they are asked for one
-//! request, of what the origin will bring last. Who has delivered the first of it, and not slowly, is believed,
-//! and the origin is left alone.
+//! ([`Transfer::first_patience`]), and time for a handshake if nobody waits for the file. Whoever has shown a pace by then is
+//! believed, and the origin is not asked. All others are on trial, and so is whoever comes later: the origin delivers as if
+//! they were not there, and they are asked for one request, of what the origin will bring last. Who has delivered the first
+//! of it, and not slowly, is believed, and the origin is left alone.
 //!
 //! So a useless neighbour costs that moment and nothing else, and a good one that needs longer costs the origin what it sends
 //! meanwhile. In company nobody is on trial: what one device fetches beside its peers is worth less than what all of

@@ -81,8 +81,8 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
             "Whole commands. The record is published before; the neighbour has the whole file, is on the same LAN, and is \
              what the coordinator names, until the minute when it is forgotten."
                 .into(),
-            "A neighbour that does not deliver costs a share of what plain HTTP would take, 20 ms at least: only small \
-             files feel it."
+            "A neighbour that does not deliver costs a small share of what plain HTTP would take; 20 ms at least where \
+             nobody waits for the file."
                 .into(),
         ],
     })
