@@ -145,8 +145,10 @@ fn a_port_that_somebody_else_holds_fails() {
     let at = taken.local_addr().unwrap();
     let fleet = Fleet::start(&dir.path().join("fleet"), "127.71.0.97:0".parse().unwrap(), None, "").unwrap();
     let a = fleet.agent("a", at, None, OPEN_POLICY).unwrap();
-    let (told, code) = doctor(&a, &["--p2p"]);
-    assert_eq!((code, level(&told, "port")), (1, "fail"), "{told}");
+    wait_for("it has tried to open the port", PATIENCE, || {
+        let (told, code) = doctor(&a, &["--p2p"]);
+        ((code, level(&told, "port")) == (1, "fail")).then_some(())
+    });
     drop(taken);
     wait_for("the port is opened", PATIENCE, || {
         let (told, code) = doctor(&a, &["--p2p"]);

@@ -106,7 +106,8 @@ impl Transfer {
     }
 
     fn company(&self) -> Company {
-        if self.has_few_pieces() && !self.knows_far_peers { Company::OfFewPieces } else { Company::Others }
+        let spreads = self.limits.download_from_peers && !self.knows_far_peers;
+        if spreads && self.has_few_pieces() { Company::OfFewPieces } else { Company::Others }
     }
 
     /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
