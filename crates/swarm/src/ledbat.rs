@@ -6,11 +6,12 @@
 //! goes on working; what holds is the lower of the two.
 //!
 //! What is taken from the draft, and where this differs:
-//! - §4.1 the [latest](Latest) round-trip times against their minimum; the minimum is of 10 min, in buckets of 1 min (RFC 6817 §4.3).
+//! - §4.1 the [latest](Latest) round-trip times against their minimum; the minimum is of 10 min, in buckets of 1 min
+//!   (RFC 6817 §4.3).
 //! - §4.2 the standing queue is at most [`TARGET`], 60 ms. Here that is the most that may be added: the queue is steered
 //!   to three quarters of it at most, and below [half](MAX_FILL) of what the bottleneck's buffer holds. A fixed target
 //!   above the buffer makes LEDBAT an ordinary flow that only losses stop; so the buffer is learned, from losses.
-//! - §4.2 multiplicative decrease in proportion to the excess over the target and a bit, at most one half a round trip, and
+//! - §4.2 multiplicative decrease in proportion to the excess over 1.4 targets, at most one half a round trip, and
 //!   not below what arrives just now with half the queue. Additive increase by the gain 1/min(16, ⌈2·TARGET/base⌉) segments
 //!   at most, faster while there is no queue, and no further than to a window that is the smaller the longer the queue
 //!   is. That makes flows equal whose base delays or targets differ, as those of latecomers do, and the queue of a few

@@ -69,15 +69,10 @@ struct Figures {
 pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     let dir = scratch("disk")?;
     let ca = TestCa::new()?;
-    let identity = ca.issue("coordinator", SERVER)?;
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    fs::write(&cert, &identity.cert_pem)?;
-    fs::write(&key, &identity.key_pem)?;
-    let config = format!("tls_cert = {cert:?}\ntls_key = {key:?}\n");
     let cores = std::thread::available_parallelism()?.get();
     ensure!(cores > 1, "one core, needed are two: the load would run on the coordinator's");
     stay_on("0")?;
-    let fleet = Fleet::start_bin(bin, &dir.path().join("fleet"), SocketAddr::new(SERVER, 0), None, &config)?;
+    let fleet = start(bin, dir.path(), &ca, SERVER, "")?;
     let ours = Target { pid: fleet.coordinator.pid(), at: fleet.url.trim_start_matches("https://").parse()? };
     let (mut nginx, nginx_at) = empty_answers(&ca, dir.path())?;
     let nginx = Target { pid: nginx.process().pid(), at: nginx_at };
@@ -140,6 +135,16 @@ pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
                 .into(),
         ],
     })
+}
+
+/// A coordinator with a certificate of `ca`, and `more` in its configuration.
+pub(super) fn start(bin: &Path, dir: &Path, ca: &TestCa, at: IpAddr, more: &str) -> Result<Fleet> {
+    let identity = ca.issue("coordinator", at)?;
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    fs::write(&cert, &identity.cert_pem)?;
+    fs::write(&key, &identity.key_pem)?;
+    let config = format!("tls_cert = {cert:?}\ntls_key = {key:?}\n{more}");
+    Fleet::start_bin(bin, &dir.join("fleet"), SocketAddr::new(at, 0), None, &config)
 }
 
 /// nginx as a coordinator that does nothing.

@@ -3,7 +3,6 @@
 //! Devices are connections of their own over kept-alive TLS with the question out that every agent has out, so what is
 //! measured is what a push costs the coordinator. It has one core from its start, the devices the others.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::coordinator::{length, resident, stay_on};
+use super::coordinator::{length, resident, start, stay_on};
 use super::report::{Section, spread};
 use super::scratch;
 
@@ -59,16 +58,10 @@ struct Figures {
 pub(crate) fn run(bin: &Path, options: &Options) -> Result<Section> {
     let dir = scratch("disk")?;
     let ca = TestCa::new()?;
-    let identity = ca.issue("coordinator", IpAddr::V4(SERVER))?;
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    fs::write(&cert, &identity.cert_pem)?;
-    fs::write(&key, &identity.key_pem)?;
-    let config = format!("tls_cert = {cert:?}\ntls_key = {key:?}\nmax_connections = 60000\n");
     let cores = std::thread::available_parallelism()?.get();
     ensure!(cores > 1, "one core, needed are two: the devices would run on the coordinator's");
     stay_on("0")?;
-    let listen = SocketAddr::new(IpAddr::V4(SERVER), 0);
-    let fleet = Fleet::start_bin(bin, &dir.path().join("fleet"), listen, None, &config)?;
+    let fleet = start(bin, dir.path(), &ca, IpAddr::V4(SERVER), "max_connections = 60000\n")?;
     let pid = fleet.coordinator.pid();
     stay_on(&format!("1-{}", cores - 1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

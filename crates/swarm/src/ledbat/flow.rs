@@ -26,9 +26,10 @@ const FALL_PART: f64 = 6.0;
 /// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
 /// buffer); that of our own is not, or the one that has learned the shortest target would be cut alone.
 const CUT: f64 = 1.4;
-/// Part of the way to it that a window goes down in a round trip, and up at most …
+/// Part of the way to the right window that a window goes in a round trip.
 const LEAN: f64 = 1.0 / 64.0;
-/// … but a change of the queue by as much must not come of it where round trips are long: this part of that.
+/// Where round trips are long it goes less: the queue answers a round trip later, and may change by no more than this part of what
+/// makes the right window another one.
 const STABLE: f64 = 0.15;
 /// "Far": the limit is this many times what the flow moves.
 const FAR: f64 = 4.0;
@@ -49,7 +50,7 @@ pub struct FlowId(pub u64);
 pub struct Sample {
     /// The latest round trip ([`Latest`](super::Latest)). Zero: not known yet.
     pub rtt: Duration,
-    /// The smoothed one, which is never longer than the path's longest.
+    /// The smoothed one: a mean of measured ones, so nothing in it is extrapolated.
     pub smoothed: Duration,
     /// Shortest round trip, if known apart from `rtt`; else zero.
     pub min_rtt: Duration,
@@ -302,8 +303,8 @@ impl Flow {
         self.bound(look, trips);
     }
 
-    /// Moves towards the window that is right for the queue that is seen: small where it is near the target, and any where there is
-    /// next to none.
+    /// Moves towards the window that is right for the queue that is seen: small where it is near the target, and any where
+    /// there is next to none.
     fn lean(&mut self, look: &Look, wanting: bool, trips: f64) {
         let fall = (look.target / FALL_PART).min(FALL);
         let right = if self.queue < look.little {
