@@ -1,11 +1,12 @@
 //! A cache on a volume that fills up, or turns read-only, under a running agent. Needs root for the volume.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use peerage_testkit::{Agent, OPEN_POLICY, Office, same_file, wait_for, wait_until};
+use peerage_testkit::{Agent, OPEN_POLICY, Office, Site, random_file, same_file, wait_for, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -172,4 +173,24 @@ fn a_cache_does_not_move_to_a_volume_without_room_and_its_facts_follow_it_to_one
         let output = a.command(&["doctor", "--p2p"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().contains("min_disk_size_allowed_to_peer")
     });
+}
+
+#[test]
+fn an_agent_with_mounts_of_its_own_gives_its_own_user_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file system that knows no reflinks: link or copy.
+    let volume = Volume::new(dir.path().join("volume"), 100);
+    // Each of its processes sees the volume as another mount, as beside a sandboxed service.
+    let site = Site::new(&volume.0, "1gbit").unwrap();
+    let file = site.root().join("f.bin");
+    random_file(&file, 9, 16 * MIB).unwrap();
+    let url = site.origin.url("f.bin");
+    site.fleet.publish(&file, &url).unwrap();
+    let device = site.device(10, "1gbit").unwrap();
+    for (arg, links) in [("--foreground", 2), ("--copy", 1)] {
+        let out = volume.0.join("out");
+        device.begin_get(&url, &out, &[arg]).unwrap().json().unwrap();
+        assert!(same_file(&file, &out).unwrap());
+        assert_eq!(std::fs::metadata(&out).unwrap().nlink(), links, "{arg}");
+    }
 }

@@ -6,6 +6,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -98,11 +99,29 @@ impl Dir {
     }
 
     /// Gives an open file a name in it. The file must still have another name.
+    ///
+    /// A descriptor from a process with mounts of its own, such as a sandboxed service, belongs to another mount even
+    /// where the directory is the same: then its path leads to it, if it leads there in this process too.
     pub(crate) fn link_from(&self, file: &File, name: &str) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; the way over /proc is for everyone (linkat(2)).
         let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-        Ok(rustix::fs::linkat(CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
+        match rustix::fs::linkat(CWD, &from, &self.fd, name, AtFlags::SYMLINK_FOLLOW) {
+            Err(rustix::io::Errno::XDEV) => self.link_by_path(file, &from, name),
+            linked => Ok(linked?),
+        }
+    }
+
+    fn link_by_path(&self, file: &File, descriptor: &str, name: &str) -> io::Result<()> {
+        let path = rustix::fs::readlink(descriptor, Vec::new())?;
+        rustix::fs::linkat(CWD, path, &self.fd, name, AtFlags::empty())?;
+        // Only now it is certain what has been linked.
+        let (linked, wanted) = (self.stat(name)?, file.metadata()?);
+        if linked.is_file() && (linked.dev(), linked.ino()) == (wanted.dev(), wanted.ino()) {
+            return Ok(());
+        }
+        self.remove_file(name)?;
+        Err(rustix::io::Errno::XDEV.into())
     }
 
     /// Makes a file that is not there yet, with the rights that the process's umask leaves.
