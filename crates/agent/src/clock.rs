@@ -1,7 +1,7 @@
 //! The one place of the agent that reads clocks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use peerage_swarm::Time;
 
@@ -26,13 +26,18 @@ impl Clock {
 
     /// The moment of the tokio clock that an engine time means.
     pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        let since = std::time::Duration::from_micros(time.micros().saturating_sub(1_000_000));
+        let since = Duration::from_micros(time.micros().saturating_sub(1_000_000));
         tokio::time::Instant::from_std(self.start + since)
     }
 
     /// Unix seconds by the coordinator's clock, as far as it is known.
     pub(crate) fn unix(&self) -> u64 {
         own_unix().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// This device's own clock: Unix time, finer than the coordinator tells it.
+    pub(crate) fn own_since_epoch(&self) -> Duration {
+        since_epoch()
     }
 
     /// Seconds that this device's own clock is ahead of [`Self::unix`].
@@ -55,6 +60,10 @@ impl Clock {
     }
 }
 
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 fn own_unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_epoch().as_secs()
 }

@@ -29,6 +29,7 @@ use self::socket::Socket;
 use self::together::Together;
 use self::unread::{Capped, Of, Unread};
 use crate::budgets::Gate;
+use crate::clock::Clock;
 use crate::shared::Shared;
 
 /// A subnet's round trip and buffer are remembered this long after its last connection.
@@ -158,7 +159,9 @@ impl Bottleneck {
         Self { governor: Ledbat::default(), sockets: HashMap::new(), together, due: now, used: now }
     }
 
-    fn look(&mut self, now: Time) {
+    fn look(&mut self, clock: &Clock) {
+        let now = clock.now();
+        self.governor.set_ahead(clock.own_since_epoch().saturating_sub(now.since(Time::ZERO)));
         let mut samples: Vec<(FlowId, Sample)> = Vec::with_capacity(self.sockets.len());
         self.sockets.retain(|id, socket| {
             // An error means that the connection has ended.
@@ -221,7 +224,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut enlisted: Enlisted) {
                     unread.look(&shared.budgets);
                 }
                 for (way, bottleneck) in ways.iter_mut().filter(|(_, way)| way.due <= now) {
-                    bottleneck.look(shared.clock.now());
+                    bottleneck.look(&shared.clock);
                     if !bottleneck.sockets.is_empty() {
                         tracing::trace!(?way, governor = ?bottleneck.governor, "looked");
                     }

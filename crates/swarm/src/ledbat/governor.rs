@@ -13,8 +13,10 @@ use super::flow::{Flow, FlowId, Look, Sample};
 use super::{LOOK_EVERY, TARGET};
 use crate::Time;
 
-/// A slowdown is followed by nine times as long without (draft §4.4), and by no less than this: at short round trips a
-/// tenth of the time is more than fairness needs.
+/// A slowdown is followed by at least nine times as long without (draft §4.4), and the next begins at a whole multiple of
+/// this on the clock that all devices share. At short round trips a tenth of the time is more than fairness needs; and a
+/// path that several devices use is free of their queue only while all of them are slow: one by one, those that came later
+/// take the others' queue for a part of the path, and keep two or three times as much.
 const SLOWDOWN_EVERY: Duration = Duration::from_secs(10);
 const SLOWDOWN_SHARE: f64 = 9.0;
 /// The first slowdown comes this many round trips after the limit began to bind.
@@ -82,6 +84,8 @@ pub struct Governor {
     fast: Option<Time>,
     looked: Option<Time>,
     busy: bool,
+    /// How far the clock that devices share is ahead of the engine's.
+    ahead: Duration,
 }
 
 impl Default for Governor {
@@ -97,11 +101,18 @@ impl Default for Governor {
             fast: None,
             looked: None,
             busy: false,
+            ahead: Duration::ZERO,
         }
     }
 }
 
 impl Governor {
+    /// The clock that all devices share, as far as they are set by one, is this far ahead of the engine's. It says only when
+    /// slowdowns begin, and may jump; without it they begin by the engine's own.
+    pub const fn set_ahead(&mut self, ahead: Duration) {
+        self.ahead = ahead;
+    }
+
     /// Takes a look: all flows there are, with what the kernel knows of each. Flows that are not named have ended.
     pub fn look(&mut self, samples: &[(FlowId, Sample)], now: Time) {
         let span = self.looked.replace(now).map_or(0.0, |looked| now.since(looked).as_secs_f64());
@@ -265,7 +276,7 @@ impl Governor {
                 // Held down by somebody else's traffic, there is nothing to slow down and nothing to measure.
                 let rate: f64 = self.flows.values().filter_map(Flow::rate).sum();
                 if rate < self.peak / 4.0 {
-                    self.slowdown = Slowdown::At(now + SLOWDOWN_EVERY);
+                    self.slowdown = Slowdown::At(self.beat_after(now));
                     return;
                 }
                 self.flows.values_mut().for_each(|flow| flow.slow(look));
@@ -276,10 +287,17 @@ impl Governor {
                 self.slowdown = Slowdown::Ramping { began };
             }
             Slowdown::Ramping { began } if !self.flows.values().any(Flow::is_ramping) => {
-                let rest = now.since(began).mul_f64(SLOWDOWN_SHARE).max(SLOWDOWN_EVERY);
-                self.slowdown = Slowdown::At(now + rest);
+                let rest = now.since(began).mul_f64(SLOWDOWN_SHARE);
+                self.slowdown = Slowdown::At(self.beat_after(now + rest));
             }
             _ => {}
         }
+    }
+
+    /// The first multiple of [`SLOWDOWN_EVERY`] on the shared clock that comes after `time`.
+    fn beat_after(&self, time: Time) -> Time {
+        let (every, ahead) = (SLOWDOWN_EVERY.as_micros(), self.ahead.as_micros());
+        let passed = (u128::from(time.micros()) + ahead) % every;
+        time + Duration::from_micros(u64::try_from(every - passed).unwrap_or(0))
     }
 }
