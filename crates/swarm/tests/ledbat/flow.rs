@@ -43,6 +43,7 @@ pub(crate) struct Flow {
     /// Delivered at the last look.
     looked: u64,
     min_rtt: f64,
+    handshake: f64,
     pub(crate) rate: Option<f64>,
     pub(crate) next_send: f64,
     pub(crate) waking: bool,
@@ -89,6 +90,7 @@ impl Flow {
             latest: Latest::default(),
             looked: 0,
             min_rtt: f64::INFINITY,
+            handshake: 0.0,
             rate: None,
             next_send: now,
             waking: false,
@@ -153,6 +155,9 @@ impl Flow {
 
     /// A round trip of the sender.
     pub(crate) fn measure(&mut self, rtt: f64) {
+        if self.handshake == 0.0 {
+            self.handshake = rtt;
+        }
         self.srtt = if self.srtt == 0.0 { rtt } else { self.srtt * 0.875 + rtt * 0.125 };
         self.min_rtt = self.min_rtt.min(rtt);
     }
@@ -204,7 +209,8 @@ impl Flow {
             let quiet = (now / JIFFY).floor() - (receiver.arrived / JIFFY).floor();
             let heard = Received {
                 rtt: Duration::from_secs_f64(receiver.rtt),
-                min_rtt: Duration::ZERO,
+                // The handshake's: little else goes that way.
+                min_rtt: Duration::from_secs_f64(self.handshake),
                 quiet: Duration::from_secs_f64(quiet * JIFFY),
                 mss: MSS as u32,
                 delivered: self.delivered,

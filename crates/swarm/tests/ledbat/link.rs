@@ -110,10 +110,8 @@ pub(crate) struct World {
 pub(crate) struct Row {
     /// In seconds.
     pub(crate) at: f64,
-    pub(crate) flow: usize,
-    /// What the flow may do, in bytes/s, and what it has moved, in bytes.
+    /// What the flow may do, in bytes/s.
     pub(crate) rate: Option<u64>,
-    pub(crate) delivered: u64,
     /// The round trip without a queue, the queue that is seen, and that to which is steered, in seconds.
     pub(crate) base: f64,
     pub(crate) queue: f64,
@@ -294,21 +292,19 @@ impl World {
                 rate.is_some_and(|rate| before.is_none_or(|before| rate as f64 <= before as f64 / 7.9));
             self.slowdowns += u64::from(slow);
             self.flows[flow].apply(rate, self.governors[number].window(id));
-            self.note(number, flow, rate, now);
+            self.note(number, rate, now);
             self.send(flow);
         }
         let next = self.now + self.governors[number].next_look().as_secs_f64();
         self.at(next, Event::Look { governor: number });
     }
 
-    fn note(&mut self, governor: usize, flow: usize, rate: Option<u64>, now: Time) {
+    fn note(&mut self, governor: usize, rate: Option<u64>, now: Time) {
         let Some(trace) = &mut self.trace else { return };
         let governor = &mut self.governors[governor];
         trace.push(Row {
             at: self.now,
-            flow,
             rate,
-            delivered: self.flows[flow].delivered,
             base: governor.base().unwrap_or_default().as_secs_f64(),
             queue: governor.queue().as_secs_f64(),
             target: governor.target(now).as_secs_f64(),

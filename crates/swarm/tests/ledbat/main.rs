@@ -223,6 +223,61 @@ fn random_losses_are_left_to_tcp() {
     }
 }
 
+/// Losses keep a user's own window short, near by even while the link is full: the queue is below any target then, and what is
+/// left to TCP takes what TCP takes of it. Not more: an ordinary flow leaves half.
+#[test]
+fn on_a_lossy_path_the_user_keeps_more_than_beside_an_ordinary_flow() {
+    for loss in [0.001, 0.01, 0.03] {
+        for base in BASES {
+            for receivers in [false, true] {
+                let path = path(base, 200, loss);
+                let alone = tcp_alone(path);
+                let mut world = World::new(path);
+                world.receivers = receivers;
+                let device = world.device();
+                world.flow(Some(device));
+                world.run(10.0);
+                let user = world.flow(None);
+                world.run(10.0);
+                let keeps = world.run(60.0).share(user, path) / alone;
+                let least = match (base as u64, (loss * 1e3) as u64) {
+                    (0 | 5, 1) => 0.98,
+                    (0 | 5, 10) => 0.65,
+                    (0 | 5, _) => 0.5,
+                    // Little is used there.
+                    _ => 0.8,
+                };
+                let what = format!("loss {loss}, base {base} ms, receivers {receivers}");
+                assert!(keeps >= least, "{what}: the user keeps {keeps:.3}");
+            }
+        }
+    }
+}
+
+/// Where a window is of a few segments, as at 1 Mbit/s, it gives way all the same.
+#[test]
+fn beside_a_user_on_a_thin_path_it_goes_away() {
+    for rate in [1e6, 2e6, 5e6] {
+        for base in [0.2, 20.0] {
+            for buffer in BUFFERS {
+                for receivers in [false, true] {
+                    let path = Path { rate, ..path(base, buffer, 0.0) };
+                    let alone = tcp_alone(path);
+                    let mut world = World::new(path);
+                    world.receivers = receivers;
+                    let device = world.device();
+                    world.flow(Some(device));
+                    world.run(10.0);
+                    let user = world.flow(None);
+                    world.run(10.0);
+                    let keeps = world.run(60.0).share(user, path) / alone;
+                    assert!(keeps >= 0.97, "{path:?}, receivers {receivers}: the user keeps {keeps:.3}");
+                }
+            }
+        }
+    }
+}
+
 /// Mistake: with an interval of one round trip instead of nine times the slowdown, 224 slowdowns in 30 s at 137 ms. And: a
 /// ramp left because of the delay that it causes itself collapses at 336 ms, and is followed by slowdown upon slowdown.
 #[test]

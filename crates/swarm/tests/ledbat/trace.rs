@@ -74,17 +74,21 @@ fn slowdowns(rows: &[Row]) -> Vec<Slowdown> {
     found
 }
 
-fn print(title: &str, rows: &[Row]) {
-    let mut text = format!("{title}\n   at s  KB/s  window, segments  queue ms  base ms\n");
+fn table(title: &str, rows: &[Row]) -> String {
+    let mut text = format!("{title}\n   at s  KB/s  window, segments  queue ms  target ms  base ms\n");
     for row in rows {
         let window = row.rate.map(|rate| rate as f64 * trip(row) / MSS as f64);
         let told = |value: Option<f64>| value.map_or("free".into(), |value| format!("{value:.1}"));
         let rate = told(row.rate.map(|rate| rate as f64 / 1e3));
-        let (queue, base) = (row.queue * 1e3, row.base * 1e3);
-        let _ = writeln!(text, "{:7.2} {rate:>6} {:>7} {queue:9.1} {base:8.1}", row.at, told(window));
+        let (queue, target, base) = (row.queue * 1e3, row.target * 1e3, row.base * 1e3);
+        let _ = writeln!(
+            text,
+            "{:7.2} {rate:>6} {:>7} {queue:9.1} {target:10.1} {base:8.1}",
+            row.at,
+            told(window)
+        );
     }
-
-    println!("{text}");
+    text
 }
 
 /// §4.1, §4.4: the first slowdown two round trips after slow start, two segments for two round trips, nine times as long
@@ -93,7 +97,7 @@ fn print(title: &str, rows: &[Row]) {
 fn slowdowns_have_the_proportions_of_the_draft() {
     for base_ms in [5.0, 50.0, 150.0, 300.0] {
         let rows = alone(base_ms);
-        print(&format!("base {base_ms} ms"), &rows);
+        println!("{}", table(&format!("base {base_ms} ms"), &rows));
         let limited = rows.iter().position(|row| row.rate.is_some()).unwrap();
         let four: Vec<f64> = rows[limited - 3..=limited].iter().map(|row| row.queue).collect();
         let three_quarters = TARGET.as_secs_f64() * 0.75;
