@@ -165,7 +165,7 @@ impl Bottleneck {
         let mut samples: Vec<(FlowId, Sample)> = Vec::with_capacity(self.sockets.len());
         self.sockets.retain(|id, socket| {
             // An error means that the connection has ended.
-            let Ok(sample) = socket.sample() else { return false };
+            let Ok(sample) = socket.sample(now) else { return false };
             samples.push((*id, sample));
             true
         });

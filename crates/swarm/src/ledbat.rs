@@ -5,36 +5,36 @@
 //! pacing rate, a receiver bounds its window and how fast it reads (RFC 9840). Underneath, TCP's own congestion control
 //! goes on working; what holds is the lower of the two.
 //!
-//! What is taken from the draft, and where this differs:
-//! - §4.1 the [latest](Latest) round-trip times against their minimum; the minimum is of 10 min, in buckets of 1 min
-//!   (RFC 6817 §4.3).
-//! - §4.2 the standing queue is at most [`TARGET`], 60 ms. Here that is the most that may be added: the queue is steered
-//!   to three quarters of it at most, and below [half](MAX_FILL) of what the bottleneck's buffer holds. A fixed target
-//!   above the buffer makes LEDBAT an ordinary flow that only losses stop; so the buffer is learned, from losses.
-//! - §4.2 multiplicative decrease in proportion to the excess over 1.4 targets, at most one half a round trip, and
-//!   not below what arrives just now with half the queue. Additive increase by the gain 1/min(16, ⌈2·TARGET/base⌉) segments
-//!   at most, faster while there is no queue, and no further than to a window that is the smaller the longer the queue
-//!   is. That makes flows equal whose base delays or targets differ, as those of latecomers do, and the queue of a few
-//!   flows a third of the target; with increase up to the target the one that sees less of the queue, or has learned of
-//!   a longer buffer, ends up with everything. All flows of a governor together increase as one.
-//! - §4.3 slow start is TCP's own, here ended at half the target: a flow is not limited ([`Governor::rate`] is `None`) until
-//!   its queue has grown, and again once its limit has long been far above what it moves. Fast local networks, and flows
-//!   that rest, are left alone.
-//! - §4.4 slowdown, for all flows of a governor at once, so that the queue is gone and its absence is measured; then a
-//!   ramp back to where it began, whatever the delay does meanwhile. At most a tenth of the time, at most every 10 s.
-//! - The least rate is a share of what the path has carried, not 2 segments a round trip: with 20 ms of buffer at
-//!   10 Mbit/s the latter are 12 % of the link.
+//! Beside the draft, section by section. Figures are of the model in `tests/ledbat`; `tests/ledbat/trace.rs` holds a flow against
+//! the draft's figures, look by look.
+//!
+//! | draft | here | why |
+//! | --- | --- | --- |
+//! | §4.1 initial slow start: two packets, growth times GAIN, left at 3/4 of the target | TCP's own: no limit ([`Governor::rate`] is `None`) until the queue was beyond 3/4 of [`TARGET`] (or half the buffer, once that is known) in four looks in a row | fast local networks and flows that rest are left alone, and a busy machine's moment is no queue |
+//! | §4.2 below the target W += GAIN, GAIN = 1/min(16, ⌈2·TARGET/base⌉) | that gain, for all flows of a governor together; 1/32 of the window more while there is next to no queue; and no further than to a window that is the smaller the longer the queue is | the gain alone takes minutes to fill a gigabit again. Growth up to the target gives everything to the flow that sees less of the queue: of two at 10 Mbit/s with 50 ms of buffer one ended with 99 % |
+//! | §4.3 above the target W += max(GAIN − W·(delay/target − 1), −W/2) a round trip | the same from 1.4 times what is steered to (63 ms), at most a half a round trip; not below what arrives just now with half the queue | the delay seen is a round trip old: cut again for the same queue, a far flow leaves the link idle |
+//! | §4.3 a loss halves | only with half of the aimed-at queue; TCP underneath heeds each | random losses would be answered twice, and a lossy path never used |
+//! | §4.3 no less than two packets | 1/128 of what the path has carried | with 20 ms of buffer at 10 Mbit/s two segments a round trip are 12 % of the link |
+//! | §4.4 slowdown two round trips after slow start, of two packets for two round trips, then slow start up to where it began | the same, for all flows of a governor at once; the way back begins at a quarter and is left for a loss only | from two packets a far flow needs seven round trips more. Left because of the delay that it causes itself, the way back is followed by slowdown upon slowdown |
+//! | §4.4 nine times the duration until the next | that, and 10 s at least | at short round trips a tenth of the time is more than fairness needs |
+//! | §4.5 round trips, the least of the last four against a minimum of ten minutes | the mean of those since the last look, the kernel's smoothing undone ([`Latest`]); the minimum in buckets of a minute (RFC 6817 §4.3) | the kernel tells a smoothed one only |
+//! | §4.5 a target of 60 ms | steered to 3/4 of it at most, and to [half](MAX_FILL) of what the bottleneck's buffer holds, learned from losses | a target beyond the buffer makes an ordinary flow of it, which only losses stop |
+//!
+//! A "round trip" here is a control round trip: the path's, and one look. A receiver's kernel takes pauses of the sender for
+//! round trips: [`Incoming`] knows them apart.
 
 mod base;
 mod buffer;
 mod flow;
 mod governor;
+mod incoming;
 mod latest;
 
 use std::time::Duration;
 
 pub use flow::{FlowId, Sample};
 pub use governor::Governor;
+pub use incoming::{Incoming, Received};
 pub use latest::Latest;
 
 /// The most that a governor's flows may add to the round trip of others (draft §4.2).

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_origin::Throttle;
-use peerage_swarm::ledbat::{Latest, Sample};
+use peerage_swarm::Time;
+use peerage_swarm::ledbat::{Incoming, Latest, Received, Sample};
 use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
 use tokio::time::Instant;
 
 /// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
 const BACKLOG: Duration = Duration::from_millis(100);
 const LEAST_BACKLOG: u64 = 16 << 10;
-/// A download wants more as long as something has arrived so lately. At the least rate segments are a second apart.
-const WANTING: Duration = Duration::from_secs(1);
 /// The window of a download that is not limited: no bound, the kernel's own rules hold.
 const OPEN_WINDOW: u32 = 1 << 30;
 
@@ -25,7 +24,7 @@ const DEAF: Duration = Duration::from_secs(1);
 /// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
 const NARROW_BUFFER: u32 = 8 << 10;
 
-/// The latest round trip of a connection, from what the kernel tells.
+/// The latest round trip of what is sent over a connection, from what the kernel tells.
 #[derive(Debug, Default)]
 pub(crate) struct Echo {
     latest: Latest,
@@ -51,7 +50,7 @@ pub(crate) enum Socket {
     /// it is read no faster than allowed.
     Download {
         path: Path,
-        echo: Echo,
+        incoming: Incoming,
         throttle: Arc<Throttle>,
         /// The bound of the window, if there is one.
         window: Option<u32>,
@@ -70,7 +69,7 @@ impl Socket {
     pub(super) fn download(path: Path, throttle: Arc<Throttle>) -> Self {
         Self::Download {
             path,
-            echo: Echo::default(),
+            incoming: Incoming::default(),
             throttle,
             window: None,
             narrow: false,
@@ -82,15 +81,15 @@ impl Socket {
     ///
     /// # Errors
     /// The connection has ended.
-    pub(super) fn sample(&mut self) -> Result<Sample, TransportError> {
+    pub(super) fn sample(&mut self, now: Time) -> Result<Sample, TransportError> {
         match self {
             Self::Upload { path, echo } => path.info().map(|info| echo.take(sending(&info))),
-            Self::Download { path, echo, heard, .. } => {
+            Self::Download { path, incoming, window, heard, .. } => {
                 let info = path.info()?;
                 if info.rcv_rtt != heard.0 {
                     *heard = (info.rcv_rtt, Instant::now());
                 }
-                Ok(echo.take(receiving(&info)))
+                Ok(incoming.take(&receiving(&info), window.map(u64::from), now))
             }
         }
     }
@@ -148,15 +147,13 @@ fn sending(info: &PathInfo) -> Sample {
     }
 }
 
-/// A receiver sees losses as gaps; what was sent again it cannot tell.
-fn receiving(info: &PathInfo) -> Sample {
-    Sample {
+fn receiving(info: &PathInfo) -> Received {
+    Received {
         rtt: info.rcv_rtt,
-        smoothed: info.rcv_rtt,
         min_rtt: info.min_rtt,
+        quiet: info.quiet,
         mss: info.rcv_mss,
         delivered: info.bytes_received,
-        resent: u64::from(info.out_of_order),
-        wanting: info.quiet < WANTING,
+        out_of_order: u64::from(info.out_of_order),
     }
 }

@@ -40,6 +40,8 @@ const FIRM: u32 = 4;
 const RESTING_SEGMENTS: u64 = 8;
 /// Nothing under way for this long: the flow begins anew.
 const IDLE: Duration = Duration::from_secs(10);
+/// A flow that rests for no longer than this may be a sender's pause: what comes after it is not to wait for a look.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The caller's name for a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,6 +214,11 @@ impl Flow {
         if now.since(self.active) >= IDLE && !matches!(self.phase, Phase::Slow { .. }) {
             self.free();
         }
+    }
+
+    /// Whether it has rested for a moment only.
+    pub(super) fn is_fresh(&self, now: Time) -> bool {
+        now.since(self.active) < FRESH
     }
 
     /// Takes in what has happened. Returns whether packets were lost.

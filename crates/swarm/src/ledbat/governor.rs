@@ -137,6 +137,7 @@ impl Governor {
             }
             if flow.is_resting(sample) {
                 flow.rest(sample, now);
+                self.busy |= flow.is_fresh(now);
                 resting.push(*id);
                 continue;
             }

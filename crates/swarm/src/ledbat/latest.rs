@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 /// Share that a new measurement has in the smoothed round trip (RFC 6298 §2; Linux takes the same for a receiver's own).
-const SHARE: f64 = 0.125;
+pub(super) const SHARE: f64 = 0.125;
+
+/// The mean of `segments` measurements that took a smoothed round trip from `before` to `now`, all in seconds.
+pub(super) fn undone(before: f64, now: f64, segments: u64) -> f64 {
+    let kept = (1.0 - SHARE).powf(segments as f64);
+    ((now - before * kept) / (1.0 - kept)).max(0.0)
+}
 
 /// Undoes the smoothing of one connection's round trip: over eight samples a flow of a few segments a round trip sees the
 /// queue as it was two round trips ago, and of a pause of two round trips hardly anything.
@@ -22,9 +28,8 @@ impl Latest {
             // Duplicate acknowledgements measure, too, nobody knows how often.
             (self.smoothed, self.latest) = (now, smoothed);
         } else if before != now {
-            let kept = (1.0 - SHARE).powf(segments as f64);
             self.smoothed = now;
-            self.latest = Duration::from_secs_f64(((now - before * kept) / (1.0 - kept)).max(0.0));
+            self.latest = Duration::from_secs_f64(undone(before, now, segments));
         }
         self.latest
     }

@@ -4,13 +4,14 @@
 //! senders' round-trip estimate is the kernel's (RFC 6298 §2), because its lag is what a governor has to live with.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use peerage_swarm::Time;
-use peerage_swarm::ledbat::{FlowId, Governor, Latest, Sample};
+use peerage_swarm::ledbat::{FlowId, Governor};
 
-pub(crate) const MSS: u64 = 1448;
+use crate::flow::{Flow, MSS, Source};
+
 /// With headers.
 const PACKET: f64 = 1514.0;
 /// How long an acknowledgement may wait for another segment, in seconds.
@@ -28,37 +29,13 @@ pub(crate) struct Path {
     pub(crate) loss: f64,
 }
 
-#[derive(Debug)]
-struct Flow {
-    cwnd: f64,
-    ssthresh: f64,
-    most: f64,
-    since: f64,
-    reduced: f64,
-    under_way: u64,
-    sent: u64,
-    delivered: u64,
-    resent: u64,
-    srtt: f64,
-    latest: Latest,
-    /// Delivered at the last look.
-    looked: u64,
-    min_rtt: f64,
-    rate: Option<f64>,
-    next_send: f64,
-    waking: bool,
-    running: bool,
-    /// Index of the governor.
-    governed: Option<usize>,
-    /// When the segment was sent that has arrived and is not acknowledged, and the number of its delay.
-    held: Option<(f64, u64)>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Event {
+    /// A segment has arrived, and what acknowledges it is where it was sent.
     Ack {
         flow: usize,
         sent: f64,
+        echo: f64,
     },
     /// The time to hold an acknowledgement back is over.
     HeldLong {
@@ -70,6 +47,10 @@ enum Event {
         sent: f64,
     },
     Wake {
+        flow: usize,
+    },
+    /// The program at the sending end writes.
+    Write {
         flow: usize,
     },
     Look {
@@ -102,22 +83,39 @@ pub(crate) struct World {
     free_at: f64,
     flows: Vec<Flow>,
     pub(crate) governors: Vec<Governor>,
+    /// What each governed flow was allowed at the last look.
+    rates: BTreeMap<usize, Option<u64>>,
     due: BinaryHeap<Reverse<Due>>,
     count: u64,
     random: u64,
     /// Sum of the queue's delay, seen at each look of a clock of 1 ms, and the number of looks.
     queue: (f64, u64),
     watched: f64,
+    /// Every look, where it is asked for.
+    pub(crate) trace: Option<Vec<Row>>,
     /// Packets lost in the queue.
     pub(crate) dropped: u64,
     /// How often a governed flow went to next to nothing.
     pub(crate) slowdowns: u64,
     /// Segments are paced one by one, as without segmentation offload.
     pub(crate) lone: bool,
-    /// The governed are receivers: the kernel tells them no shortest round trip.
+    /// The governed are receivers. Of flows that begin from now on.
     pub(crate) receivers: bool,
     /// Receivers acknowledge each second segment, or after 40 ms (RFC 9293 §3.8.6.3, with Linux's least delay).
     pub(crate) late: bool,
+}
+
+/// What a governor said of a flow at a look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// In seconds.
+    pub(crate) at: f64,
+    /// What the flow may do, in bytes/s.
+    pub(crate) rate: Option<u64>,
+    /// The round trip without a queue, the queue that is seen, and that to which is steered, in seconds.
+    pub(crate) base: f64,
+    pub(crate) queue: f64,
+    pub(crate) target: f64,
 }
 
 /// What was moved in a span.
@@ -144,11 +142,13 @@ impl World {
             free_at: 0.0,
             flows: Vec::new(),
             governors: Vec::new(),
+            rates: BTreeMap::new(),
             due: BinaryHeap::new(),
             count: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             queue: (0.0, 0),
             watched: 1.0,
+            trace: None,
             dropped: 0,
             slowdowns: 0,
             lone: false,
@@ -167,32 +167,18 @@ impl World {
 
     /// A flow that has always something to send.
     pub(crate) fn flow(&mut self, governed: Option<usize>) -> usize {
-        self.flows.push(Flow {
-            cwnd: 10.0,
-            ssthresh: f64::INFINITY,
-            most: 0.0,
-            since: 0.0,
-            reduced: 0.0,
-            under_way: 0,
-            sent: 0,
-            delivered: 0,
-            resent: 0,
-            srtt: 0.0,
-            latest: Latest::default(),
-            looked: 0,
-            min_rtt: f64::INFINITY,
-            rate: None,
-            next_send: self.now,
-            waking: false,
-            running: true,
-            governed,
-            held: None,
-        });
+        self.flow_from(governed, None)
+    }
+
+    /// A flow that sends what `source` writes.
+    pub(crate) fn flow_from(&mut self, governed: Option<usize>, source: Option<Source>) -> usize {
+        let receives = self.receivers && governed.is_some();
+        self.flows.push(Flow::new(self.now, governed, receives, source));
         let flow = self.flows.len() - 1;
         // The round trip of the handshake is known before anything is sent.
         let rtt = (self.free_at - self.now).max(0.0) + self.path.base.as_secs_f64();
-        self.measure(flow, rtt);
-        self.at(self.now, Event::Wake { flow });
+        self.flows[flow].measure(rtt);
+        self.at(self.now, if source.is_some() { Event::Write { flow } } else { Event::Wake { flow } });
         flow
     }
 
@@ -242,15 +228,10 @@ impl World {
         (self.random >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn measure(&mut self, flow: usize, rtt: f64) {
-        let flow = &mut self.flows[flow];
-        flow.srtt = if flow.srtt == 0.0 { rtt } else { flow.srtt * 0.875 + rtt * 0.125 };
-        flow.min_rtt = flow.min_rtt.min(rtt);
-    }
-
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Ack { flow, sent } => {
+            Event::Ack { flow, sent, echo } => {
+                self.flows[flow].arrived(echo, self.now);
                 if !self.late {
                     return self.acknowledged(flow, sent, 1);
                 }
@@ -268,17 +249,17 @@ impl World {
                 }
             }
             Event::Lost { flow, sent } => {
-                let now = self.now;
-                let at = &mut self.flows[flow];
-                at.under_way -= 1;
-                at.resent += MSS;
-                if sent > at.reduced {
-                    at.most = at.cwnd;
-                    at.cwnd = (at.cwnd * 0.7).max(2.0);
-                    at.ssthresh = at.cwnd;
-                    (at.since, at.reduced) = (now, now);
-                }
+                self.flows[flow].lost(sent, self.now);
                 self.send(flow);
+            }
+            Event::Write { flow } => {
+                if let Some((source, unsent)) = &mut self.flows[flow].source {
+                    // What its socket holds is bounded.
+                    *unsent = (*unsent + source.chunk).min(2 * source.chunk);
+                    let next = self.now + source.every;
+                    self.at(next, Event::Write { flow });
+                    self.send(flow);
+                }
             }
             Event::Wake { flow } => {
                 self.flows[flow].waking = false;
@@ -290,17 +271,8 @@ impl World {
 
     /// One acknowledgement, of one or two segments; the round trip is that of the first (RFC 7323 §4.1).
     fn acknowledged(&mut self, flow: usize, sent: f64, segments: u64) {
-        self.measure(flow, self.now - sent);
-        let now = self.now;
-        let at = &mut self.flows[flow];
-        for _ in 0..segments {
-            at.under_way -= 1;
-            at.delivered += MSS;
-            // A window that is not used does not grow (RFC 9438 §4.2).
-            if at.under_way as f64 + 2.0 >= at.cwnd {
-                at.grow(now);
-            }
-        }
+        self.flows[flow].measure(self.now - sent);
+        self.flows[flow].acknowledged(segments, self.now);
         self.send(flow);
     }
 
@@ -308,28 +280,41 @@ impl World {
         let now = Time::from_micros((self.now * 1e6) as u64);
         let mine: Vec<usize> =
             (0..self.flows.len()).filter(|flow| self.flows[*flow].governed == Some(number)).collect();
-        let mut samples: Vec<_> =
-            mine.iter().map(|flow| (FlowId(*flow as u64), self.flows[*flow].sample())).collect();
-        if self.receivers {
-            samples.iter_mut().for_each(|(_, sample)| sample.min_rtt = Duration::ZERO);
-        }
+        let samples: Vec<_> =
+            mine.iter().map(|flow| (FlowId(*flow as u64), self.flows[*flow].sample(self.now, now))).collect();
         self.governors[number].look(&samples, now);
         for flow in mine {
-            let rate = self.governors[number].rate(FlowId(flow as u64)).map(|rate| rate as f64);
-            let before = self.flows[flow].rate.unwrap_or(f64::INFINITY);
+            let id = FlowId(flow as u64);
+            let rate = self.governors[number].rate(id);
+            let before = self.rates.insert(flow, rate).flatten();
             // Only a slowdown goes to an eighth at once.
-            self.slowdowns += u64::from(rate.is_some_and(|rate| rate <= before / 7.9));
-            self.flows[flow].rate = rate;
+            let slow =
+                rate.is_some_and(|rate| before.is_none_or(|before| rate as f64 <= before as f64 / 7.9));
+            self.slowdowns += u64::from(slow);
+            self.flows[flow].apply(rate, self.governors[number].window(id));
+            self.note(number, rate, now);
             self.send(flow);
         }
         let next = self.now + self.governors[number].next_look().as_secs_f64();
         self.at(next, Event::Look { governor: number });
     }
 
+    fn note(&mut self, governor: usize, rate: Option<u64>, now: Time) {
+        let Some(trace) = &mut self.trace else { return };
+        let governor = &mut self.governors[governor];
+        trace.push(Row {
+            at: self.now,
+            rate,
+            base: governor.base().unwrap_or_default().as_secs_f64(),
+            queue: governor.queue().as_secs_f64(),
+            target: governor.target(now).as_secs_f64(),
+        });
+    }
+
     fn send(&mut self, number: usize) {
         loop {
             let flow = &self.flows[number];
-            if !flow.running || flow.under_way as f64 + 1.0 > flow.cwnd {
+            if !flow.may_send() {
                 return;
             }
             if let Some(rate) = flow.rate {
@@ -357,10 +342,8 @@ impl World {
     }
 
     fn transmit(&mut self, number: usize) {
-        let flow = &mut self.flows[number];
-        flow.under_way += 1;
-        flow.sent += 1;
         let (now, base) = (self.now, self.path.base.as_secs_f64());
+        let echo = self.flows[number].transmit(now);
         let wait = (self.free_at - now).max(0.0);
         let random = self.path.loss > 0.0 && self.chance() < self.path.loss;
         if random || wait > self.path.buffer.as_secs_f64() {
@@ -369,38 +352,6 @@ impl World {
             return;
         }
         self.free_at = now + wait + PACKET * 8.0 / self.path.rate;
-        self.at(self.free_at + base, Event::Ack { flow: number, sent: now });
-    }
-}
-
-impl Flow {
-    /// CUBIC (RFC 9438), with its Reno-friendly region.
-    fn grow(&mut self, now: f64) {
-        if self.cwnd < self.ssthresh {
-            self.cwnd += 1.0;
-            return;
-        }
-        let age = now - self.since;
-        let k = (self.most * 0.3 / 0.4).cbrt();
-        let cubic = 0.4 * (age + self.srtt - k).powi(3) + self.most;
-        let reno = self.most * 0.7 + 0.53 * age / self.srtt.max(1e-4);
-        let target = cubic.max(reno).clamp(self.cwnd, self.cwnd * 1.5);
-        self.cwnd += ((target - self.cwnd) / self.cwnd).max(0.01 / self.cwnd);
-    }
-
-    fn sample(&mut self) -> Sample {
-        let segments = (self.delivered - self.looked) / MSS;
-        self.looked = self.delivered;
-        let smoothed = Duration::from_secs_f64(self.srtt);
-        let rtt = self.latest.take(smoothed, segments);
-        Sample {
-            rtt,
-            smoothed,
-            min_rtt: Duration::from_secs_f64(self.min_rtt),
-            mss: MSS as u32,
-            delivered: self.delivered,
-            resent: self.resent,
-            wanting: self.running,
-        }
+        self.at(self.free_at + base, Event::Ack { flow: number, sent: now, echo });
     }
 }
