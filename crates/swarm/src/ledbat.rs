@@ -16,7 +16,7 @@
 //! | §4.3 a loss halves | only with half of the aimed-at queue; TCP underneath heeds each | random losses would be answered twice, and a lossy path never used |
 //! | §4.3 no less than two packets | 1/128 of what the path has carried | with 20 ms of buffer at 10 Mbit/s two segments a round trip are 12 % of the link |
 //! | §4.4 slowdown two round trips after slow start, of two packets for two round trips, then slow start up to where it began | the same, for all flows of a governor at once; the way back begins at a quarter and is left for a loss only | from two packets a far flow needs seven round trips more. Left because of the delay that it causes itself, the way back is followed by slowdown upon slowdown |
-//! | §4.4 nine times the duration until the next | that, and 10 s at least | at short round trips a tenth of the time is more than fairness needs |
+//! | §4.4 nine times the duration until the next | that, and then on to a whole ten seconds of the clock that the devices share | at short round trips a tenth of the time is more than fairness needs; and only while all are slow is their queue gone, for those too that have never seen the path without it |
 //! | §4.5 round trips, the least of the last four against a minimum of ten minutes | the mean of those since the last look, the kernel's smoothing undone ([`Latest`]); the minimum in buckets of a minute (RFC 6817 §4.3) | the kernel tells a smoothed one only |
 //! | §4.5 a target of 60 ms | steered to 3/4 of it at most, and to [half](MAX_FILL) of what the bottleneck's buffer holds, learned from losses | a target beyond the buffer makes an ordinary flow of it, which only losses stop |
 //!

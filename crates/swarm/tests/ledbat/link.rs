@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) dropped: u64,
     /// How often a governed flow went to next to nothing.
     pub(crate) slowdowns: u64,
+    /// The clocks of all devices that come from now on say the same.
+    pub(crate) clocks_agree: bool,
     /// Segments are paced one by one, as without segmentation offload.
     pub(crate) lone: bool,
     /// The governed are receivers. Of flows that begin from now on.
@@ -151,6 +153,7 @@ impl World {
             trace: None,
             dropped: 0,
             slowdowns: 0,
+            clocks_agree: false,
             lone: false,
             receivers: false,
             late: false,
@@ -159,8 +162,13 @@ impl World {
 
     /// A governor of its own: a device.
     pub(crate) fn device(&mut self) -> usize {
-        let governor = self.governors.len();
-        self.governors.push(Governor::default());
+        let number = self.governors.len();
+        let mut governor = Governor::default();
+        if !self.clocks_agree {
+            governor.set_ahead(Duration::from_millis(1370) * number as u32);
+        }
+        self.governors.push(governor);
+        let governor = number;
         self.at(self.now, Event::Look { governor });
         governor
     }
