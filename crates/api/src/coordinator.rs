@@ -8,6 +8,7 @@
 //! | `POST /v1/announce` | session | [`AnnounceRequest`] → [`AnnounceResponse`] |
 //! | `GET /v1/maps/{content id}` | session | the piece map's file form |
 //! | `GET /v1/policy` | session | [`PolicyQuery`] → [`PolicyResponse`], held back until there is something new |
+//! | `POST /v1/relay` | session | [`RelayRequest`] → [`RelayResponse`] |
 //! | `POST /v1/publish` | admin token | [`PublishRequest`] → [`PublishResponse`] |
 //! | `POST /v1/ingest` | admin token | [`IngestRequest`] → [`PublishResponse`] |
 //! | `POST /v1/tokens` | admin token | [`NewTokenRequest`] → [`NewTokenResponse`] |
@@ -23,7 +24,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use peerage_content::{ContentId, PeerId, PublicKey, ScopeSet, Sha256, SiteKey, Unchecked, Validators};
+use peerage_content::{
+    ContentId, PeerId, PublicKey, RelayToken, ScopeSet, Sha256, SiteKey, Unchecked, Validators,
+};
 use serde::{Deserialize, Serialize};
 
 /// Joins a device to the fleet.
@@ -346,6 +349,9 @@ pub struct PolicyQuery {
     /// Whether the document that the device has seen last was refused there.
     #[serde(default)]
     pub refused: bool,
+    /// Whether the device may be called to the relay while it waits for the answer.
+    #[serde(default)]
+    pub relay: bool,
 }
 
 /// The fleet policy of a device.
@@ -359,6 +365,66 @@ pub enum PolicyResponse {
         /// The signed document (check it with the catalog keys).
         document: Unchecked,
     },
+    /// Nothing is said of the policy: peers wait for the device at the relay. Only when [`PolicyQuery::relay`] was given.
+    Called {
+        /// Who waits.
+        calls: Vec<RelayCall>,
+    },
+}
+
+/// Asks for a way to a peer through the relay, after no direct one was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayRequest {
+    /// The peer, as the coordinator has named it.
+    pub peer: PeerId,
+    /// The content in whose swarm both are.
+    pub content: ContentId,
+}
+
+/// Whether there is a way through the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RelayResponse {
+    /// The peer is being called. The relay is where the coordinator is: same address, same port.
+    Calling {
+        /// Lets this device in there, once and within seconds.
+        token: RelayToken,
+    },
+    /// There is none.
+    Refused {
+        /// Why.
+        why: NoRelay,
+    },
+}
+
+/// Why there is no way through the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoRelay {
+    /// The coordinator's administrator has not switched it on.
+    Off,
+    /// The peer has not said that it may be called: its policy does not allow it, or it is not there.
+    NotCalled,
+    /// The two are in no swarm of this content in which they may meet, or are at one site.
+    NotNamed,
+    /// As much is being relayed as may be, over all devices or for one of the two.
+    Full,
+    /// The peer has called this device, or is being connected with it already.
+    Connected,
+    /// A reason of a later version.
+    #[serde(other)]
+    Other,
+}
+
+/// A peer waits at the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayCall {
+    /// Lets this device in there, once and within seconds.
+    pub token: RelayToken,
+    /// Who waits.
+    pub peer: PeerId,
+    /// For what.
+    pub content: ContentId,
 }
 
 /// Publishes a policy for some devices.
@@ -457,4 +523,22 @@ pub struct Counts {
     pub devices: u64,
     /// Members of all swarms.
     pub members: u64,
+    /// What the relay does; absent: it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayCounts>,
+}
+
+/// What the relay does and has done since the coordinator started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RelayCounts {
+    /// Devices that say now that they may be called.
+    pub callable: u64,
+    /// Connections that it carries now.
+    pub open: u64,
+    /// Connections that it has carried, those among them.
+    pub connections: u64,
+    /// Bytes that it has passed on, each counted once.
+    pub bytes: u64,
+    /// Meetings that it had no room for.
+    pub turned_away: u64,
 }
