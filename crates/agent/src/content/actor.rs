@@ -6,6 +6,7 @@
 mod actions;
 mod caches;
 mod conditions;
+mod dial;
 mod peers;
 mod show;
 

@@ -7,20 +7,17 @@ use parking_lot::Mutex;
 use peerage_api::coordinator::SwarmItem;
 use peerage_content::{PeerId, Scope};
 use peerage_policy::Class;
-use peerage_store::Content;
 use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 use peerage_transport as transport;
 use peerage_wire::{ByeReason, Message};
 
-use super::Actor;
 use super::actions::CLOSE_TIME;
+use super::{Actor, dial};
 use crate::admission::{self, Admitted};
-use crate::content::Command;
 use crate::content::connection::{self, Control, Link, Parts};
 use crate::content::expect::Expected;
 use crate::neighbours::Neighbour;
-use crate::relay::{self, Unmet};
-use crate::shared::Shared;
+use crate::relay::Unmet;
 
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
@@ -92,7 +89,7 @@ impl Actor {
             return;
         };
         addresses.retain(|address| self.admits(address.ip(), kind));
-        let relay = far_scope(kind).map(|scope| self.allowed.through_relay(scope));
+        let relay = dial::far_scope(kind).map(|scope| self.allowed.through_relay(scope));
         if !self.shared.places.is_free(self.shared.max_connections()) {
             self.feed(Event::DialFailed { peer });
             return;
@@ -100,25 +97,7 @@ impl Actor {
         let (shared, commands, content) =
             (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
         tokio::spawn(async move {
-            let command = match (dial(&shared, peer, &addresses, kind, &content).await, relay) {
-                (Ok(admitted), _) => Command::Connected(Box::new(admitted)),
-                (Err(Unreached::Silent(why)), Some(allowed)) => {
-                    tracing::debug!(peer = %peer.short(), why, allowed, "not reachable, but perhaps by the relay");
-                    let met = if allowed {
-                        meet(&shared, peer, kind, &content).await
-                    } else {
-                        Err(Unmet::Forbidden)
-                    };
-                    match met {
-                        Ok(admitted) => Command::Connected(Box::new(admitted)),
-                        Err(why) => Command::Unmet { peer, why },
-                    }
-                }
-                (Err(Unreached::Silent(why) | Unreached::Refused(why)), _) => {
-                    tracing::debug!(peer = %peer.short(), why, "no connection");
-                    Command::Event(Event::DialFailed { peer })
-                }
-            };
+            let command = dial::reach(&shared, peer, &addresses, kind, relay, &content).await;
             let _ = commands.send(command).await;
         });
     }
@@ -138,7 +117,7 @@ impl Actor {
             reader,
             writer,
         } = admitted;
-        let relayed = far_scope(kind).filter(|_| relayed);
+        let relayed = dial::far_scope(kind).filter(|_| relayed);
         // It is paid for as such, on both ends, whatever the two are to each other.
         let kind = if relayed.is_some() { SourceKind::Internet } else { kind };
         if self.shared.is_banned(&peer) {
@@ -346,59 +325,6 @@ impl Actor {
             self.feed(Event::PeerLeft { source });
         }
     }
-}
-
-/// The scope of a peer of another site.
-const fn far_scope(kind: SourceKind) -> Option<Scope> {
-    match kind {
-        SourceKind::Group => Some(Scope::Group),
-        SourceKind::Internet => Some(Scope::Internet),
-        _ => None,
-    }
-}
-
-/// Why a peer could not be connected to.
-enum Unreached {
-    /// Nobody was to be found at its addresses, or somebody else.
-    Silent(String),
-    /// It was, and does not take us in.
-    Refused(String),
-}
-
-/// Meets a peer at the relay and exchanges hellos.
-async fn meet(shared: &Shared, peer: PeerId, kind: SourceKind, content: &Content) -> Result<Admitted, Unmet> {
-    let connection = relay::connect(shared, peer, content.id()).await?;
-    let (id, layout, have) = (content.id(), content.layout(), content.have());
-    let greeted = admission::greet(shared, connection, kind, id, layout, have).await;
-    let admitted = greeted.map_err(|refused| {
-        tracing::debug!(peer = %peer.short(), %refused, "met at the relay, to no end");
-        Unmet::Failed
-    })?;
-    Ok(Admitted { relayed: true, ..admitted })
-}
-
-/// Connects to one of a peer's addresses and exchanges hellos.
-async fn dial(
-    shared: &Shared,
-    peer: PeerId,
-    addresses: &[SocketAddr],
-    kind: SourceKind,
-    content: &Content,
-) -> Result<Admitted, Unreached> {
-    let mut why = "no address".to_owned();
-    for address in addresses {
-        let options = shared.options_towards(*address);
-        match transport::connect(*address, peer, &shared.identity, &options).await {
-            Ok(connection) => {
-                let have = content.have();
-                return admission::greet(shared, connection, kind, content.id(), content.layout(), have)
-                    .await
-                    .map_err(|refused| Unreached::Refused(refused.to_string()));
-            }
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(Unreached::Silent(why))
 }
 
 async fn say_bye(mut writer: transport::FrameWriter, reason: ByeReason) {
