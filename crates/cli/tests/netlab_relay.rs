@@ -87,9 +87,10 @@ impl Scene {
     }
 }
 
+/// A policy of the group, unless `lines` say otherwise.
 fn policy_of(lines: &str) -> String {
     let group = "download_mode = 'group'\ngroup_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\n";
-    format!("{OPEN_POLICY}{group}{lines}")
+    format!("{OPEN_POLICY}{}{lines}", if lines.contains("download_mode") { "" } else { group })
 }
 
 fn row(agent: &Agent, id: &str) -> Value {
@@ -164,11 +165,12 @@ fn who_cannot_reach_a_peer_is_told_why_and_meets_it_where_both_may() {
 #[test]
 fn turned_off_in_mid_download_the_bytes_change_their_source() {
     const RATE: u64 = 1_000_000;
-    for at in ["the one who takes", "the one who gives"] {
+    for (at, mode) in [("the one who takes", ""), ("the one who gives", "download_mode = 'internet'\n")] {
+        let relay = format!("{RELAY}{mode}");
         let dir = tempfile::tempdir().unwrap();
         let scene = Scene::new(dir.path(), "relay = true\nrelay_rate = \"1MB/s\"\n");
         let (file, url, id) = scene.published("f.bin", 24 * MIB);
-        let (a, b) = (scene.device(1, RELAY), scene.device(2, &format!("{RELAY}{FROM_PEERS}")));
+        let (a, b) = (scene.device(1, &relay), scene.device(2, &format!("{relay}{FROM_PEERS}")));
         scene.knows(2);
         a.get(&url, &scene.out("a")).unwrap();
         let job = b.begin_get(&url, &scene.out("b"), &[]).unwrap();
@@ -176,11 +178,11 @@ fn turned_off_in_mid_download_the_bytes_change_their_source() {
         assert_eq!(number(&row(&b, &id), "BytesFromCdn"), 0);
         if at == "the one who gives" {
             // Who takes is left with nobody: the origin may give at once.
-            b.set_policy(&policy_of(RELAY)).unwrap();
+            b.set_policy(&policy_of(&relay)).unwrap();
             wait_until("the origin gives, too", PATIENCE, || number(&row(&b, &id), "BytesFromCdn") > 0);
         }
         let before = scene.head.counters().unwrap().tx_bytes;
-        if at == "the one who takes" { &b } else { &a }.set_policy(&policy_of("")).unwrap();
+        if at == "the one who takes" { &b } else { &a }.set_policy(&policy_of(mode)).unwrap();
         let status = job.json().unwrap();
         assert!(same_file(&file, &scene.out("b")).unwrap());
         // What the relay may carry in two seconds, with headers; had it gone on, it would have been a third of the rest.
