@@ -30,6 +30,8 @@ pub(crate) struct Admitted {
     pub(crate) kind: SourceKind,
     /// Whether this device opened the connection.
     pub(crate) dialled: bool,
+    /// It goes through the relay: the address is the relay's.
+    pub(crate) relayed: bool,
     /// Whether its frames are encrypted.
     pub(crate) encrypted: bool,
     /// What the peer has.
@@ -236,6 +238,7 @@ pub(crate) async fn greet(
         path,
         kind,
         dialled: true,
+        relayed: false,
         encrypted,
         have: theirs.have,
         told: have,
@@ -317,9 +320,21 @@ pub(crate) async fn receive(
             let told = handle.content.have();
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
             say(&mut writer, &hello(&own, credential)).await?;
-            let dialled = false;
-            let admitted =
-                Admitted { peer, address, local, path, kind, dialled, encrypted, have, told, reader, writer };
+            let (dialled, relayed) = (false, false);
+            let admitted = Admitted {
+                peer,
+                address,
+                local,
+                path,
+                kind,
+                dialled,
+                relayed,
+                encrypted,
+                have,
+                told,
+                reader,
+                writer,
+            };
             Ok((handle, admitted))
         }
         Err(refused) => {

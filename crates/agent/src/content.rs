@@ -23,6 +23,7 @@ use peerage_swarm::{Event, SourceId};
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admitted;
+use crate::relay::Unmet;
 pub(crate) use status::{ContentStatus, Trouble};
 
 /// What the actor is told.
@@ -39,6 +40,13 @@ pub(crate) enum Command {
     Swarm(Option<Box<SwarmItem>>),
     /// A peer was connected to, or connected, and both hellos were exchanged.
     Connected(Box<Admitted>),
+    /// A peer could not be reached, and was not met through the relay either.
+    Unmet {
+        /// Its key.
+        peer: PeerId,
+        /// Why.
+        why: Unmet,
+    },
     /// Something for the engine.
     Event(Event),
     /// An HTTP range failed; told before the engine hears of it.

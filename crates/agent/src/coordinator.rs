@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use peerage_api::client::{ClientOptions, CoordinatorClient, DeviceClient, DeviceCredentials, TlsTrust};
 use peerage_api::coordinator::{
-    AnnounceRequest, AnnounceResponse, PolicyQuery, PolicyResponse, ResolveRequest, ResolveResponse,
+    AnnounceRequest, AnnounceResponse, PolicyQuery, PolicyResponse, RelayRequest, RelayResponse,
+    ResolveRequest, ResolveResponse,
 };
 use peerage_api::{ApiError, Code};
 use peerage_content::{ContentId, EnrolToken, PieceMap, PublicKey, SecretKey, SiteKey};
@@ -222,6 +223,17 @@ impl Coordinator {
     pub(crate) async fn policy(&self, query: &PolicyQuery) -> Result<PolicyResponse, ApiError> {
         let client = self.open()?;
         client.client.policy(query).await
+    }
+
+    /// Asks for a way to a peer through the relay.
+    pub(crate) async fn relay(&self, request: &RelayRequest) -> Result<RelayResponse, ApiError> {
+        let client = self.open()?;
+        self.answer(client.client.relay(request)).await
+    }
+
+    /// Its host and port, which are the relay's too.
+    pub(crate) fn host_and_port(&self) -> Option<(String, u16)> {
+        self.enrolled.read().as_ref()?.client.host_and_port()
     }
 
     pub(crate) async fn map(&self, id: ContentId) -> Result<PieceMap, ApiError> {

@@ -130,6 +130,7 @@ fn peer_row(peer: &crate::content::status::PeerRow) -> PeerStatus {
             SourceKind::Cdn => PeerType::Cdn,
         },
         connection_established: peer.connected,
+        relayed: peer.relayed,
         bytes_sent: peer.sent,
         bytes_received: peer.received,
         upload_rate_bytes: peer.up_rate,

@@ -1,6 +1,7 @@
 //! The fleet layer: asked of the coordinator, kept in the state directory, in force while the coordinator is away.
 //!
-//! The device always has one question out, which the coordinator answers when it has something new ([`run`]). What comes
+//! The device always has one question out, which the coordinator answers when it has something new ([`run`]), also to say
+//! that a peer waits at the relay ([`crate::relay`]). What comes
 //! must be signed by a catalog key, and never have a lower serial than what is held: whoever replays an old document, or
 //! restores an old coordinator, is refused and named. The held document is `fleet.policy`; it is checked again whenever
 //! it is read.
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::coordinator::back_off;
 use crate::policy::{Change, PolicyView};
+use crate::relay;
 use crate::shared::Shared;
 use crate::state_dir::StateDir;
 
@@ -169,12 +171,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// What the device says of itself. Its group may itself come from the fleet's policy.
 fn query(shared: &Shared, have: Option<Sha256>) -> PolicyQuery {
-    let group = shared.decide_device().allowed.group.map(|group| group.to_string());
+    let allowed = shared.decide_device().allowed;
+    let (group, relay) = (allowed.group.map(|group| group.to_string()), allowed.relay.any());
     let listen = shared.config.listen.ip();
     let found = peerage_host::announce_addresses(listen, &shared.policy().facts.interfaces);
     let at = found.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect::<Vec<_>>().join(",");
     let fleet = &shared.policy().fleet;
-    PolicyQuery { have, group, at, wait_ms: WAIT_MS, applied: fleet.serial, refused: fleet.error.is_some() }
+    let (applied, refused) = (fleet.serial, fleet.error.is_some());
+    PolicyQuery { have, group, at, wait_ms: WAIT_MS, applied, refused, relay }
 }
 
 /// Waits until the device would ask otherwise.
@@ -205,12 +209,19 @@ async fn trust(shared: &Shared, seen: &mut Option<Sha256>) -> Duration {
 
 /// Takes in an answer; returns how long to wait before the next question.
 async fn take_in(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     answer: Result<PolicyResponse, ApiError>,
     seen: &mut Option<Sha256>,
 ) -> Duration {
     match answer {
         Ok(PolicyResponse::Current) => GAP,
+        Ok(PolicyResponse::Called { calls }) => {
+            for call in calls {
+                relay::answer(shared, call);
+            }
+            // The next call may come at any moment; the coordinator bounds how many there are.
+            Duration::ZERO
+        }
         Ok(PolicyResponse::New { document }) => match check(shared, &document) {
             Ok(signed) => {
                 // Seen, even if it is refused: the next answer comes when there is another one.

@@ -92,6 +92,12 @@ impl Governor {
         let _ = self.enlist.send(Enlist::Govern(Way::new(true, remote), Socket::upload(path)));
     }
 
+    /// What comes over this connection through the relay yields, too: the relay sends as any server does. Its window is
+    /// bounded, down to some segments; nothing is read more slowly than it comes.
+    pub(crate) fn relayed(&self, path: Path, remote: SocketAddr) {
+        drop(self.download(path, remote));
+    }
+
     /// What comes over this connection from a peer passes `gate`: while a cap holds there, little waits unread.
     pub(crate) fn bound(&self, path: Path, gate: Gate) {
         let _ = self.enlist.send(Enlist::Bound(Capped::new(path, Of::Gate(gate))));

@@ -41,6 +41,7 @@ mod notes;
 mod places;
 mod policy;
 mod rangeless;
+mod relay;
 mod resolve;
 mod search;
 mod server;

@@ -35,6 +35,7 @@ use crate::neighbours::Neighbours;
 use crate::places::Places;
 use crate::policy::{Policies, PolicyView};
 use crate::rangeless::RangelessHosts;
+use crate::relay::Relay;
 use crate::tickets::{OwnTicket, Tickets};
 use crate::why::Past;
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) port_trouble: Mutex<Option<String>>,
     pub(crate) rangeless: RangelessHosts,
     pub(crate) neighbours: Neighbours,
+    pub(crate) relay: Relay,
     /// Wakes the housekeeper: the disk is full.
     pub(crate) make_room: tokio::sync::Notify,
     bans: Mutex<Bans>,
@@ -180,6 +182,7 @@ impl Shared {
             port_trouble: Mutex::default(),
             rangeless: RangelessHosts::default(),
             neighbours: Neighbours::default(),
+            relay: Relay::default(),
             make_room: tokio::sync::Notify::new(),
             bans: Mutex::new(Bans::default()),
             slots: Mutex::new(Slots::default()),

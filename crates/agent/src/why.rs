@@ -35,6 +35,9 @@ pub(crate) struct Account {
     /// What went wrong on the way, in sentences.
     #[serde(default)]
     pub(crate) troubles: Vec<String>,
+    /// Why peers that could not be reached were not met through the relay, as of the last one.
+    #[serde(default)]
+    unmet: Option<Because>,
 }
 
 impl Account {
@@ -63,6 +66,16 @@ impl Account {
         self.connected_peers = self.connected_peers.max(connected);
     }
 
+    /// Notes why a peer that could not be reached was not met through the relay.
+    pub(crate) fn unmet(&mut self, because: Because) {
+        self.unmet = Some(because);
+    }
+
+    /// Notes that one was met there: what was in the way before is of no interest any more.
+    pub(crate) fn met(&mut self) {
+        self.unmet = None;
+    }
+
     /// Notes something that went wrong and moved bytes to other sources; each kind of it once.
     pub(crate) fn trouble(&mut self, sentence: String) {
         let kind = |text: &str| text.chars().take(30).collect::<String>();
@@ -86,6 +99,7 @@ impl Account {
     pub(crate) fn after(&mut self, mut earlier: Self) {
         self.peers(earlier.known_peers, earlier.connected_peers);
         self.holds = earlier.holds;
+        self.unmet = self.unmet.take().or(earlier.unmet.take());
         for sentence in std::mem::take(&mut earlier.troubles) {
             self.trouble(sentence);
         }
@@ -127,6 +141,7 @@ impl Account {
             remedy: remedy.map(str::to_owned),
             ..Because::default()
         };
+        let unmet = self.unmet.clone().filter(|_| allowed && (connected == 0 || received.cdn > 0));
         let mut found: Vec<Because> =
             self.troubles.iter().map(|trouble| finding("trouble", trouble.clone(), None)).collect();
         if allowed && known == 0 {
@@ -161,6 +176,7 @@ impl Account {
                 last.setting = Some(Key::MinBackgroundQos.name().to_owned());
             }
         }
+        found.extend(unmet);
         found
     }
 }
@@ -346,6 +362,15 @@ mod tests {
         assert_eq!(account.known_peers, 3);
         let from_peers = ByKind { lan: 5, ..ByKind::default() };
         assert!(account.tell(&from_peers).findings.is_empty());
+        let unmet = || Because { code: "relay_off".into(), ..Because::default() };
+        account.unmet(unmet());
+        assert_eq!(account.tell(&origin).findings[1].code, "relay_off");
+        assert!(account.tell(&from_peers).findings.is_empty(), "nobody was missed");
+        let mut later = Account::default();
+        later.after(account.clone());
+        assert!(later.tell(&origin).findings.contains(&unmet()));
+        account.met();
+        assert_eq!(account.tell(&origin).findings.len(), 1);
         account.trouble("The last request to the origin failed: 503.".into());
         account.trouble("The last request to the origin failed: 504.".into());
         assert_eq!(account.tell(&from_peers).findings.len(), 1);

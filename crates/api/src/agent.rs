@@ -215,6 +215,9 @@ pub struct PeerStatus {
     pub peer_type: PeerType,
     /// Whether it is connected now.
     pub connection_established: bool,
+    /// Whether that goes through the coordinator's relay, whose address is told then.
+    #[serde(default)]
+    pub relayed: bool,
     /// Bytes sent to it.
     pub bytes_sent: u64,
     /// Bytes received from it.

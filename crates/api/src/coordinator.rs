@@ -8,6 +8,7 @@
 //! | `POST /v1/announce` | session | [`AnnounceRequest`] → [`AnnounceResponse`] |
 //! | `GET /v1/maps/{content id}` | session | the piece map's file form |
 //! | `GET /v1/policy` | session | [`PolicyQuery`] → [`PolicyResponse`], held back until there is something new |
+//! | `POST /v1/relay` | session | [`RelayRequest`] → [`RelayResponse`] |
 //! | `POST /v1/publish` | admin token | [`PublishRequest`] → [`PublishResponse`] |
 //! | `POST /v1/ingest` | admin token | [`IngestRequest`] → [`PublishResponse`] |
 //! | `POST /v1/tokens` | admin token | [`NewTokenRequest`] → [`NewTokenResponse`] |
@@ -21,10 +22,14 @@
 //!
 //! Session and admin credentials travel as `Authorization: Bearer …`.
 
+mod relay;
+
 use std::net::{IpAddr, SocketAddr};
 
 use peerage_content::{ContentId, PeerId, PublicKey, ScopeSet, Sha256, SiteKey, Unchecked, Validators};
 use serde::{Deserialize, Serialize};
+
+pub use relay::{NoRelay, RelayCall, RelayCounts, RelayRequest, RelayResponse};
 
 /// Joins a device to the fleet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -346,6 +351,9 @@ pub struct PolicyQuery {
     /// Whether the document that the device has seen last was refused there.
     #[serde(default)]
     pub refused: bool,
+    /// Whether the device may be called to the relay while it waits for the answer.
+    #[serde(default)]
+    pub relay: bool,
 }
 
 /// The fleet policy of a device.
@@ -358,6 +366,11 @@ pub enum PolicyResponse {
     New {
         /// The signed document (check it with the catalog keys).
         document: Unchecked,
+    },
+    /// Nothing is said of the policy: peers wait for the device at the relay. Only when [`PolicyQuery::relay`] was given.
+    Called {
+        /// Who waits.
+        calls: Vec<RelayCall>,
     },
 }
 
@@ -457,4 +470,7 @@ pub struct Counts {
     pub devices: u64,
     /// Members of all swarms.
     pub members: u64,
+    /// What the relay does; absent: it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayCounts>,
 }

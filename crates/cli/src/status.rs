@@ -270,6 +270,9 @@ fn peer_state(peer: &PeerStatus) -> String {
         (true, 0, up) => format!("↑{}", rate(up)),
         (true, down, up) => format!("↓{} ↑{}", rate(down), rate(up)),
     };
+    if peer.relayed {
+        state.push_str(" through the relay");
+    }
     if let Some(note) = &peer.note {
         state.push_str(": ");
         state.push_str(&printable(note));

@@ -8,6 +8,7 @@
 //! - [`ContentRecord`], [`SwarmTicket`]: signed statements; [`Signed`] is their common envelope.
 //! - [`Bitmap`]: which pieces somebody has.
 //! - [`SiteKey`], [`Advert`]: how devices of a fleet know each other without a coordinator.
+//! - [`RelayToken`]: what lets one end of a connection in at the coordinator's relay.
 //!
 //! This room is pure: no clock, no files, no randomness. Every parser of foreign bytes has limits and never panics.
 
@@ -20,6 +21,7 @@ mod key;
 mod layout;
 mod piece_map;
 mod record;
+mod relay;
 mod scope;
 mod signed;
 mod site_key;
@@ -38,6 +40,7 @@ pub use layout::{
 };
 pub use piece_map::{PieceMap, PieceMapError};
 pub use record::{ContentRecord, RecordError, Validators};
+pub use relay::{RELAY_GREETING_LEN, RELAY_JOINED, RelayToken};
 pub use scope::{Scope, ScopeSet};
 pub use signed::{Signed, SignedError, Statement, Unchecked};
 pub use site_key::{GROUP_LEN, Side, SiteClaim, SiteKey, SiteProof};

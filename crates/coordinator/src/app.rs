@@ -29,6 +29,7 @@ use crate::policies::FleetPolicies;
 use crate::rate::{Rate, RateLimit};
 use crate::records::Records;
 use crate::registry::MemoryRegistry;
+use crate::relay::{Limits, Relay};
 use crate::roster::{Roster, token_hash};
 use crate::seen::Proxies;
 use crate::serve::Server;
@@ -43,6 +44,8 @@ use crate::{Config, ConfigError};
 const DOORS: Rate = Rate { burst: 2000.0, per_second: 20.0 };
 /// Unknown URLs and claims of staleness of one device: two hundred at once, one in ten seconds after that.
 const FETCHES: Rate = Rate { burst: 200.0, per_second: 0.1 };
+/// Questions of one device for a way through the relay: a hundred at once, one a second after that.
+const MEETINGS: Rate = Rate { burst: 100.0, per_second: 1.0 };
 const PURGE_EVERY: Duration = Duration::from_secs(86_400);
 
 /// The coordinator cannot start.
@@ -153,6 +156,8 @@ impl Config {
             ..OriginConfig::default()
         })?;
         let ingester = Ingester::new(origin, Arc::clone(&records), &self, tasks.clone(), stop.clone());
+        let limits = Limits { rate: self.relay_rate, connections: self.relay_connections };
+        let relay = self.relay.then(|| Arc::new(Relay::new(limits)));
         let state = Arc::new(Parts {
             clock,
             pin: identity.pin,
@@ -174,6 +179,8 @@ impl Config {
             announce_interval_s: self.announce_interval_s,
             doors: RateLimit::new(DOORS),
             fetches: RateLimit::new(FETCHES),
+            meetings: RateLimit::new(MEETINGS),
+            relay: relay.clone(),
             stop: stop.clone(),
         });
 
@@ -185,6 +192,7 @@ impl Config {
             listener,
             tls,
             router: router(Arc::clone(&state)),
+            relay,
             max_connections: crate::descriptors::make_room(self.max_connections),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -335,7 +343,12 @@ async fn housekeeping(state: Shared, stop: CancellationToken) {
     let mut purge = tokio::time::interval(PURGE_EVERY);
     loop {
         tokio::select! {
-            _ = sweep.tick() => state.registry.expire(state.silent_since()).await,
+            _ = sweep.tick() => {
+                state.registry.expire(state.silent_since()).await;
+                if let Some(relay) = &state.relay {
+                    relay.expire();
+                }
+            }
             _ = purge.tick() => {
                 if let Err(error) = state.records.purge().await {
                     tracing::error!(error = &error as &dyn std::error::Error, "could not drop old records");

@@ -11,7 +11,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use peerage_content::MAX_CONTENT_SIZE;
 use peerage_origin::{Guard, HostRule};
-use peerage_policy::units::parse_size;
+use peerage_policy::units::{UnitError, parse_rate, parse_size};
 use peerage_swarm::matching::Sites;
 use serde::{Deserialize, Deserializer};
 
@@ -62,6 +62,13 @@ pub struct Config {
     pub announce_interval_s: u64,
     /// Connections held at once.
     pub max_connections: usize,
+    /// Whether devices of different sites that cannot reach each other may meet through this coordinator.
+    pub relay: bool,
+    /// What is passed on for them at most, all together and both directions, in bytes a second or as text (`20mbit`).
+    #[serde(deserialize_with = "rate")]
+    pub relay_rate: u64,
+    /// Connections between two devices that are carried at once.
+    pub relay_connections: usize,
 }
 
 impl Default for Config {
@@ -88,6 +95,9 @@ impl Default for Config {
             record_valid_s: 30 * 86_400,
             announce_interval_s: 60,
             max_connections: 20_000,
+            relay: false,
+            relay_rate: 2_500_000,
+            relay_connections: 16,
         }
     }
 }
@@ -145,6 +155,13 @@ impl Config {
         range("record_valid_s", self.record_valid_s, 60, 10 * 366 * 86_400)?;
         range("announce_interval_s", self.announce_interval_s, 5, 3600)?;
         range("max_connections", self.max_connections as u64, 1, 10_000_000)?;
+        range("relay_rate", self.relay_rate, 10_000, 100_000_000_000)?;
+        range("relay_connections", self.relay_connections as u64, 1, 10_000)?;
+        // Each takes two, and the fleet must still get at its policy.
+        if self.relay && self.relay_connections.saturating_mul(4) > self.max_connections {
+            let allowed = format!("a quarter of max_connections, which is {}", self.max_connections);
+            return Err(value("relay_connections", self.relay_connections.to_string(), allowed));
+        }
         let named = self.sites.iter().map(|(name, nets)| (name.clone(), nets.clone()));
         let sites = Sites::new(named, self.ipv6_site_prefix).map_err(|error| {
             value("sites", error.to_string(), "networks of one site each, ipv6_site_prefix 16 to 64")
@@ -209,23 +226,37 @@ fn sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    struct Size;
-    impl serde::de::Visitor<'_> for Size {
-        type Value = u64;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a size in bytes, or as text like \"64GiB\"")
-        }
-        fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<u64, E> {
-            Ok(bytes)
-        }
-        fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<u64, E> {
-            u64::try_from(bytes).map_err(|_| E::custom("a size cannot be negative"))
-        }
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
-            parse_size(text).map_err(E::custom)
-        }
+    deserializer
+        .deserialize_any(Amount { expected: "a size in bytes, or as text like \"64GiB\"", parse: parse_size })
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_any(Amount {
+        expected: "a rate in bytes a second, or as text like \"20mbit\"",
+        parse: parse_rate,
+    })
+}
+
+/// A number, or text with a unit.
+struct Amount {
+    expected: &'static str,
+    parse: fn(&str) -> Result<u64, UnitError>,
+}
+
+impl serde::de::Visitor<'_> for Amount {
+    type Value = u64;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.expected)
     }
-    deserializer.deserialize_any(Size)
+    fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<u64, E> {
+        Ok(bytes)
+    }
+    fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<u64, E> {
+        u64::try_from(bytes).map_err(|_| E::custom("it cannot be negative"))
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
 }
 
 #[cfg(test)]
@@ -242,6 +273,8 @@ mod tests {
             ingest_allow = ["*.corp.example", "10.2.0.0/16", "mirror.example:8080"]
             ingest_max_size = "10GiB"
             on_demand = false
+            relay = true
+            relay_rate = "40mbit"
             [sites]
             paris = ["10.1.0.0/16", "fd00:1::/32"]
             "#,
@@ -251,6 +284,8 @@ mod tests {
         assert_eq!((config.ingest_max_size, config.on_demand), (10 << 30, false));
         assert_eq!(config.trusted_proxies[0], "10.0.0.1/32".parse().unwrap());
         assert_eq!(config.record_valid_s, 30 * 86_400);
+        assert_eq!((config.relay, config.relay_rate, config.relay_connections), (true, 5_000_000, 16));
+        assert!(!Config::default().relay, "off unless somebody wants it");
         assert_eq!(Config::from_toml("ingest_max_size = 5").unwrap().ingest_max_size, 5);
         Config::default().check().unwrap();
     }
@@ -267,7 +302,14 @@ mod tests {
 
     #[test]
     fn refuses_with_the_key_and_what_is_allowed() {
-        for bad in ["listn = 1", "listen = 1", "trusted_proxies = [\"x\"]", "ingest_max_size = -1", "x"] {
+        for bad in [
+            "listn = 1",
+            "listen = 1",
+            "trusted_proxies = [\"x\"]",
+            "ingest_max_size = -1",
+            "relay_rate = \"4\"",
+            "x",
+        ] {
             assert!(matches!(Config::from_toml(bad), Err(ConfigError::Toml(_))), "{bad}");
         }
         for (bad, key) in [
@@ -278,6 +320,9 @@ mod tests {
             ("ipv6_site_prefix = 128", "sites"),
             ("proxy_header = \"a b\"", "proxy_header"),
             ("ingest_concurrency = 0", "ingest_concurrency"),
+            ("relay_rate = 10", "relay_rate"),
+            ("relay_connections = 0", "relay_connections"),
+            ("relay = true\nmax_connections = 63", "relay_connections"),
         ] {
             let error = Config::from_toml(bad).unwrap().check().unwrap_err();
             assert!(matches!(&error, ConfigError::Value { key: found, .. } if *found == key), "{error}");

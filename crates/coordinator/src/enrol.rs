@@ -169,6 +169,9 @@ impl Parts {
         }
         self.registry.banish(peer).await;
         self.contacts.forget(&peer);
+        if let Some(relay) = &self.relay {
+            relay.forget(&peer);
+        }
         let site = Arc::clone(&self.site);
         let renewed = tokio::task::spawn_blocking(move || site.renew()).await;
         if let Err(error) = renewed.map_err(std::io::Error::other).flatten() {

@@ -7,6 +7,7 @@
 //! | catalog, enrolments, tokens, policies (SQLite), piece maps (files), keys (files) | hard | all that was answered is there |
 //! | sessions | none: tokens carry a MAC | still good |
 //! | swarms, tickets given out, ingestion under way, rate limits | soft | heals by re-announce and by asking again |
+//! | relayed connections | soft | gone: devices ask for the next one |
 //!
 //! The API is `peerage_api::coordinator`; its handlers only unpack and pack. Peers are chosen by the pure
 //! `peerage_swarm::matching`, bytes fetched by the guarded `peerage_origin`.
@@ -30,6 +31,7 @@ mod random;
 mod rate;
 mod records;
 mod registry;
+mod relay;
 mod resolve;
 mod roster;
 mod seen;

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use peerage_api::Code;
 use peerage_api::coordinator::{
     DevicePolicy, HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, Reach,
-    RemovePolicyRequest, RollbackRequest,
+    RelayCall, RemovePolicyRequest, RollbackRequest,
 };
 use peerage_content::{PeerId, SecretKey, Sha256, Signed, Unchecked};
 use peerage_policy::fleet::{self, Device, FleetPolicy, MAX_FLEET_TEXT, Revision, Selector};
@@ -120,6 +120,9 @@ impl Parts {
         let have = query.have.unwrap_or_else(|| FleetPolicy::default().digest());
         let until = Instant::now() + Duration::from_millis(query.wait_ms).min(MAX_WAIT);
         let mut live = self.policies.live.subscribe();
+        // From here on, and not only once it is waited for: calls that come between two questions wait for the next.
+        let called = self.called(peer, self.listen(peer, query.relay));
+        tokio::pin!(called);
         loop {
             let Live { serial, revisions } = live.borrow_and_update().clone();
             let policy = fleet::choose(serial, &revisions, &device);
@@ -129,6 +132,7 @@ impl Parts {
             }
             let changed = tokio::select! {
                 changed = timeout_at(until, live.changed()) => matches!(changed, Ok(Ok(()))),
+                calls = called.as_mut() => return Ok(PolicyResponse::Called { calls }),
                 () = self.stop.cancelled() => false,
             };
             if !changed {
@@ -138,6 +142,23 @@ impl Parts {
             if self.roster.epoch(&peer).is_none() {
                 return Err(Failure::new(Code::Unauthorized, "the device is not enrolled here"));
             }
+        }
+    }
+
+    /// Whether the device can be called to the relay from now on; the number of its question if it can.
+    fn listen(&self, peer: PeerId, willing: bool) -> Option<u64> {
+        let relay = self.relay.as_ref()?;
+        if !willing {
+            relay.turn_off(&peer);
+        }
+        willing.then(|| relay.listen(peer))
+    }
+
+    /// Waits until the device is called there.
+    async fn called(&self, peer: PeerId, turn: Option<u64>) -> Vec<RelayCall> {
+        match self.relay.as_ref().zip(turn) {
+            Some((relay, turn)) => relay.called(&peer, turn).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -78,6 +78,14 @@ pub(crate) trait SwarmRegistry: Send + Sync {
     /// Takes a device out of all swarms: it was revoked.
     fn banish(&self, peer: PeerId) -> BoxFuture<'_, ()>;
 
+    /// Whether `asker` may be told of `other` in this swarm, as of a device of another site.
+    fn introduces<'a>(
+        &'a self,
+        asker: &'a PeerId,
+        other: &'a PeerId,
+        content: ContentId,
+    ) -> BoxFuture<'a, bool>;
+
     /// Remembers a ticket, if the device is still in the swarm.
     fn keep_ticket(&self, peer: PeerId, content: ContentId, ticket: Stub) -> BoxFuture<'_, ()>;
 

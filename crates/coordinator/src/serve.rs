@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::http::Visitor;
+use crate::relay::{Guest, Relay, is_for_relay};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a request's head, and so for an idle HTTP/1.1 connection: somewhat longer than the usual announce interval.
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) tls: TlsAcceptor,
     pub(crate) router: Router,
+    /// For those who come to the same port and do not speak TLS.
+    pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) max_connections: usize,
     pub(crate) tasks: TaskTracker,
     /// Stop accepting, finish what is under way.
@@ -73,9 +76,10 @@ impl Server {
                         tls: self.tls.clone(),
                         http: Arc::clone(&http),
                         router: self.router.clone(),
+                        relay: self.relay.clone(),
                         stop: self.stop.clone(),
                         kill: self.kill.clone(),
-                        _place: place,
+                        place,
                     };
                     self.tasks.spawn(connection.run());
                 }
@@ -95,14 +99,35 @@ struct Connection {
     tls: TlsAcceptor,
     http: Arc<Builder<TokioExecutor>>,
     router: Router,
+    relay: Option<Arc<Relay>>,
     stop: CancellationToken,
     kill: CancellationToken,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     async fn run(self) {
         let remote = self.remote;
+        // While there is no relay nobody is looked at before TLS.
+        if let Some(relay) = &self.relay {
+            let looked = tokio::select! {
+                looked = tokio::time::timeout(HANDSHAKE, is_for_relay(&self.stream)) => looked,
+                () = self.stop.cancelled() => return,
+            };
+            match looked {
+                Ok(false) => {}
+                Ok(true) => {
+                    let guest = Guest { stream: self.stream, place: self.place };
+                    tokio::select! {
+                        () = relay.welcome(guest) => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                    return;
+                }
+                Err(_) => return tracing::debug!(%remote, "said nothing"),
+            }
+        }
+        let _place = self.place;
         // Answers are small; waiting to fill a segment would only delay them.
         let _ = self.stream.set_nodelay(true);
         let handshake = tokio::time::timeout(HANDSHAKE, self.tls.accept(self.stream));

@@ -16,6 +16,7 @@ use crate::policies::FleetPolicies;
 use crate::rate::RateLimit;
 use crate::records::{Records, RecordsError};
 use crate::registry::SwarmRegistry;
+use crate::relay::Relay;
 use crate::roster::Roster;
 use crate::seen::Proxies;
 use crate::session::Sessions;
@@ -62,6 +63,10 @@ pub(crate) struct Parts {
     pub(crate) doors: RateLimit<Source>,
     /// For unknown URLs and claims of staleness, by device.
     pub(crate) fetches: RateLimit<PeerId>,
+    /// For questions for a way through the relay, by device.
+    pub(crate) meetings: RateLimit<PeerId>,
+    /// For devices that cannot reach each other; `None`: the administrator has not switched it on.
+    pub(crate) relay: Option<Arc<Relay>>,
     /// Ends long polls when the coordinator drains.
     pub(crate) stop: CancellationToken,
 }

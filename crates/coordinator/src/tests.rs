@@ -6,6 +6,7 @@ mod ingest;
 mod origin;
 mod policy;
 mod publish;
+mod relay;
 mod restart;
 
 use std::net::IpAddr;

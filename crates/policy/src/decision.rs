@@ -13,7 +13,7 @@ use crate::choice::{DownloadMode, GroupIdSource, PeerEncryption, PeerRestriction
 use crate::reason::{Code, Reason};
 use crate::table::{Key, Settings};
 use crate::{CacheHost, Facts, GroupChoice, OriginUrl, caches};
-pub use allowed::{Allowed, LinkLocal};
+pub use allowed::{Allowed, LinkLocal, Relay};
 use conditions::Share;
 pub use limits::{CacheLimit, Limits};
 
@@ -124,6 +124,7 @@ const RULES: &[RuleFn] = &[
     caches::rule,
     record,
     size,
+    relay,
     month,
     rates,
     encryption,
@@ -153,6 +154,7 @@ fn judge(case: &Case<'_>) -> Decision {
         link_local: LinkLocal { fetch: true, serve: true, of_group: false },
         group: None,
         beyond_subnet: true,
+        relay: Relay { fetch: true, serve: true },
         cache_server: true,
         download: true,
     };
@@ -309,12 +311,27 @@ fn size(case: &Case<'_>, decision: &mut Decision) {
     decision.forbid_peers(Reason::of_setting(code, Key::MinFileSizeToCache, case.settings));
 }
 
+/// Stands behind all that says which scopes there are: a relay is for those of other sites.
+fn relay(case: &Case<'_>, decision: &mut Decision) {
+    let Allowed { fetch, serve, beyond_subnet, .. } = decision.allowed;
+    let far = |scopes: ScopeSet| scopes.contains(Scope::Group) || scopes.contains(Scope::Internet);
+    let may = case.settings.allow_relay && beyond_subnet;
+    decision.allowed.relay.fetch &= may && far(fetch);
+    decision.allowed.relay.serve &= may && far(serve);
+    if decision.allowed.relay.any() {
+        decision.because(Reason::of_setting(Code::RelayAllowed, Key::AllowRelay, case.settings));
+    }
+}
+
 fn month(case: &Case<'_>, decision: &mut Decision) {
     let (found, most) = (case.facts.internet_uploaded, case.settings.monthly_upload_data_cap);
-    if most == 0 || found < most || !decision.allowed.serve.contains(Scope::Internet) {
+    let allowed = &mut decision.allowed;
+    if most == 0 || found < most || !(allowed.serve.contains(Scope::Internet) || allowed.relay.serve) {
         return;
     }
-    decision.allowed.serve = both(decision.allowed.serve, ScopeSet::up_to(Scope::Group));
+    allowed.serve = both(allowed.serve, ScopeSet::up_to(Scope::Group));
+    // What goes through the relay goes over the Internet, whoever it is for.
+    allowed.relay.serve = false;
     let code = Code::MonthSpent { found, most };
     decision.because(Reason::of_setting(code, Key::MonthlyUploadDataCap, case.settings));
 }

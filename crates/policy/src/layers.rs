@@ -13,8 +13,6 @@ use crate::rule::Rule;
 use crate::setting::Setting;
 use crate::table::{Key, Settings};
 
-/// Said of a setting that somebody has set and nothing asks for.
-pub(crate) const PENDING: &str = "read and checked, and without effect in this version";
 /// Why `bypass` is not done.
 pub(crate) const BYPASS: &str = "bypass hands downloads to BITS in Windows, is deprecated there since Windows 11 and makes \
      some downloads fail (0x80D03002); it is treated as simple";
@@ -103,8 +101,6 @@ pub struct Row {
     pub allowed: String,
     /// Whether DO has deprecated it.
     pub deprecated: bool,
-    /// Whether it is read and checked, and has no effect yet.
-    pub pending: bool,
     /// What holds.
     pub effective: Said,
     /// What each weaker layer says that says something, down to the default.
@@ -206,9 +202,8 @@ impl Layers {
         }
         let default = say(setting, Provider::Default, None, defaults.get(key));
         said.push(default.clone());
-        let is_set = said.len() > 1;
         let bypass = key == Key::DownloadMode && said[0].text == DownloadMode::Bypass.name();
-        let note = bypass.then_some(BYPASS).or_else(|| (setting.pending && is_set).then_some(PENDING));
+        let note = bypass.then_some(BYPASS);
         Row {
             name: setting.name,
             do_name: setting.do_name,
@@ -217,7 +212,6 @@ impl Layers {
             deprecated: setting.deprecated,
             effective: said.remove(0),
             lower: said,
-            pending: setting.pending,
             note,
         }
     }

@@ -40,7 +40,8 @@ pub use choice::{
     CacheHostSource, Choice, DownloadMode, GroupIdSource, MeteredDownloads, PeerEncryption, PeerRestriction,
 };
 pub use decision::{
-    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, LinkLocal, RecordState, decide, decide_device,
+    Allowed, CacheLimit, Class, ContentFacts, Decision, Limits, LinkLocal, RecordState, Relay, decide,
+    decide_device,
 };
 pub use diff::{Difference, diff};
 pub use error::{PolicyError, PolicyErrors};

@@ -42,6 +42,11 @@ impl Reason {
         Self::of_setting(code, Key::MaxPeerConnections, settings)
     }
 
+    /// The reason why peers that could not be reached were not met through the relay.
+    pub fn relay_forbidden(settings: &Settings) -> Self {
+        Self::of_setting(Code::RelayForbidden, Key::AllowRelay, settings)
+    }
+
     /// The reason why a content was evicted that `max_cache_age` let be kept no longer.
     pub fn cache_aged(settings: &Settings) -> Self {
         Self::of_setting(Code::CacheAged, Key::MaxCacheAge, settings)
@@ -179,6 +184,13 @@ impl Reason {
             Code::UploadLimited(rate) => format!("all uploads together are held to {}", about_rate(*rate)),
             Code::CacheStays { why } => format!("the cache is not where it is to be: {why}"),
             Code::ClearText => "connections to peers may be clear text".to_owned(),
+            Code::RelayAllowed => {
+                "peers of other sites that cannot be reached may be met through the coordinator's relay".to_owned()
+            }
+            Code::RelayForbidden => {
+                "peers of other sites could not be reached, and may not be met through the coordinator's relay"
+                    .to_owned()
+            }
         };
         match (self.setting, self.provider) {
             (Some(key), Some(provider)) => format!("{what} ({}, from {provider})", key.name()),
@@ -200,6 +212,7 @@ impl Reason {
         match &self.code {
             Code::ModeAdmits(_)
             | Code::ClearText
+            | Code::RelayAllowed
             | Code::GroupFrom { .. }
             | Code::CachesNamed { .. }
             | Code::CachesNotForPrivate => None,
@@ -228,7 +241,7 @@ impl Reason {
             Code::CachesOnVpn { sign: VpnSign::Keyword { word, .. } } => {
                 set(&format!("take {word:?} out of vpn_keywords, or give false for"))
             }
-            Code::OnVpn { .. } | Code::PeersMetered => set("give true for"),
+            Code::OnVpn { .. } | Code::PeersMetered | Code::RelayForbidden => set("give true for"),
             Code::CachesOnVpn { .. } => set("give false for"),
             Code::DownloadMetered { class: Class::Foreground } => set("give foreground or always for"),
             Code::DownloadMetered { class: Class::Background } => {

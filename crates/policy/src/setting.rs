@@ -23,8 +23,6 @@ pub struct Setting {
     pub zero: Option<&'static str>,
     /// Whether DO has deprecated it.
     pub deprecated: bool,
-    /// Whether it is read and checked, and has no effect yet.
-    pub pending: bool,
 }
 
 impl Setting {
@@ -51,13 +49,12 @@ pub(crate) struct Spec {
     pub(crate) field: Option<&'static str>,
     pub(crate) zero: Option<&'static str>,
     pub(crate) deprecated: bool,
-    pub(crate) pending: bool,
     pub(crate) ours: bool,
 }
 
 impl Spec {
     pub(crate) const fn of(rule: Rule) -> Self {
-        Self { rule, field: None, zero: None, deprecated: false, pending: false, ours: false }
+        Self { rule, field: None, zero: None, deprecated: false, ours: false }
     }
 
     pub(crate) const fn number(unit: Unit, min: u64, max: u64) -> Self {
@@ -84,12 +81,6 @@ impl Spec {
         self
     }
 
-    /// Nothing asks for it yet.
-    pub(crate) const fn pending(mut self) -> Self {
-        self.pending = true;
-        self
-    }
-
     /// DO has no such policy.
     pub(crate) const fn ours(mut self) -> Self {
         self.ours = true;
@@ -109,7 +100,7 @@ impl Spec {
             None => pascal,
         };
         let do_name = if self.ours { None } else { Some(do_name) };
-        let (rule, zero, deprecated, pending) = (self.rule, self.zero, self.deprecated, self.pending);
-        Setting { key, name, do_name, field, doc: doc.trim_ascii(), rule, zero, deprecated, pending }
+        let (rule, zero, deprecated) = (self.rule, self.zero, self.deprecated);
+        Setting { key, name, do_name, field, doc: doc.trim_ascii(), rule, zero, deprecated }
     }
 }

@@ -290,9 +290,11 @@ settings! {
     PeerEncryption peer_encryption: PeerEncryption = PeerEncryption::Required
         => Spec::choice(PeerEncryption::CHOICES).ours();
 
-    /// Whether peers that cannot reach each other may go through a relay.
+    /// Whether this device and a peer of another site may meet through the coordinator's relay when neither can reach the other.
+    /// Both must allow it, the coordinator's administrator must have switched the relay on, and what goes through it is traffic with
+    /// an Internet peer, also within a group. Always encrypted from end to end.
     AllowRelay allow_relay: bool = false
-        => Spec::of(Rule::Switch).ours().pending();
+        => Spec::of(Rule::Switch).ours();
 
     /// Keys whose content records are trusted besides the catalog's.
     TrustedPublishers trusted_publishers: Vec<PublicKey> = Vec::new()

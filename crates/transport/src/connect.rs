@@ -52,12 +52,29 @@ pub async fn connect(
     identity: &Identity,
     options: &Options,
 ) -> Result<Connection, TransportError> {
+    let tcp = open(addr, options).await?;
+    greet(tcp, addr, expected, identity, options).await
+}
+
+/// A TCP connection to `addr`, with the options that peer connections have.
+pub(crate) async fn open(addr: SocketAddr, options: &Options) -> Result<TcpStream, TransportError> {
     let after = options.connect_timeout;
-    let mut tcp = match timeout(after, connect_tcp(addr, options.bind)).await {
+    let tcp = match timeout(after, connect_tcp(addr, options.bind)).await {
         Ok(tcp) => tcp.map_err(|source| TransportError::Connect { addr, source })?,
         Err(_) => return Err(TransportError::ConnectTimeout { addr, after }),
     };
     sockopt::prepare(&tcp)?;
+    Ok(tcp)
+}
+
+/// The handshake of the side that connects.
+pub(crate) async fn greet(
+    mut tcp: TcpStream,
+    addr: SocketAddr,
+    expected: PeerId,
+    identity: &Identity,
+    options: &Options,
+) -> Result<Connection, TransportError> {
     let tls = identity.client(expected, addr.ip(), options.encryption).map_err(TransportError::Tls)?;
     let agreed = in_time(handshake(&mut tcp, tls.into(), options.encryption), options).await;
     let agreed = agreed.map_err(|error| match &error {

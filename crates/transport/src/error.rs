@@ -47,6 +47,14 @@ pub enum TransportError {
         /// The time allowed.
         after: Duration,
     },
+    /// The relay did not bring the two ends together.
+    #[error("the relay at {addr} {what}")]
+    Relay {
+        /// The relay's address.
+        addr: SocketAddr,
+        /// What it did.
+        what: &'static str,
+    },
     /// A socket option cannot be read or set.
     #[error("socket option {name}")]
     Option {

@@ -3,6 +3,7 @@
 //! - [`Identity`]: the device's Ed25519 key, ready for TLS.
 //! - [`connect`], [`Listener`] and [`accept`]: a TCP connection and a TLS 1.3 handshake with raw public keys (RFC 7250)
 //!   give a [`Connection`] to a proven peer.
+//! - [`Relayed`]: the same for two peers that cannot reach each other, through a relay that both can.
 //! - [`Connection::split`]: [`FrameReader`] and [`FrameWriter`], which speak the frames of `peerage-wire` and share
 //!   nothing but the socket.
 //! - [`Path`], [`PathInfo`]: what the kernel knows of the way between them, and the brake.
@@ -19,6 +20,7 @@
 //! | what | limit |
 //! |---|---|
 //! | handshake | 5 s ([`Options::handshake_timeout`]), 32 KiB |
+//! | waiting for the other end at a relay | 12 s |
 //! | records under one key | 2^24, then [`TransportError::RecordLimit`]: connect again |
 //! | key updates, tickets and other messages after the handshake | refused |
 //! | records without content | 32 in a row |
@@ -39,6 +41,7 @@ mod outbox;
 mod pinned;
 mod reader;
 mod record;
+mod relayed;
 mod sockopt;
 mod writer;
 
@@ -48,5 +51,6 @@ pub use counters::{Counters, Traffic};
 pub use error::TransportError;
 pub use identity::{Encryption, Identity};
 pub use reader::{FrameReader, Incoming};
+pub use relayed::Relayed;
 pub use sockopt::{DSCP_LE, NOTSENT_LOWAT, PathInfo};
 pub use writer::FrameWriter;

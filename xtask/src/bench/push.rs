@@ -243,6 +243,6 @@ async fn ask(
 fn digest(answer: &[u8], key: &PublicKey) -> Result<Sha256> {
     match serde_json::from_slice(answer)? {
         PolicyResponse::New { document } => Ok(document.check::<FleetPolicy>(&[*key])?.get().digest()),
-        PolicyResponse::Current => anyhow::bail!("nothing new"),
+        PolicyResponse::Current | PolicyResponse::Called { .. } => anyhow::bail!("nothing new"),
     }
 }

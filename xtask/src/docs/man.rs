@@ -55,8 +55,7 @@ pub(super) fn text() -> String {
     let mut text = HEAD.to_owned();
     for row in Layers::default().rows() {
         let _ = writeln!(text, ".TP\n.B {}", escaped(row.name));
-        let pending = if row.pending { "Without effect in this version. " } else { "" };
-        let _ = writeln!(text, "{pending}{}", escaped(row.doc));
+        let _ = writeln!(text, "{}", escaped(row.doc));
         let _ = writeln!(text, ".br\nAllowed: {}", escaped(&row.allowed));
         let _ = writeln!(text, ".br\nDefault: {}", escaped(&row.effective.text));
         if let Some(name) = row.do_name {

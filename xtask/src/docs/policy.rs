@@ -46,17 +46,9 @@ max_background_download_bandwidth = \"80mbit\"
 pub(super) fn text() -> String {
     let rows = Layers::default().rows();
     let mut text = HEAD.to_owned();
-    let pending = rows.iter().filter(|row| row.pending).count();
-    let _ = writeln!(
-        text,
-        "{} settings; {pending} of them are read and checked but have no effect yet, and say so.\n",
-        rows.len()
-    );
+    let _ = writeln!(text, "{} settings.\n", rows.len());
     for row in &rows {
         let _ = writeln!(text, "## `{}`\n", row.name);
-        if row.pending {
-            text.push_str("**No effect yet.** ");
-        }
         let _ = writeln!(text, "{}\n", row.doc);
         let _ = writeln!(text, "- Allowed: {}", row.allowed);
         let _ = writeln!(text, "- Default: {}", row.effective.text);

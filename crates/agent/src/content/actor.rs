@@ -6,6 +6,7 @@
 mod actions;
 mod caches;
 mod conditions;
+mod dial;
 mod peers;
 mod show;
 
@@ -35,6 +36,7 @@ use crate::budgets::Lane;
 use crate::caches::CachedAt;
 use crate::housekeeping::DISK_RETRY;
 use crate::rangeless::host_key;
+use crate::relay::Unmet;
 use crate::shared::Shared;
 use crate::why::Account;
 
@@ -82,6 +84,8 @@ struct Actor {
     fetches: HashMap<FetchId, Running>,
     /// Addresses and kind of the peers that discovery named.
     known: BTreeMap<PeerId, (Vec<SocketAddr>, SourceKind)>,
+    /// Why those of them that could not be reached were not met through the relay either.
+    unmet: BTreeMap<PeerId, Unmet>,
     /// What came from and went to peers over connections that have ended.
     parted: BTreeMap<PeerId, Parted>,
     trouble: Option<Trouble>,
@@ -155,6 +159,7 @@ pub(crate) fn spawn(
         http: BTreeMap::new(),
         fetches: HashMap::new(),
         known: BTreeMap::new(),
+        unmet: BTreeMap::new(),
         parted: BTreeMap::new(),
         trouble: None,
         retry_at: None,
@@ -319,6 +324,7 @@ impl Actor {
             Command::Leave { want } => self.leave(want),
             Command::Swarm(item) => self.discovered(item),
             Command::Connected(admitted) => self.connected(*admitted),
+            Command::Unmet { peer, why } => self.unmet(peer, why),
             Command::Event(Event::PeerLeft { source }) => self.peer_left(source),
             Command::Event(event) => {
                 match &event {

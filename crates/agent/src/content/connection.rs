@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peerage_content::{BLOCK_SIZE, PeerId, PieceMap};
+use peerage_content::{BLOCK_SIZE, PeerId, PieceMap, Scope};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId, SourceKind};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     /// It was an address of this device when the connection was made, as far as could be seen.
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
+    /// It goes through the relay, to a peer that was named in this scope. Whatever that is, it is Internet traffic.
+    pub(crate) relayed: Option<Scope>,
     /// Whether its frames are encrypted.
     pub(crate) encrypted: bool,
     /// Its place among all connections; `None`: it is being parted from.
@@ -64,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) local: std::net::SocketAddr,
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
+    pub(crate) relayed: Option<Scope>,
     pub(crate) encrypted: bool,
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
@@ -85,12 +88,26 @@ pub(crate) fn start(
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
     let (address, local, reached) = (parts.address, parts.local, parts.reached);
-    let (kind, encrypted, place) = (parts.kind, parts.encrypted, Some(place));
+    let (kind, relayed, encrypted, place) = (parts.kind, parts.relayed, parts.encrypted, Some(place));
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, words, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
-    Link { peer, dialled, address, local, reached, kind, encrypted, place, control, uploads, expected, tasks }
+    Link {
+        peer,
+        dialled,
+        address,
+        local,
+        reached,
+        kind,
+        relayed,
+        encrypted,
+        place,
+        control,
+        uploads,
+        expected,
+        tasks,
+    }
 }
 
 async fn read_task(parts: Parts, mut reader: FrameReader, answers: Outbox) {

@@ -54,6 +54,8 @@ pub(crate) struct PeerRow {
     pub(crate) address: SocketAddr,
     pub(crate) kind: SourceKind,
     pub(crate) connected: bool,
+    /// Through the relay, whose address it is then.
+    pub(crate) relayed: bool,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) down_rate: u64,

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::coordinator::{Answer, CoordinatorClient, MAX_ANSWER};
 use crate::coordinator::{
-    AnnounceRequest, AnnounceResponse, ResolveRequest, ResolveResponse, SessionRequest, SessionResponse,
-    session_proof,
+    AnnounceRequest, AnnounceResponse, RelayRequest, RelayResponse, ResolveRequest, ResolveResponse,
+    SessionRequest, SessionResponse, session_proof,
 };
 use crate::{ApiError, Code};
 
@@ -83,6 +83,23 @@ impl DeviceClient {
     /// Unreachable, or what the coordinator says.
     pub async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, ApiError> {
         self.ask(Method::POST, "v1/announce", Some(request), Duration::ZERO, MAX_ANSWER).await?.json()
+    }
+
+    /// `POST /v1/relay`.
+    ///
+    /// # Errors
+    /// Unreachable; [`Code::TooMany`] when the device has asked too often; [`Code::NotFound`] where the coordinator knows
+    /// of no relay at all.
+    pub async fn relay(&self, request: &RelayRequest) -> Result<RelayResponse, ApiError> {
+        self.ask(Method::POST, "v1/relay", Some(request), Duration::ZERO, MAX_ANSWER).await?.json()
+    }
+
+    /// Host and port of the coordinator, which are the relay's too.
+    pub fn host_and_port(&self) -> Option<(String, u16)> {
+        let base = &self.client.base;
+        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        let host = base.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, base.port_or_known_default()?))
     }
 
     /// `GET /v1/maps/{id}`, proven against `id`.

@@ -73,6 +73,9 @@ fn policy_path(query: &PolicyQuery) -> String {
     if query.refused {
         text.append_pair("refused", "true");
     }
+    if query.relay {
+        text.append_pair("relay", "true");
+    }
     text.append_pair("at", &query.at).append_pair("wait_ms", &query.wait_ms.to_string());
     format!("v1/policy?{}", text.finish())
 }

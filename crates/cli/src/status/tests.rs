@@ -37,6 +37,7 @@ fn downloading() -> FileStatus {
                 peer_id: peerage_content::PeerId::from_bytes([0xab; 32]),
                 peer_type: PeerType::Lan,
                 connection_established: true,
+                relayed: false,
                 bytes_sent: MIB,
                 bytes_received: 30 * MIB,
                 upload_rate_bytes: MIB,
@@ -48,6 +49,7 @@ fn downloading() -> FileStatus {
                 peer_id: peerage_content::PeerId::from_bytes([0xcd; 32]),
                 peer_type: PeerType::Group,
                 connection_established: false,
+                relayed: false,
                 bytes_sent: 0,
                 bytes_received: 0,
                 upload_rate_bytes: 0,
@@ -110,5 +112,7 @@ fn peers_and_reasons_when_they_are_asked_for() {
     ];
     assert_eq!(lines(&[downloading()], &args(Some("1f"), true), None)[2..], expected);
     assert_eq!(lines(&[seeding()], &args(None, true), None)[2..], ["", "url-012345: no peers"]);
+    let relayed = PeerStatus { relayed: true, ..downloading().peers[0].clone() };
+    assert_eq!(peer_state(&relayed), "↓4.0 MiB/s ↑1.0 MiB/s through the relay");
     assert_eq!(lines(&[], &args(None, true), None).len(), 1);
 }

@@ -10,8 +10,8 @@ use peerage_api::Code;
 use peerage_api::coordinator::{
     AnnounceRequest, AnnounceResponse, Counts, Device, EnrollRequest, EnrollResponse, Health, HistoryQuery,
     IngestRequest, NewTokenRequest, NewTokenResponse, PolicyQuery, PolicyResponse, PolicyRevision,
-    PublishRequest, PublishResponse, PushPolicyRequest, RemovePolicyRequest, ResolveRequest, ResolveResponse,
-    RollbackRequest, SessionRequest, SessionResponse,
+    PublishRequest, PublishResponse, PushPolicyRequest, RelayRequest, RelayResponse, RemovePolicyRequest,
+    ResolveRequest, ResolveResponse, RollbackRequest, SessionRequest, SessionResponse,
 };
 use peerage_content::{ContentId, PeerId};
 
@@ -37,6 +37,7 @@ pub(super) async fn health(State(state): State<Shared>, Door(_): Door, headers: 
             contents: state.records.count().await?,
             devices: state.roster.len() as u64,
             members: state.registry.members().await,
+            relay: state.relay.as_ref().map(|relay| relay.counts()),
         }),
         Err(_) => None,
     };
@@ -73,6 +74,14 @@ pub(super) async fn announce(
     Input(request): Input<AnnounceRequest>,
 ) -> Answer<AnnounceResponse> {
     ok(state.announce(peer, seen, &request).await?)
+}
+
+pub(super) async fn relay(
+    State(state): State<Shared>,
+    Caller { peer, .. }: Caller,
+    Input(request): Input<RelayRequest>,
+) -> Answer<RelayResponse> {
+    ok(state.meet(peer, request).await?)
 }
 
 pub(super) async fn map(

@@ -83,6 +83,7 @@ fn routes(state: Shared) -> Routes {
         .add(POST, "/v1/announce", Session, ANNOUNCE, h::announce)
         .add(GET, "/v1/maps/{id}", Session, 0, h::map)
         .add(GET, "/v1/policy", Session, 0, h::policy)
+        .add(POST, "/v1/relay", Session, SMALL, h::relay)
         .add(GET, "/v1/policies", Admin, 0, h::policies)
         .add(POST, "/v1/policies", Admin, POLICY, h::push_policy)
         .add(POST, "/v1/policies/rollback", Admin, SMALL, h::roll_back_policy)

@@ -77,6 +77,18 @@ impl SwarmRegistry for MemoryRegistry {
         Box::pin(ready(()))
     }
 
+    fn introduces<'a>(
+        &'a self,
+        asker: &'a PeerId,
+        other: &'a PeerId,
+        content: ContentId,
+    ) -> BoxFuture<'a, bool> {
+        let introduced = self.with_shard(content, |shard| {
+            shard.get(&content).is_some_and(|swarm| swarm.introduces(asker, other))
+        });
+        Box::pin(ready(introduced.unwrap_or(false)))
+    }
+
     fn keep_ticket(&self, peer: PeerId, content: ContentId, ticket: Stub) -> BoxFuture<'_, ()> {
         self.with_shard(content, |shard| {
             if let Some(swarm) = shard.get_mut(&content) {

@@ -234,6 +234,16 @@ impl<S: BuildHasher> Swarm<S> {
         (count(members), count(site.1.max(group.1).min(members)))
     }
 
+    /// Whether `asker` may be told of `other`, as of a device of another site.
+    pub(super) fn introduces(&self, asker: &PeerId, other: &PeerId) -> bool {
+        let party = |peer: &PeerId| {
+            let slot = self.find(peer, self.hasher.hash_one(peer))?;
+            self.members.get(slot as usize).filter(|member| !member.gone).map(Member::party)
+        };
+        let Some((asker, other)) = party(asker).zip(party(other)) else { return false };
+        rank(&asker, [other], 1, 0).iter().any(|found| found.scope != Scope::Lan && asker.site != other.site)
+    }
+
     fn peers(&self, asker: &Party, want: usize, spread: u64) -> Vec<Neighbour> {
         let candidates: Vec<&Member> = match &self.circles {
             None => self.members.iter().filter(|member| !member.gone).collect(),

@@ -66,7 +66,7 @@ async fn every_route_is_closed_unless_it_says_otherwise() {
         assert_eq!(ask(method, path, Some(wrong)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
         assert_ne!(ask(method, path, Some(right)).await, StatusCode::UNAUTHORIZED, "{method} {path}");
     }
-    assert_eq!(closed.count(), 13);
+    assert_eq!(closed.count(), 14);
     assert_eq!(ask(&Method::GET, "/v1/health", None).await, StatusCode::OK);
     assert_eq!(ask(&Method::GET, "/v1/devices", Some(&world.admin_token.to_string())).await, StatusCode::OK);
     for (method, path) in [(Method::GET, "/"), (Method::GET, "/v1/resolve"), (Method::PUT, "/v1/health")] {

@@ -9,7 +9,7 @@ use peerage_content::{ContentId, Place, Scope, ScopeSet, SwarmTicket};
 
 use super::{World, by_url, key, publication};
 
-fn announce(content: ContentId, left: u64, address: &str) -> AnnounceRequest {
+pub(super) fn announce(content: ContentId, left: u64, address: &str) -> AnnounceRequest {
     AnnounceRequest {
         addresses: vec![address.parse().unwrap()],
         group: None,
@@ -18,7 +18,7 @@ fn announce(content: ContentId, left: u64, address: &str) -> AnnounceRequest {
     }
 }
 
-async fn item(device: &DeviceClient, request: &AnnounceRequest) -> SwarmItem {
+pub(super) async fn item(device: &DeviceClient, request: &AnnounceRequest) -> SwarmItem {
     let AnnounceResponse { items, .. } = device.announce(request).await.unwrap();
     assert_eq!(items.len(), 1);
     items.into_iter().next().unwrap()
@@ -29,7 +29,7 @@ fn place(world: &World, item: &SwarmItem) -> Place {
     item.ticket.check::<SwarmTicket>(&[world.key]).unwrap().get().place
 }
 
-async fn published(world: &World, scopes: ScopeSet) -> ContentId {
+pub(super) async fn published(world: &World, scopes: ScopeSet) -> ContentId {
     let mut request = publication(b"shared", "http://h.example/f");
     request.scopes = scopes;
     world.admin().publish(&request).await.unwrap().id

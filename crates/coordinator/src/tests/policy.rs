@@ -22,7 +22,7 @@ fn have(policy: &FleetPolicy) -> PolicyQuery {
 fn new(answer: PolicyResponse, key: PublicKey) -> FleetPolicy {
     match answer {
         PolicyResponse::New { document } => document.check::<FleetPolicy>(&[key]).unwrap().get().clone(),
-        PolicyResponse::Current => panic!("nothing new"),
+        PolicyResponse::Current | PolicyResponse::Called { .. } => panic!("nothing new"),
     }
 }
 

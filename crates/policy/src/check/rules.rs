@@ -3,7 +3,7 @@
 use super::{Advice, Level};
 use crate::choice::{CacheHostSource, DownloadMode, GroupIdSource, PeerEncryption, PeerRestriction};
 use crate::layer::Layer;
-use crate::layers::{BYPASS, Layers, PENDING, Provider};
+use crate::layers::{BYPASS, Layers, Provider};
 use crate::table::{Key, Settings};
 use crate::units::{about_rate, show_duration};
 
@@ -62,9 +62,6 @@ fn each(judge: &mut Judge<'_>) {
             );
             judge.say(Level::Deprecated, &[key], sentence);
         }
-        if setting.pending {
-            judge.say(Level::Note, &[key], format!("{} is {PENDING}", setting.name));
-        }
     }
 }
 
@@ -94,9 +91,15 @@ fn mode(judge: &mut Judge<'_>) {
         ];
         judge.idle(&keys, Mode, &why);
     }
-    if mode != DownloadMode::Internet {
+    let relayed = mode == DownloadMode::Group && judge.settings.allow_relay;
+    if mode != DownloadMode::Internet && !relayed {
         let why = format!("it counts bytes to Internet peers, and download_mode {} has none", mode.name());
-        judge.idle(&[MonthlyUploadDataCap, Key::AllowRelay], Mode, &why);
+        judge.idle(&[MonthlyUploadDataCap], Mode, &why);
+    }
+    if !matches!(mode, DownloadMode::Group | DownloadMode::Internet) {
+        let why =
+            format!("the relay is for devices of other sites, and download_mode {} has none", mode.name());
+        judge.idle(&[Key::AllowRelay], Mode, &why);
     }
 }
 
@@ -340,8 +343,8 @@ fn vpn(judge: &mut Judge<'_>) {
 fn safety(judge: &mut Judge<'_>) {
     use Key::{DownloadMode as Mode, PeerEncryption as Encryption};
     if judge.settings.peer_encryption == PeerEncryption::Off && judge.is_set(Encryption) {
-        let sentence =
-            "peer_encryption is off: pieces are still verified, but whoever listens on the network sees them";
+        let sentence = "peer_encryption is off: pieces are still verified, but whoever listens on the network sees them (a relay \
+             never does)";
         judge.say(Level::Note, &[Encryption], sentence);
     }
     if judge.settings.download_mode == DownloadMode::Internet && judge.settings.monthly_upload_data_cap == 0 {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use peerage_content::ScopeSet;
+use peerage_content::{Scope, ScopeSet};
 
 use crate::{Facts, GroupId};
 
@@ -23,6 +23,8 @@ pub struct Allowed {
     pub group: Option<GroupId>,
     /// Peers whose addresses lie outside this device's own subnets ([`Facts::same_subnet`]).
     pub beyond_subnet: bool,
+    /// What may be done through the coordinator's relay with peers of `fetch` and `serve` that cannot be reached otherwise.
+    pub relay: Relay,
     /// Connected caches.
     pub cache_server: bool,
     /// The download may run now; of the device as a whole: some download may.
@@ -50,6 +52,25 @@ impl LinkLocal {
     }
 }
 
+/// What may be done through the coordinator's relay: with peers of other sites alone, whatever `fetch` and `serve` allow besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Fetch through it.
+    pub fetch: bool,
+    /// Serve through it.
+    pub serve: bool,
+}
+
+impl Relay {
+    /// Nothing.
+    pub const NONE: Self = Self { fetch: false, serve: false };
+
+    /// Whether it is of any use.
+    pub const fn any(self) -> bool {
+        self.fetch || self.serve
+    }
+}
+
 impl Allowed {
     /// Whether any peer may be fetched from.
     pub const fn fetch_any(&self) -> bool {
@@ -59,6 +80,13 @@ impl Allowed {
     /// Whether any peer may be served.
     pub const fn serve_any(&self) -> bool {
         !self.serve.is_empty() || self.link_local.serve
+    }
+
+    /// Whether a peer that the coordinator named in this scope may be connected to through the relay.
+    pub const fn through_relay(&self, scope: Scope) -> bool {
+        let fetch = self.relay.fetch && self.fetch.contains(scope);
+        let serve = self.relay.serve && self.serve.contains(scope);
+        !matches!(scope, Scope::Lan) && (fetch || serve)
     }
 
     /// Whether a peer at `ip` that the coordinator named may be connected to and served.

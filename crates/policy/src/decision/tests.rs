@@ -472,3 +472,34 @@ fn percentages_are_of_their_class() {
     assert_eq!(told.len(), 1);
     assert!(told[0].sentence().contains("30 % of the downlink"), "{}", told[0].sentence());
 }
+
+#[test]
+fn the_relay_is_for_peers_of_other_sites_and_counts_towards_the_month() {
+    const GROUP: &str = "group_id = '8a1c3a52-6f5e-4d0e-9d0b-0f3f6f1c2d11'\n";
+    let relay = |toml: &str| decided(&format!("{GROUP}{toml}")).allowed.relay;
+    let (none, all) = (Relay::NONE, Relay { fetch: true, serve: true });
+    for (toml, expected) in [
+        ("download_mode = 3\n", none),
+        ("download_mode = 3\nallow_relay = true\n", all),
+        ("download_mode = 2\nallow_relay = true\n", all),
+        ("download_mode = 1\nallow_relay = true\n", none),
+        ("download_mode = 0\nallow_relay = true\n", none),
+        ("download_mode = 3\nallow_relay = true\nrestrict_peer_selection_by = 'subnet'\n", none),
+        ("download_mode = 3\nallow_relay = true\nrestrict_peer_selection_by = 'local_discovery'\n", none),
+    ] {
+        assert_eq!(relay(toml), expected, "{toml}");
+    }
+    let spent = Facts { internet_uploaded: 5 * GB, ..good_facts() };
+    for mode in [2, 3] {
+        let toml =
+            format!("{GROUP}download_mode = {mode}\nallow_relay = true\nmonthly_upload_data_cap = 5\n");
+        let decision = decide_device(&settings(&toml), &spent, NOW);
+        assert_eq!(decision.allowed.relay, Relay { fetch: true, serve: false }, "mode {mode}");
+        assert!(codes(&decision).contains(&"month_spent"), "mode {mode}");
+        assert!(
+            decision.allowed.serve.contains(Scope::Group),
+            "it is the relay that is spared, not the group"
+        );
+        assert!(decision.allowed.through_relay(Scope::Group) && !decision.allowed.through_relay(Scope::Lan));
+    }
+}

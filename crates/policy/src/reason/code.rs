@@ -174,6 +174,10 @@ pub enum Code {
     },
     /// Connections between peers may be clear text.
     ClearText,
+    /// Peers that cannot be reached otherwise may be met through the relay.
+    RelayAllowed,
+    /// Peers could not be reached, and may not be met through the relay.
+    RelayForbidden,
 }
 
 impl Code {
@@ -221,6 +225,8 @@ impl Code {
             Self::MonthSpent { .. } => "month_spent",
             Self::CacheStays { .. } => "cache_stays",
             Self::ClearText => "clear_text",
+            Self::RelayAllowed => "relay_allowed",
+            Self::RelayForbidden => "relay_forbidden",
         }
     }
 
@@ -267,7 +273,9 @@ impl Code {
             | Self::UploadLimited(_)
             | Self::MonthSpent { .. }
             | Self::CacheStays { .. }
-            | Self::ClearText => false,
+            | Self::ClearText
+            | Self::RelayAllowed
+            | Self::RelayForbidden => false,
         }
     }
 }

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use peerage_api::coordinator::SwarmItem;
 use peerage_content::{PeerId, Scope};
-use peerage_store::Content;
+use peerage_policy::Class;
 use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 use peerage_transport as transport;
 use peerage_wire::{ByeReason, Message};
 
-use super::Actor;
 use super::actions::CLOSE_TIME;
+use super::{Actor, dial};
 use crate::admission::{self, Admitted};
-use crate::content::Command;
-use crate::content::connection::{self, Control, Parts};
+use crate::content::connection::{self, Control, Link, Parts};
 use crate::content::expect::Expected;
 use crate::neighbours::Neighbour;
-use crate::shared::Shared;
+use crate::relay::Unmet;
 
 impl Actor {
     pub(super) fn discovered(&mut self, item: Option<Box<SwarmItem>>) {
@@ -90,6 +89,7 @@ impl Actor {
             return;
         };
         addresses.retain(|address| self.admits(address.ip(), kind));
+        let relay = dial::far_scope(kind).map(|scope| self.allowed.through_relay(scope));
         if !self.shared.places.is_free(self.shared.max_connections()) {
             self.feed(Event::DialFailed { peer });
             return;
@@ -97,25 +97,34 @@ impl Actor {
         let (shared, commands, content) =
             (Arc::clone(&self.shared), self.commands.clone(), self.content.clone());
         tokio::spawn(async move {
-            let command = match dial(&shared, peer, &addresses, kind, &content).await {
-                Ok(admitted) => Command::Connected(Box::new(admitted)),
-                Err(why) => {
-                    tracing::debug!(peer = %peer.short(), why, "no connection");
-                    Command::Event(Event::DialFailed { peer })
-                }
-            };
+            let command = dial::reach(&shared, peer, &addresses, kind, relay, &content).await;
             let _ = commands.send(command).await;
         });
     }
 
     pub(super) fn connected(&mut self, admitted: Admitted) {
-        let Admitted { peer, address, local, path, kind, dialled, encrypted, have, told, reader, writer } =
-            admitted;
+        let Admitted {
+            peer,
+            address,
+            local,
+            path,
+            kind,
+            dialled,
+            relayed,
+            encrypted,
+            have,
+            told,
+            reader,
+            writer,
+        } = admitted;
+        let relayed = dial::far_scope(kind).filter(|_| relayed);
+        // It is paid for as such, on both ends, whatever the two are to each other.
+        let kind = if relayed.is_some() { SourceKind::Internet } else { kind };
         if self.shared.is_banned(&peer) {
             self.feed(Event::DialFailed { peer });
             return;
         }
-        if !self.admits(address.ip(), kind) || (!encrypted && self.shared.must_encrypt()) {
+        if !self.admits_link(relayed, address.ip(), kind) || (!encrypted && self.shared.must_encrypt()) {
             // Policy has changed since it was dialled or let in.
             tokio::spawn(say_bye(writer, ByeReason::Stopped));
             self.feed(Event::DialFailed { peer });
@@ -125,7 +134,13 @@ impl Actor {
             // Of two that cross, both sides keep the one that the lower key opened. Who opens another one has given the
             // first one up: its address may be gone, of which the other side hears nothing.
             let own_is_lower = self.shared.identity.peer() < peer;
-            let keep_new = dialled == old.dialled || dialled == own_is_lower;
+            // One that needs no relay is kept before one that does.
+            let keep_new = dialled == old.dialled
+                || match (relayed, old.relayed) {
+                    (None, Some(_)) => true,
+                    (Some(_), None) => false,
+                    _ => dialled == own_is_lower,
+                };
             if !keep_new {
                 tokio::spawn(say_bye(writer, ByeReason::AlreadyConnected));
                 return;
@@ -143,6 +158,9 @@ impl Actor {
         };
         let source = self.new_source();
         let down = self.lane.from(kind);
+        if relayed.is_some() && down.class() == Class::Background {
+            self.shared.governor.relayed(path.clone(), address);
+        }
         self.shared.governor.bound(path, down.clone());
         let parts = Parts {
             source,
@@ -151,6 +169,7 @@ impl Actor {
             local,
             reached: self.shared.policy().facts.same_subnet(local.ip()),
             kind,
+            relayed,
             encrypted,
             content: self.content.clone(),
             map: self.map.clone(),
@@ -159,7 +178,13 @@ impl Actor {
             down,
             up: self.lane.to(kind),
         };
-        self.known.entry(peer).or_insert_with(|| (vec![address], kind));
+        self.unmet.remove(&peer);
+        if relayed.is_some() {
+            Arc::make_mut(&mut self.account).met();
+        }
+        // The relay's address is not the peer's.
+        let addresses = if relayed.is_some() { Vec::new() } else { vec![address] };
+        self.known.entry(peer).or_insert_with(|| (addresses, kind));
         let link = connection::start(parts, place, reader, writer, dialled);
         // What was verified between our hello and now.
         let news: Vec<_> = self.transfer.have().iter().filter(|piece| !told.contains(*piece)).collect();
@@ -201,6 +226,22 @@ impl Actor {
         either && self.allowed.address(ip, &self.shared.policy().facts)
     }
 
+    /// The same of a connection, which may go through the relay to a peer that was named in this scope.
+    fn admits_link(&self, relayed: Option<Scope>, ip: IpAddr, kind: SourceKind) -> bool {
+        relayed.map_or_else(|| self.admits(ip, kind), |scope| self.allowed.through_relay(scope))
+    }
+
+    /// A peer could not be reached, and was not met through the relay either.
+    pub(super) fn unmet(&mut self, peer: PeerId, why: Unmet) {
+        tracing::debug!(peer = %peer.short(), note = why.note(), "no connection");
+        self.unmet.insert(peer, why);
+        if !self.transfer.is_complete() {
+            let because = why.because(&self.shared.policy());
+            Arc::make_mut(&mut self.account).unmet(because);
+        }
+        self.feed(Event::DialFailed { peer });
+    }
+
     /// Parts from the peers that may no longer be connected, from those whom this device reached from an address that it
     /// no longer has, and from those that there are too many of, the newest first. Returns whether some were only to be
     /// connected otherwise.
@@ -212,7 +253,7 @@ impl Actor {
             .iter()
             .filter(|(_, link)| {
                 let lost = link.reached && !facts.same_subnet(link.local.ip());
-                lost || !self.admits(link.address.ip(), link.kind)
+                lost || !self.admits_link(link.relayed, link.address.ip(), link.kind)
             })
             .map(|(source, _)| *source)
             .collect();
@@ -248,7 +289,8 @@ impl Actor {
         for peer in gone.map(|(peer, _)| peer).collect::<Vec<_>>() {
             self.feed(Event::Admits { peer, admitted: false });
         }
-        let gone = self.links.iter().filter(|(_, link)| leaves(link.kind));
+        let leaves = |link: &Link| leaves(link.kind) || link.relayed == Some(Scope::Group);
+        let gone = self.links.iter().filter(|(_, link)| leaves(link));
         for source in gone.map(|(source, _)| *source).collect::<Vec<_>>() {
             self.part(source, ByeReason::Stopped);
         }
@@ -283,30 +325,6 @@ impl Actor {
             self.feed(Event::PeerLeft { source });
         }
     }
-}
-
-/// Connects to one of a peer's addresses and exchanges hellos.
-async fn dial(
-    shared: &Shared,
-    peer: PeerId,
-    addresses: &[SocketAddr],
-    kind: SourceKind,
-    content: &Content,
-) -> Result<Admitted, String> {
-    let mut why = "no address".to_owned();
-    for address in addresses {
-        let options = shared.options_towards(*address);
-        match transport::connect(*address, peer, &shared.identity, &options).await {
-            Ok(connection) => {
-                let have = content.have();
-                return admission::greet(shared, connection, kind, content.id(), content.layout(), have)
-                    .await
-                    .map_err(|refused| refused.to_string());
-            }
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(why)
 }
 
 async fn say_bye(mut writer: transport::FrameWriter, reason: ByeReason) {

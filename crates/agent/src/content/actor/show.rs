@@ -10,6 +10,7 @@ use peerage_swarm::ByKind;
 use super::Actor;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
+use crate::relay::Unmet;
 use crate::shared::Share;
 use crate::why;
 
@@ -72,6 +73,15 @@ impl Actor {
             let policy = self.shared.policy();
             reasons.push(why::because(&Reason::no_peer_place(&policy.settings), &policy.layers));
         }
+        // Each reason once, and only of those who are still not there.
+        let mut unmet: Vec<Unmet> = Vec::new();
+        for (peer, why) in &self.unmet {
+            if self.known.contains_key(peer) && !self.transfer.is_complete() && !unmet.contains(why) {
+                unmet.push(*why);
+            }
+        }
+        let policy = self.shared.policy();
+        reasons.extend(unmet.into_iter().map(|why| why.because(&policy)));
         reasons
     }
 
@@ -79,13 +89,15 @@ impl Actor {
         let mut rows = BTreeMap::new();
         for (peer, (addresses, kind)) in &self.known {
             let Some(address) = addresses.first() else { continue };
-            let note = self.shared.ban_note(peer);
+            let unmet = || self.unmet.get(peer).map(|why| why.note().to_owned());
+            let note = self.shared.ban_note(peer).or_else(unmet);
             let parted = self.parted.get(peer).copied().unwrap_or_default();
             let row = PeerRow {
                 peer: *peer,
                 address: *address,
                 kind: *kind,
                 connected: false,
+                relayed: false,
                 received: parted.received,
                 sent: parted.sent,
                 down_rate: 0,
@@ -103,6 +115,7 @@ impl Actor {
                 address: link.address,
                 kind: stats.kind,
                 connected: true,
+                relayed: link.relayed.is_some(),
                 received: parted.received + stats.received,
                 sent: parted.sent + stats.sent,
                 down_rate: stats.down_rate,

@@ -33,6 +33,8 @@ fn allows_no_more(strict: &Decision, loose: &Decision) -> Result<(), &'static st
         (cap(la.upload, lb.upload), "upload"),
         (cap(la.upload_slots, lb.upload_slots), "upload slots"),
         (a.beyond_subnet <= b.beyond_subnet, "subnet"),
+        (a.relay.fetch <= b.relay.fetch, "fetch through the relay"),
+        (a.relay.serve <= b.relay.serve, "serve through the relay"),
         // Where no cache is named, none is refused either.
         (a.cache_server <= b.cache_server || strict.caches.is_empty(), "cache server"),
         (a.download <= b.download, "download"),
@@ -95,13 +97,8 @@ fn any_settings() -> impl Strategy<Value = Settings> {
 
 /// Settings of which the decision asks nothing, or whose values take from one and give to another: which group, which
 /// cache's directory, whose records, how much HTTP adds.
-const WITHOUT_ORDER: [Key; 5] = [
-    Key::GroupIdSource,
-    Key::ModifyCacheDrive,
-    Key::MinBackgroundQos,
-    Key::AllowRelay,
-    Key::TrustedPublishers,
-];
+const WITHOUT_ORDER: [Key; 4] =
+    [Key::GroupIdSource, Key::ModifyCacheDrive, Key::MinBackgroundQos, Key::TrustedPublishers];
 
 /// Makes one setting stricter, by `by`, as far as its value can be.
 fn stricter(mut settings: Settings, key: Key, by: u64) -> Settings {
@@ -187,6 +184,7 @@ fn stricter(mut settings: Settings, key: Key, by: u64) -> Settings {
         }
         Key::LocalDiscovery => settings.local_discovery = false,
         Key::PeerEncryption => settings.peer_encryption = PeerEncryption::Required,
+        Key::AllowRelay => settings.allow_relay = false,
         Key::UploadSlots => tighten(&mut settings.upload_slots),
         Key::MaxPeerConnections => {
             settings.max_peer_connections = settings.max_peer_connections.saturating_sub(by).max(1);
@@ -196,7 +194,6 @@ fn stricter(mut settings: Settings, key: Key, by: u64) -> Settings {
         Key::ModifyCacheDrive => settings.modify_cache_drive = "/elsewhere".into(),
         Key::MinBackgroundQos => raise(&mut settings.min_background_qos),
         Key::TrustedPublishers => settings.trusted_publishers.clear(),
-        Key::AllowRelay => settings.allow_relay = false,
     }
     settings
 }

@@ -8,8 +8,8 @@ use crate::{Connection, DhcpCacheHosts, Key, Reason};
 enum Told {
     /// A reason of the decision.
     Decision(Case),
-    /// A reason that the agent adds when it comes to it.
-    ByAgent(fn(&Settings) -> Reason, &'static str),
+    /// A reason that the agent adds when it comes to it, a value that bites, and what the remedy asks for.
+    ByAgent(fn(&Settings) -> Reason, &'static str, &'static str),
     /// It refuses and limits nothing, or says so elsewhere.
     Never(&'static str),
 }
@@ -103,11 +103,11 @@ fn told(key: Key) -> Told {
         Key::MinFileSizeToCache => {
             Decision(Case { bites: "5000", mended: "100", code: "too_small", asks: "lower", ..PLAIN })
         }
-        Key::MaxCacheAge => ByAgent(Reason::cache_aged, "5"),
-        Key::MaxCacheSize => ByAgent(Reason::cache_full, "5"),
-        Key::AbsoluteMaxCacheSize => ByAgent(Reason::cache_full, "5"),
-        Key::UploadSlots => ByAgent(Reason::no_upload_slot, "5"),
-        Key::MaxPeerConnections => ByAgent(Reason::no_peer_place, "5"),
+        Key::MaxCacheAge => ByAgent(Reason::cache_aged, "5", "raise"),
+        Key::MaxCacheSize => ByAgent(Reason::cache_full, "5", "raise"),
+        Key::AbsoluteMaxCacheSize => ByAgent(Reason::cache_full, "5", "raise"),
+        Key::UploadSlots => ByAgent(Reason::no_upload_slot, "5", "raise"),
+        Key::MaxPeerConnections => ByAgent(Reason::no_peer_place, "5", "raise"),
         Key::ModifyCacheDrive => Decision(Case {
             bites: "'/bad'",
             mended: "'/good'",
@@ -207,7 +207,7 @@ fn told(key: Key) -> Told {
         Key::CacheHost => Never("it adds a source"),
         Key::VpnKeywords => Never("the remedies of what is not done on a VPN name it"),
         Key::PeerEncryption => Never("what is required is never refused: both ends encrypt"),
-        Key::AllowRelay => Never("it has no effect yet"),
+        Key::AllowRelay => ByAgent(Reason::relay_forbidden, "false", "give true for"),
     }
 }
 
@@ -240,11 +240,11 @@ fn every_setting_that_bites_is_named_with_its_layer_and_a_remedy_that_helps() {
     for key in Key::ALL.iter().copied() {
         let case = match told(key) {
             Told::Decision(case) => case,
-            Told::ByAgent(reason, value) => {
+            Told::ByAgent(reason, value, asks) => {
                 let mut layers = Layers::default();
                 for provider in [Provider::Admin, Provider::Policy, Provider::Fleet] {
                     layers.replace(provider, layer("", key, value));
-                    check(&reason(&layers.settings()), key, provider, "raise");
+                    check(&reason(&layers.settings()), key, provider, asks);
                 }
                 continue;
             }
