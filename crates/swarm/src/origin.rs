@@ -63,7 +63,7 @@ impl Transfer {
             let (most, whole) = (http.range_pieces(company, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
             let crossing = if whole { None } else { self.late_crossing(source, now) };
-            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most)).flatten());
+            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most, now)).flatten());
             let late = || if whole { None } else { self.late_range(source, now) };
             let Some((start, mut end)) = range.or_else(late) else { break };
             if probing && !whole {
@@ -211,9 +211,9 @@ impl Transfer {
     // === Picking ===
 
     /// A run of bytes to ask an HTTP source for.
-    fn pick_range(&mut self, source: SourceId, most: u32) -> Option<(u64, u64)> {
+    fn pick_range(&mut self, source: SourceId, most: u32, now: Time) -> Option<(u64, u64)> {
         let together = self.limits.download_from_peers;
-        let anything = self.peers_slow || !together;
+        let anything = self.is_to_top_up(now) || !together;
         if !anything && self.pieces.scarce() == 0 && !self.pieces.has_solo() {
             return None;
         }

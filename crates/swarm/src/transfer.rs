@@ -93,6 +93,8 @@ pub struct Transfer {
     pub(crate) from_peers_long: RateMeter,
     pub(crate) from_far: RateMeter,
     pub(crate) from_all: RateMeter,
+    /// The same, over the time that `min_background_qos` is an average of.
+    pub(crate) from_all_long: RateMeter,
     pub(crate) to_all: RateMeter,
     /// How fast neighbours get what they have asked for.
     pub(crate) serving_pace: Pace,
@@ -162,6 +164,7 @@ impl Transfer {
             from_peers_long: RateMeter::over(QOS_WINDOW),
             from_far: RateMeter::over(FAR_WINDOW),
             from_all: RateMeter::default(),
+            from_all_long: RateMeter::over(QOS_WINDOW),
             to_all: RateMeter::default(),
             serving_pace: Pace::default(),
             backlog: None,

@@ -186,6 +186,17 @@ impl Transfer {
         lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown)
     }
 
+    /// Whether the origin is to bring what slow peers have, now. Beside other downloaders of which nobody waits, only what is
+    /// missing to the rate that is wanted: if uplinks are what all wait for, all find their peers slow, and the origin would
+    /// be asked for as many copies as there are devices.
+    pub(crate) fn is_to_top_up(&self, now: Time) -> bool {
+        if !self.peers_slow || self.limits.foreground || self.is_alone() {
+            return self.peers_slow;
+        }
+        let wanted = self.wanted_rate(now).unwrap_or(self.limits.min_rate as f64);
+        (self.from_all_long.rate(now) as f64) < wanted
+    }
+
     /// How long peers are watched before they are judged, how soon they must be done not to be, and how long they must
     /// last for it to be worth while to find out what the origin would give.
     fn judging_times(&self) -> (Duration, Duration, Duration) {
