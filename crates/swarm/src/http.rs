@@ -220,6 +220,12 @@ impl Http {
         present.or(self.best.map(|rate| rate as f64))
     }
 
+    /// What it has given on average, if at least `evidence` bytes bear it out, or is known to give. Among many devices that is what
+    /// it can give to each: its last pace may be that of a moment in which nobody else asked.
+    pub(crate) fn usual_rate(&self, evidence: u64) -> Option<f64> {
+        self.pace.average(evidence).or(self.best.map(|rate| rate as f64))
+    }
+
     /// Remembers the best rate, if at least `evidence` bytes bear it out.
     pub(crate) fn learn_rate(&mut self, evidence: u64, now: Time) {
         let rate = self.pace.rate(now).filter(|_| self.pace.total() >= evidence);
