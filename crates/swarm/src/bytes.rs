@@ -19,6 +19,7 @@ impl Transfer {
         let blocks = BlockSet::covered(offset, len, layout.piece_len(piece));
         let bytes = u64::from(len);
         self.from_all.add(bytes, now);
+        self.from_all_long.add(bytes, now);
         let kind = if let Some(peer) = self.peers.get_mut(&source) {
             let was_silent = peer.is_silent();
             peer.delivered(piece, blocks, bytes, now);

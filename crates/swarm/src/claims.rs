@@ -25,8 +25,8 @@ const MAX_PENDING: usize = 2;
 /// Where uplinks are the bottleneck, neighbours hear late of a piece that was fetched in time: a claim may take this many times
 /// as long as claims have taken of late …
 const LATE: f64 = 1.5;
-/// … which a liar can drag out only so far …
-const MOST_LATE: f64 = 2.0;
+/// … which a liar can drag out only so far: to this many times what is granted otherwise …
+const MOST_LATE: f64 = 4.0;
 /// … and of which the last counts this much.
 const USUAL_WEIGHT: f64 = 0.125;
 /// Claims of a neighbour that may still be made good although their pieces are here.
@@ -244,7 +244,7 @@ mod tests {
         kept(&mut claims, 2);
         assert!(claims.clone().expire(SECOND, at(6004)), "half a second and twice a piece's time are over");
         kept(&mut claims, 1000);
-        assert!(!claims.clone().expire(SECOND, at(6004)) && claims.expire(SECOND, at(6006)));
+        assert!(!claims.clone().expire(SECOND, at(6009)) && claims.expire(SECOND, at(6011)));
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Http {
             return false;
         }
         let owed = self.owed() as f64;
-        match self.pace.rate(now) {
+        match self.pace_beside(company, now) {
             _ if self.ranges.is_empty() => true,
             Some(rate) if company == Company::OfFewPieces => {
                 owed < rate * (self.latency.unwrap_or_default() * 2 + CLOSE).as_secs_f64()
@@ -141,6 +141,15 @@ impl Http {
             Some(rate) => owed < rate * OVERLAP.as_secs_f64(),
             // Nothing has come yet. Somebody else may still turn up, so not much is claimed either.
             None => company == Company::Nobody && self.ranges.len() < FIRST_LANES,
+        }
+    }
+
+    /// Its pace, if enough is known to claim more by it. When many begin at once the first bytes come as if nobody else had
+    /// asked: whoever went by them would claim what it gets only much later, and pass on later still.
+    fn pace_beside(&self, company: Company, now: Time) -> Option<f64> {
+        match company {
+            Company::Others => self.pace.rate_of(u64::from(PIECE_SIZE), now),
+            Company::Nobody | Company::OfFewPieces => self.pace.rate(now),
         }
     }
 
@@ -152,7 +161,7 @@ impl Http {
             Company::OfFewPieces => return 1,
         };
         let pieces = |rate: f64| (rate * span.as_secs_f64() / f64::from(PIECE_SIZE)) as u32;
-        self.pace.rate(now).map_or(first, pieces).clamp(1, MAX_PIECES)
+        self.pace_beside(company, now).map_or(first, pieces).clamp(1, MAX_PIECES)
     }
 
     /// Bytes a second that it delivers, or is known to deliver.
@@ -209,6 +218,12 @@ impl Http {
     pub(crate) fn proven_rate(&self, evidence: u64, now: Time) -> Option<f64> {
         let present = self.pace.rate(now).filter(|_| self.pace.total() >= evidence);
         present.or(self.best.map(|rate| rate as f64))
+    }
+
+    /// What it has given on average, if at least `evidence` bytes bear it out, or is known to give. Among many devices that is what
+    /// it can give to each: its last pace may be that of a moment in which nobody else asked.
+    pub(crate) fn usual_rate(&self, evidence: u64) -> Option<f64> {
+        self.pace.average(evidence).or(self.best.map(|rate| rate as f64))
     }
 
     /// Remembers the best rate, if at least `evidence` bytes bear it out.

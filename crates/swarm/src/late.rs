@@ -68,8 +68,9 @@ impl Transfer {
             true => (http.owed() as f64 + f64::from(REQUEST_BLOCKS * BLOCK_SIZE)) / rate * ALONE_FACTOR,
             false => f64::from(PIECE_SIZE) / rate * FACTOR + GAIN,
         };
+        let slow = self.is_to_top_up(now);
         let (piece, blocks) = self.latest(source, limit, Duration::ZERO, now, |piece| {
-            (self.peers_slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
+            (slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
         })?;
         let (first, count) = blocks.runs().last()?;
         let layout = self.pieces.layout();

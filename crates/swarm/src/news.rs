@@ -19,6 +19,10 @@ use crate::{Action, SourceId, Time, Transfer};
 
 /// Neighbours told of a new piece at a time.
 const FEW: usize = 8;
+/// … by a device that has few pieces itself …
+const FEW_AT_FIRST: usize = 3;
+/// … which are so many: it has nothing else to send, and none of the eight could pass it on before all of them have it.
+const FIRST_PIECES: u32 = 8;
 /// … and of a piece of a small content: there is nothing else to do meanwhile, and whoever gets it from few gets it soon,
 /// and passes it on.
 const VERY_FEW: usize = 2;
@@ -78,23 +82,45 @@ impl Transfer {
             return;
         }
         let quick = self.is_quick(now);
-        if quick && self.has_heirs() {
+        if quick && self.news.iter().any(|news| news.of_heirs) {
             self.news.iter_mut().for_each(|news| news.fresh = false);
-            if !self.is_serving() {
-                self.tell_next_heir(now);
+            match self.has_heirs() {
+                _ if self.is_serving() => {}
+                true => self.tell_next_heir(now),
+                false => self.help(now),
             }
             return;
         }
         let met = met && !self.is_serving();
-        let few = if quick { VERY_FEW } else { FEW };
+        let begins = self.pieces.have().count() <= FIRST_PIECES;
+        let few = match (quick, begins) {
+            (true, _) => VERY_FEW,
+            (false, true) => FEW_AT_FIRST,
+            (false, false) => FEW,
+        };
         let mut all = std::mem::take(&mut self.news);
         for news in &mut all {
             // Nobody was told, or whoever was has it.
             let over = (met || std::mem::take(&mut news.fresh))
                 && news.told.iter().all(|source| !self.lacks(*source, news.piece));
-            let dealt_with = news.of_heirs && quick;
-            if !dealt_with && (served || over) && self.pieces.availability(news.piece) < COMMON {
+            if (served || over) && self.pieces.availability(news.piece) < COMMON {
                 self.tell_few(news, few, now);
+            }
+        }
+        self.news = all;
+    }
+
+    /// Whoever has supplied its own heirs supplies others': of the rarest piece, somebody who lacks it as far as is known. On
+    /// links no faster than the origin whoever fetched the pieces would need ten times as long for all of its own.
+    fn help(&mut self, now: Time) {
+        let mut all = std::mem::take(&mut self.news);
+        all.sort_by_key(|news| self.pieces.availability(news.piece));
+        let rare = all.partition_point(|news| self.pieces.availability(news.piece) < COMMON);
+        for news in all.iter_mut().take(rare) {
+            let told = news.told.len();
+            self.tell_few(news, 1, now);
+            if news.told.len() > told {
+                break;
             }
         }
         self.news = all;

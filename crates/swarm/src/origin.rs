@@ -63,7 +63,7 @@ impl Transfer {
             let (most, whole) = (http.range_pieces(company, now), http.whole);
             let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
             let crossing = if whole { None } else { self.late_crossing(source, now) };
-            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most)).flatten());
+            let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most, now)).flatten());
             let late = || if whole { None } else { self.late_range(source, now) };
             let Some((start, mut end)) = range.or_else(late) else { break };
             if probing && !whole {
@@ -110,13 +110,23 @@ impl Transfer {
         if spreads && self.has_few_pieces() { Company::OfFewPieces } else { Company::Others }
     }
 
-    /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
+    /// Whether this device is to feed the swarm now.
     fn is_my_turn(&self, now: Time) -> bool {
+        let owes = self.is_in_debt(now) && self.claims.any();
+        self.is_feeder(now) && (!owes || self.is_left_alone(now))
+    }
+
+    /// Whether peers are slow by what the origin is known to give.
+    fn is_left_alone(&self, now: Time) -> bool {
+        self.peers_slow && self.https.values().any(|http| http.rate(now).is_some())
+    }
+
+    /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
+    fn is_feeder(&self, now: Time) -> bool {
         if self.peers.is_empty() || !self.limits.download_from_peers {
             return true;
         }
-        let knows_rate = self.https.values().any(|http| http.rate(now).is_some());
-        if self.peers_slow && knows_rate {
+        if self.is_left_alone(now) {
             return true;
         }
         let quiet = now.since(self.heard_at);
@@ -142,7 +152,7 @@ impl Transfer {
                 return false;
             }
         }
-        waited >= NEXT_FEEDERS * place && !(self.is_in_debt(now) && self.claims.any())
+        waited >= NEXT_FEEDERS * place
     }
 
     /// Whether neighbours wait long for what they have asked of this device.
@@ -182,7 +192,9 @@ impl Transfer {
     fn drop_needless_ranges(&mut self, best: Option<SourceId>, now: Time) {
         let by_peers = !self.peers_slow && self.limits.download_from_peers;
         // A newcomer began before it knew that others come before it. Later it would only begin and give up, by turns.
-        let leaves = self.is_new(now) && !self.is_my_turn(now);
+        // Nor is a debt a reason: were the first of them to leave because of it what the others leave to it, all would begin anew
+        // at once, over and over.
+        let leaves = self.is_new(now) && !self.is_feeder(now);
         // One that has failed shows first that it is back.
         let by_cache = best.is_some_and(|source| self.rota.is_sound(source));
         let needless = |http: &Http, range: &Range| {
@@ -211,9 +223,9 @@ impl Transfer {
     // === Picking ===
 
     /// A run of bytes to ask an HTTP source for.
-    fn pick_range(&mut self, source: SourceId, most: u32) -> Option<(u64, u64)> {
+    fn pick_range(&mut self, source: SourceId, most: u32, now: Time) -> Option<(u64, u64)> {
         let together = self.limits.download_from_peers;
-        let anything = self.peers_slow || !together;
+        let anything = self.is_to_top_up(now) || !together;
         if !anything && self.pieces.scarce() == 0 && !self.pieces.has_solo() {
             return None;
         }

@@ -17,6 +17,8 @@ pub(crate) struct Pace {
     /// Bytes and time waited, both faded.
     bytes: f64,
     seconds: f64,
+    /// All time waited ever, in seconds.
+    waited: f64,
     /// Since when something has been owed, or when bytes last arrived.
     mark: Option<Time>,
 }
@@ -37,9 +39,15 @@ impl Pace {
         let span = self.mark.map_or(0.0, |mark| now.since(mark).as_secs_f64());
         let keep = (-span / MEMORY.as_secs_f64()).exp();
         self.total += bytes;
+        self.waited += span;
         self.bytes = self.bytes * keep + bytes as f64;
         self.seconds = self.seconds * keep + span;
         self.mark = Some(now);
+    }
+
+    /// Bytes a second on average over all that has come, if that is at least `evidence` bytes.
+    pub(crate) fn average(&self, evidence: u64) -> Option<f64> {
+        (self.total >= evidence).then(|| self.total as f64 / self.waited.max(1e-4))
     }
 
     /// Since when it has owed bytes without delivering any.

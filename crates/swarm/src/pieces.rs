@@ -7,65 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peerage_content::{BLOCKS_PER_PIECE, Bitmap, BlockSet, Layout, PieceIndex};
 
-use crate::rng::mix;
 use crate::{SourceId, SourceKind};
 
-/// Idle pieces looked at to find a rare one. A sample is as good as the whole, and a content may have a million.
-const SAMPLE: usize = 128;
+mod active;
+mod picking;
 
-/// A piece on its way.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Active {
-    /// Blocks in the store, not verified.
-    got: BlockSet,
-    /// Blocks asked for and not arrived, by source …
-    asked: Vec<(SourceId, BlockSet)>,
-    /// … and of anybody.
-    asked_of_any: BlockSet,
-    /// Sources whose blocks are in it.
-    contributors: Vec<SourceId>,
-    /// Blocks of unknown origin are in it: they were in the store when the transfer began.
-    inherited: bool,
-}
-
-impl Active {
-    /// Blocks that somebody has been asked for.
-    pub(crate) const fn asked(&self) -> BlockSet {
-        self.asked_of_any
-    }
-
-    /// Blocks that `source` has been asked for.
-    pub(crate) fn asked_of(&self, source: SourceId) -> BlockSet {
-        self.asked.iter().find(|(of, _)| *of == source).map_or(BlockSet::default(), |(_, blocks)| *blocks)
-    }
-
-    /// Who has been asked for any of `blocks`.
-    pub(crate) fn askers(&self, blocks: BlockSet) -> impl Iterator<Item = SourceId> + '_ {
-        self.asked.iter().filter(move |(_, asked)| asked.0 & blocks.0 != 0).map(|(source, _)| *source)
-    }
-
-    /// The only source that this piece's blocks came from, if there is just one.
-    pub(crate) fn sole_contributor(&self) -> Option<SourceId> {
-        match *self.contributors {
-            [source] if !self.inherited => Some(source),
-            _ => None,
-        }
-    }
-
-    /// The sources that its blocks came from, in the order in which they began.
-    pub(crate) fn contributors(&self) -> impl Iterator<Item = SourceId> {
-        self.contributors.iter().copied()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.got.is_empty() && self.asked.is_empty()
-    }
-
-    /// Whether `source` has to do with it already.
-    fn is_of(&self, source: SourceId) -> bool {
-        self.contributors.contains(&source) || self.asked.iter().any(|(of, _)| *of == source)
-    }
-}
+pub(crate) use active::Active;
 
 /// Believable peers that have a piece.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,8 +58,7 @@ impl Pieces {
         }
         for (piece, got) in partial {
             if !got.is_empty() && pieces.idle.remove(piece) {
-                let active = pieces.active.entry(piece).or_default();
-                (active.got, active.inherited) = (got, true);
+                pieces.active.insert(piece, Active::inherited(got));
             }
         }
         pieces
@@ -153,7 +99,7 @@ impl Pieces {
     pub(crate) fn open_at_peers(&self) -> u32 {
         let begun = self.active.iter().filter(|(piece, _)| !self.is_scarce(**piece));
         let (begun, open) = begun.fold((0, 0), |(begun, open), (piece, active)| {
-            (begun + 1, open + self.all_blocks(*piece).minus(active.got).minus(active.asked()).count())
+            (begun + 1, open + active.open(self.all_blocks(*piece)).count())
         });
         (self.missing() - self.scarce).saturating_sub(begun) * BLOCKS_PER_PIECE + open
     }
@@ -164,7 +110,7 @@ impl Pieces {
             return BlockSet::default();
         }
         let all = self.all_blocks(piece);
-        self.active.get(&piece).map_or(all, |active| all.minus(active.got))
+        self.active.get(&piece).map_or(all, |active| all.minus(active.got()))
     }
 
     /// Whether blocks may have become open since they were last taken.
@@ -192,31 +138,16 @@ impl Pieces {
     }
 
     pub(crate) fn ask(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
-        let active = self.begin(piece);
-        active.asked_of_any = active.asked_of_any.union(blocks);
-        match active.asked.iter_mut().find(|(of, _)| *of == source) {
-            Some((_, asked)) => *asked = asked.union(blocks),
-            None => active.asked.push((source, blocks)),
-        }
+        self.begin(piece).ask(source, blocks);
     }
 
     /// `blocks` will not come from `source`.
     pub(crate) fn unask(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
         self.reopened = true;
-        self.arrived(source, piece, blocks);
-        self.end_if_idle(piece);
-    }
-
-    fn arrived(&mut self, source: SourceId, piece: PieceIndex, blocks: BlockSet) {
-        let Some(active) = self.active.get_mut(&piece) else { return };
-        for (of, asked) in &mut active.asked {
-            if *of == source {
-                *asked = asked.minus(blocks);
-            }
+        if let Some(active) = self.active.get_mut(&piece) {
+            active.unask(source, blocks);
         }
-        active.asked.retain(|(_, asked)| !asked.is_empty());
-        let any = |all: BlockSet, (_, asked): &(SourceId, BlockSet)| all.union(*asked);
-        active.asked_of_any = active.asked.iter().fold(BlockSet::default(), any);
+        self.end_if_idle(piece);
     }
 
     /// Forgets all that was asked of `source`.
@@ -237,12 +168,7 @@ impl Pieces {
         if self.have.contains(piece) || !self.layout.contains(piece) {
             return;
         }
-        let active = self.begin(piece);
-        active.got = active.got.union(blocks);
-        if !active.contributors.contains(&source) {
-            active.contributors.push(source);
-        }
-        self.arrived(source, piece, blocks);
+        self.begin(piece).stored(source, blocks);
     }
 
     /// The piece is complete and right.
@@ -320,44 +246,6 @@ impl Pieces {
         self.holders.get(piece.0 as usize).is_some_and(|holders| holders.near > 0)
     }
 
-    // === Picking ===
-
-    /// A piece for a peer that has `theirs`, among those that `may` be asked of it. In this order:
-    ///
-    /// 1. one that it has begun: a piece from one source tells who is to blame if it is wrong;
-    /// 2. one that nobody goes on with;
-    /// 3. the rarest that nobody has begun, of those from `start` on, a random place; of several that are as rare, any: new
-    ///    ones lie side by side, and were it the first of them, all neighbours would ask for the same;
-    /// 4. what others have begun and not yet asked for: so the end of a content is shared out.
-    pub(crate) fn pick_for_peer(
-        &self,
-        source: SourceId,
-        theirs: &Bitmap,
-        may: impl Fn(PieceIndex) -> bool,
-        start: u32,
-    ) -> Option<PieceIndex> {
-        let wanted = |piece: PieceIndex| theirs.contains(piece) && may(piece);
-        let (mut abandoned, mut shared) = (None, None);
-        for (piece, active) in &self.active {
-            let open = self.all_blocks(*piece).minus(active.got).minus(active.asked());
-            if open.is_empty() || !wanted(*piece) || !self.may_mix(source, *piece) {
-                continue;
-            }
-            if active.is_of(source) {
-                return Some(*piece);
-            }
-            let found = if active.asked.is_empty() { &mut abandoned } else { &mut shared };
-            found.get_or_insert(*piece);
-        }
-        abandoned.or_else(|| self.rarest(theirs, may, start)).or(shared)
-    }
-
-    fn rarest(&self, theirs: &Bitmap, may: impl Fn(PieceIndex) -> bool, start: u32) -> Option<PieceIndex> {
-        let candidates = self.idle.common_from(theirs, PieceIndex(start)).filter(|piece| may(*piece));
-        let place = |piece: PieceIndex| mix(u64::from(start) << 32 | u64::from(piece.0));
-        candidates.take(SAMPLE).min_by_key(|piece| (self.availability(*piece), place(*piece)))
-    }
-
     /// Pieces that nobody has begun, ascending from `start` and then from the beginning.
     pub(crate) fn idle_from(&self, start: u32) -> impl Iterator<Item = PieceIndex> + '_ {
         self.idle.common_from(&self.idle, PieceIndex(start))
@@ -366,7 +254,7 @@ impl Pieces {
     /// Whether `source` may add to a piece. One that came out wrong from a mix is not asked of another while somebody is
     /// asked for it, so that the next time may show who lies.
     pub(crate) fn may_mix(&self, source: SourceId, piece: PieceIndex) -> bool {
-        let asked = |active: &Active| active.asked.iter().any(|(other, _)| *other != source);
+        let asked = |active: &Active| active.is_asked_of_others(source);
         !self.solo.contains(&piece) || !self.active.get(&piece).is_some_and(asked)
     }
 
@@ -426,17 +314,6 @@ mod tests {
         assert!(p.take_reopened() && !p.take_reopened() && p.active(PieceIndex(4)).is_some());
         p.corrupt(PieceIndex(4));
         assert!(p.active(PieceIndex(4)).is_none() && p.idle_from(9).eq([PieceIndex(4)]));
-    }
-
-    #[test]
-    fn neighbours_do_not_all_ask_for_the_first_of_new_pieces() {
-        let mut p = pieces(100);
-        (40..48).for_each(|i| p.peer_has(PieceIndex(i), SourceKind::Lan));
-        let mut new = Bitmap::for_layout(p.layout());
-        (40..48).for_each(|i| assert!(new.insert(PieceIndex(i))));
-        let picked = (0..100).filter_map(|start| p.pick_for_peer(A, &new, |_| true, start));
-        let picked: BTreeSet<_> = picked.collect();
-        assert_eq!(picked.len(), 8, "{picked:?}");
     }
 
     #[test]

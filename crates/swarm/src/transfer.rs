@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use peerage_content::{Bitmap, BlockSet, Layout, PeerId, PieceIndex};
-use peerage_wire::{ByeReason, Message};
+use peerage_wire::ByeReason;
 
 use crate::claims::Claims;
 use crate::departed::Departed;
@@ -20,13 +20,12 @@ use crate::far::FAR_WINDOW;
 use crate::http::Http;
 use crate::news::News;
 use crate::pace::Pace;
-use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::plan::FIRST_NEED;
 use crate::ready::Ready;
 use crate::trust::{Backlog, QOS_WINDOW};
-use crate::{Action, ByKind, Event, Limits, Offence, RateMeter, Rng, Rota, SourceId, SourceKind, Time};
+use crate::{Action, Event, Limits, RateMeter, Rng, Rota, SourceId, SourceKind, Stats, Time};
 
 /// How often time-outs are looked at while something is missing …
 const TICK: Duration = Duration::from_millis(100);
@@ -50,44 +49,6 @@ pub struct Start {
     pub limits: Limits,
     /// Seed of all random choices.
     pub seed: u64,
-}
-
-/// Figures of a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Bytes received and stored, by kind of source.
-    pub received: ByKind,
-    /// Bytes sent, by kind of peer.
-    pub sent: ByKind,
-    /// Bytes received for nothing: wrong, or had already.
-    pub wasted: u64,
-    /// Bytes a second received now.
-    pub down_rate: u64,
-    /// Bytes a second sent now.
-    pub up_rate: u64,
-    /// Peers known.
-    pub known_peers: u32,
-}
-
-/// Figures of one connected peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerStats {
-    /// The source.
-    pub source: SourceId,
-    /// Its key.
-    pub peer: PeerId,
-    /// Its kind.
-    pub kind: SourceKind,
-    /// Bytes received from it.
-    pub received: u64,
-    /// Bytes sent to it.
-    pub sent: u64,
-    /// Bytes a second from it.
-    pub down_rate: u64,
-    /// Bytes a second to it.
-    pub up_rate: u64,
-    /// Whether it answers our requests.
-    pub unchoked: bool,
 }
 
 /// The engine of one content.
@@ -132,6 +93,8 @@ pub struct Transfer {
     pub(crate) from_peers_long: RateMeter,
     pub(crate) from_far: RateMeter,
     pub(crate) from_all: RateMeter,
+    /// The same, over the time that `min_background_qos` is an average of.
+    pub(crate) from_all_long: RateMeter,
     pub(crate) to_all: RateMeter,
     /// How fast neighbours get what they have asked for.
     pub(crate) serving_pace: Pace,
@@ -201,6 +164,7 @@ impl Transfer {
             from_peers_long: RateMeter::over(QOS_WINDOW),
             from_far: RateMeter::over(FAR_WINDOW),
             from_all: RateMeter::default(),
+            from_all_long: RateMeter::over(QOS_WINDOW),
             to_all: RateMeter::default(),
             serving_pace: Pace::default(),
             backlog: None,
@@ -343,117 +307,10 @@ impl Transfer {
         self.peers.values().any(|peer| !peer.leaving && self.have().has_beyond(&peer.have))
     }
 
-    /// The figures.
-    pub fn stats(&self, now: Time) -> Stats {
-        Stats {
-            down_rate: self.from_all.rate(now),
-            up_rate: self.to_all.rate(now),
-            known_peers: self.dialer.known() as u32,
-            ..self.stats
-        }
-    }
-
-    /// The figures of the connected peers.
-    pub fn peer_stats(&self, now: Time) -> impl Iterator<Item = PeerStats> + '_ {
-        self.peers.iter().map(move |(source, peer)| PeerStats {
-            source: *source,
-            peer: peer.id,
-            kind: peer.kind,
-            received: peer.down.total(),
-            sent: peer.up.total(),
-            down_rate: peer.down.rate(now),
-            up_rate: peer.up.rate(now),
-            unchoked: !peer.choking_us,
-        })
-    }
-
-    /// The best rate that an HTTP source of `kind` has shown here, in bytes a second.
-    pub fn http_rate(&self, kind: SourceKind) -> Option<u64> {
-        self.https.values().filter(|http| http.kind == kind).filter_map(Http::best_rate).max()
-    }
-
     fn begin(&mut self, now: Time) {
         if self.started.is_none() {
             (self.started, self.heard_at, self.need_peers_at) = (Some(now), now, now + FIRST_NEED);
         }
-    }
-
-    // === Peers come and go ===
-
-    fn peer_joined(&mut self, source: SourceId, id: PeerId, kind: SourceKind, have: Bitmap, now: Time) {
-        self.dialer.connected(id);
-        self.knows_far_peers |= !kind.is_near();
-        if have.len() != self.pieces.layout().pieces() {
-            let nothing = Bitmap::for_layout(self.pieces.layout());
-            self.peers.insert(source, Peer::new(id, kind, nothing, true, now));
-            self.breach(source, "a bitmap of another length");
-            return;
-        }
-        let complete = have.is_full();
-        let tried = complete && self.may_count(kind) && self.tries_newcomers();
-        let counted = self.may_count(kind) && self.trusts_newcomers() && !tried;
-        if counted {
-            have.iter().for_each(|piece| self.pieces.peer_has(piece, kind));
-        }
-        let mut newcomer = Peer::new(id, kind, have, counted, now);
-        if tried {
-            newcomer.try_out(self.evidence());
-        }
-        self.peers.insert(source, newcomer);
-        if complete && self.is_complete() {
-            self.disconnect(source, ByeReason::Complete);
-            return;
-        }
-        let mut claimed = self.own_claims();
-        if kind.is_near() {
-            claimed.extend(self.crossing.keys().filter(|piece| !self.pieces.have().contains(**piece)));
-        }
-        if !claimed.is_empty() && !complete {
-            self.send(source, Message::Fetching { active: true, pieces: claimed });
-        }
-        self.http_due = true;
-        // A dial has come to its end: there is room for the next, which a small content has no time to wait for.
-        self.dial_due |= !self.knows_far_peers;
-        self.review_chokes(now);
-    }
-
-    fn peer_left(&mut self, source: SourceId, now: Time) {
-        self.set_counted(source, false);
-        let Some(peer) = self.peers.remove(&source) else { return };
-        self.departed.add(source, peer.kind);
-        self.uploads -= peer.serving.under_way();
-        self.pieces.unask_all(source);
-        self.claims.leave(source);
-        self.dialer.gone(peer.id, &mut self.rng, now);
-        (self.http_due, self.dial_due) = (true, true);
-        if self.peers.is_empty() {
-            // It may have restarted, and be found elsewhere.
-            self.need_peers_at = self.need_peers_at.min(now + FIRST_NEED);
-            self.need_peers_wait = FIRST_NEED * 2;
-        }
-        self.review_chokes(now);
-    }
-
-    pub(crate) fn disconnect(&mut self, source: SourceId, reason: ByeReason) {
-        self.set_counted(source, false);
-        let Some(peer) = self.peers.get_mut(&source).filter(|peer| !peer.leaving) else { return };
-        peer.leaving = true;
-        peer.drop_requests(|_| true);
-        peer.serving.clear();
-        self.pieces.unask_all(source);
-        self.claims.leave(source);
-        self.actions.push_back(Action::Disconnect { source, reason });
-    }
-
-    pub(crate) fn charge(&mut self, peer: PeerId, offence: Offence) {
-        self.actions.push_back(Action::Charge { peer, offence });
-        if matches!(offence, Offence::Protocol(_)) {
-            self.dialer.banned(peer);
-        }
-    }
-
-    pub(crate) fn send(&mut self, source: SourceId, message: Message) {
-        self.actions.push_back(Action::Send { source, message });
     }
 
     // === Policy ===

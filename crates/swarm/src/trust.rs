@@ -7,6 +7,8 @@
 //!   [`LONG_PATIENCE`] (less than product §8 grants: it costs a silent peer nothing that it could have had).
 //! - *All peers together are slow*: what they have would take them a while, at a rate below what the origin would give;
 //!   or, if nobody waits for the file, on average below `min_background_qos`. The origin lets go again when they are not.
+//!   Beside other downloaders whoever waits goes by what the origin has given on average: were all of them to turn to it
+//!   because their uplinks are slow, it would give none of them more. In the background it tops up to the rate, no further.
 //!
 //! A device that downloads alone has no swarm to spare the origin for, and the doubt itself may cost it only a small
 //! part of what plain HTTP would take: it loses its first patience (`trial.rs`), and judges, by that measure.
@@ -16,8 +18,9 @@ use std::time::Duration;
 use peerage_content::PIECE_SIZE;
 
 use crate::http::Http;
+use crate::pace::EVIDENCE;
 use crate::peer::Peer;
-use crate::{SourceId, SourceKind, Time, Transfer};
+use crate::{RateMeter, SourceId, SourceKind, Time, Transfer};
 
 /// Peers that do not deliver for this long are not waited for (product §6.1).
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
@@ -43,10 +46,14 @@ const LEAST_JUDGE_TIME: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_secs(1);
 /// … but at least this.
 const VERY_SOON: Duration = Duration::from_millis(100);
+/// Beside other downloaders somebody who waits is content with this share of what the origin usually gives: were it all of it,
+/// half of them would find the others slow by chance.
+const FAIR_SHARE: f64 = 0.8;
 /// `min_background_qos` is an average over this time (product §5).
 pub(crate) const QOS_WINDOW: Duration = Duration::from_secs(20);
-/// What a piece takes over HTTP if nobody else asks, where nothing is known …
-const GUESSED_PIECE_TIME: Duration = Duration::from_millis(250);
+/// What a piece takes over HTTP if nobody else asks, where nothing is known: as at 11 Mbit/s. Of a small content most devices
+/// never ask for one, and whoever guesses too little fetches what a neighbour is still getting over a slow link …
+const GUESSED_PIECE_TIME: Duration = Duration::from_millis(750);
 /// … and at most, where something is.
 const LONGEST_PIECE_TIME: Duration = Duration::from_secs(120);
 /// A foreground transfer that peers will keep busy for longer than this finds out what the origin would give.
@@ -169,13 +176,15 @@ impl Transfer {
         if span < judge_time {
             return self.peers_slow;
         }
-        let (window, meter) = match self.limits.foreground {
-            true => (crate::rate::WINDOW, &self.from_peers),
-            false => (QOS_WINDOW, &self.from_peers_long),
-        };
-        let rate = match span < window {
+        let average = |window: Duration, meter: &RateMeter| match span < window {
             true => (delivered - backlog.delivered) as f64 / span.as_secs_f64(),
             false => meter.rate(now) as f64,
+        };
+        let (rate, share) = match self.limits.foreground {
+            // What it fetches for the others is its own gain as well.
+            true if !self.is_alone() => (self.from_all.rate(now) as f64, FAIR_SHARE),
+            true => (average(crate::rate::WINDOW, &self.from_peers), 1.0),
+            false => (average(QOS_WINDOW, &self.from_peers_long), 1.0),
         };
         let left = f64::from(waiting) * f64::from(PIECE_SIZE);
         let lasts = |span: Duration| left > rate * span.as_secs_f64();
@@ -183,7 +192,18 @@ impl Transfer {
             true => f64::INFINITY,
             false => self.limits.min_rate as f64,
         };
-        lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown)
+        lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown) * share
+    }
+
+    /// Whether the origin is to bring what slow peers have, now. Beside other downloaders of which nobody waits, only what is
+    /// missing to the rate that is wanted: if uplinks are what all wait for, all find their peers slow, and the origin would
+    /// be asked for as many copies as there are devices.
+    pub(crate) fn is_to_top_up(&self, now: Time) -> bool {
+        if !self.peers_slow || self.limits.foreground || self.is_alone() {
+            return self.peers_slow;
+        }
+        let wanted = self.wanted_rate(now).unwrap_or(self.limits.min_rate as f64);
+        (self.from_all_long.rate(now) as f64) < wanted
     }
 
     /// How long peers are watched before they are judged, how soon they must be done not to be, and how long they must
@@ -200,16 +220,22 @@ impl Transfer {
         )
     }
 
-    /// The rate below which peers are slow, if enough is known: what the origin would give; in the background only
-    /// `min_background_qos`, and beside other downloaders not more of that than the origin would give.
+    /// The rate below which peers are slow, if enough is known: what the origin would give, beside other downloaders what it
+    /// usually gives; in the background only `min_background_qos`, and beside other downloaders not more of that than the origin
+    /// would give.
     pub(crate) fn wanted_rate(&self, now: Time) -> Option<f64> {
-        let evidence = self.probe_size();
+        let (evidence, alone) = (self.probe_size(), self.is_alone());
+        let usually = self.limits.foreground && !alone;
         let usable = self.https.values().filter(|http| !http.unusable);
-        let origin = usable.filter_map(|http| http.proven_rate(evidence, now)).reduce(f64::max);
+        let rate = |http: &Http| match usually {
+            true => http.usual_rate(evidence),
+            false => http.proven_rate(evidence, now),
+        };
+        let origin = usable.filter_map(rate).reduce(f64::max);
         let least = self.limits.min_rate as f64;
         match self.limits.foreground {
             true => origin,
-            false if self.is_alone() => Some(least),
+            false if alone => Some(least),
             false => origin.map(|origin| origin.min(least)),
         }
     }
@@ -220,10 +246,12 @@ impl Transfer {
         self.limits.foreground && self.peers_slow && delivers && self.wanted_rate(now).is_none()
     }
 
-    /// What one piece takes over HTTP here, by experience; without, a guess: neighbours share the origin's rate.
+    /// What one piece takes over HTTP here, by experience, now or as a rule, whichever is longer: whoever is the last to ask the
+    /// origin has it for itself, and the others' claims are of a time when all shared it. Without experience, a guess.
     pub(crate) fn piece_time(&self, now: Time) -> Duration {
         let origin = self.https.values().filter(|http| http.kind == SourceKind::Cdn);
-        let rate = origin.filter_map(|http| http.rate(now)).reduce(f64::max);
+        let both = |http: &Http| Some(http.rate(now)?.min(http.usual_rate(EVIDENCE)?));
+        let rate = origin.filter_map(both).reduce(f64::max);
         let span = match rate {
             Some(rate) => f64::from(PIECE_SIZE) / rate.max(1.0),
             None => GUESSED_PIECE_TIME.as_secs_f64() * self.claims.claimants(|_| true).max(1) as f64,

@@ -93,7 +93,7 @@ fn small_contents_pass_from_few_to_few_and_in_parts() {
 fn a_small_content_on_a_slower_lan() {
     // One copy from the origin, although it could give as much as all neighbours together.
     let world = world().devices(32).lan_mbit(100.0);
-    for (pieces, most) in [(1, 6.5), (4, 5.0)] {
+    for (pieces, most) in [(1, 6.5), (4, 4.0)] {
         each_seed(
             &format!("flash 32, {pieces} pieces, 100 Mbit/s"),
             0..4,
@@ -103,6 +103,31 @@ fn a_small_content_on_a_slower_lan() {
             },
         );
     }
+}
+
+#[test]
+fn a_small_content_from_a_slow_origin() {
+    // A piece takes 1.7 s. Most devices never ask the origin for one, so they do not know that; and nobody else fetches it.
+    for (devices, pieces) in [(5, 1), (5, 2), (32, 12)] {
+        let world = world().devices(devices).pieces(pieces).origin_mbit(5.0);
+        each_seed(&format!("flash {devices}, {pieces} pieces, 5 Mbit/s"), 0..4, &world, |report| {
+            assert!(report.origin_copies() <= 1.10 && report.over_bound() <= 1.10, "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_lan_no_faster_than_the_origin() {
+    // The first bytes come faster than all that follow, and are no reason to claim more than one can pass on.
+    let slow = world().devices(32).pieces(20).lan_mbit(100.0);
+    each_seed("flash 32, 20 pieces, all at 100 Mbit/s", 0..4, &slow, |report| {
+        assert!(report.origin_copies() <= 1.08 && report.over_bound() <= 2.4, "{report}");
+    });
+    let uplinks = world().devices(8).pieces(20).origin_mbit(200.0);
+    let uplinks = uplinks.each(|_, device| device.link_mbit(1000.0, 100.0));
+    each_seed("flash 8, 1000/100 Mbit/s, origin 200 Mbit/s", 0..4, &uplinks, |report| {
+        assert!(report.origin_copies() <= 1.20 && report.over_bound() <= 1.45, "{report}");
+    });
 }
 
 #[test]

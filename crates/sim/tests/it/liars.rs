@@ -92,7 +92,8 @@ fn one_who_claims_and_never_delivers_costs_little_and_once() {
         let plain = alone(peerage_sim::world().devices(1).pieces(pieces));
         each_seed(&format!("1 honest, 1 claims all {pieces} pieces"), 0..20, &world, |report| {
             let late = report.devices[0].took.map(|took| took.as_secs_f64() - plain);
-            assert!(late.is_some_and(|late| late <= 2.5), "{late:?} s later, {report}");
+            // As long as nothing is known of the origin, a piece may honestly take most of a second.
+            assert!(late.is_some_and(|late| late <= 5.5), "{late:?} s later, {report}");
         });
     }
 }

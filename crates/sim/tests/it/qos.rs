@@ -51,6 +51,20 @@ fn http_tops_up_when_peers_stay_below_it() {
 }
 
 #[test]
+fn among_many_http_tops_up_to_it_and_no_further() {
+    // With one copy from the origin each can have 21 Mbit/s from the others, where 20 are to be. Were each to fetch what it can get
+    // while it has less, three copies would come.
+    let world =
+        world().devices(16).pieces(60).origin_mbit(200.0).each(|_, device| device.link_mbit(100.0, 20.0));
+    each_seed("16 at 100/20 Mbit/s", 0..4, &world, |report| {
+        assert!(report.origin_copies() <= 1.7 && report.over_bound() <= 1.6, "{report}");
+    });
+    each_seed("16 at 100/20 Mbit/s, foreground", 0..4, &world.foreground(), |report| {
+        assert!(report.origin_copies() <= 1.9 && report.over_bound() <= 1.6, "{report}");
+    });
+}
+
+#[test]
 fn a_short_weakness_is_forgiven() {
     // Ten seconds at 40 Mbit/s, three at 4: the average stays above 20.
     let weak = beside_a_neighbour(40.0)
