@@ -183,7 +183,7 @@ async fn take(
     let mut at = head.offset;
     while at < head.offset + head.len {
         let Ok(room) = sink.room(head.piece, at).await else { return Some(End::Closed) };
-        let most = READ_STEP.min(pace.0 as usize);
+        let most = parts.down.portion(READ_STEP.min(pace.0 as usize));
         let step = room.len().min(most).min((head.offset + head.len - at) as usize);
         if step == 0 {
             return Some(End::Breach("data beyond the end of a piece"));
@@ -316,7 +316,9 @@ impl Step {
 async fn allowed(up: &Gate, next: Option<Upload>, step: &mut Step) -> (DataHead, Upload) {
     match next {
         Some(rest) => {
-            let len = rest.left.len.min(step.0);
+            let most = rest.left.len.min(step.0);
+            let portion = u32::try_from(up.portion(most as usize)).unwrap_or(most);
+            let len = portion.next_multiple_of(BLOCK_SIZE).min(most);
             let began = Instant::now();
             up.pass(u64::from(len)).await;
             step.waited(len, began.elapsed());
