@@ -45,6 +45,9 @@ const SOON: Duration = Duration::from_secs(1);
 const VERY_SOON: Duration = Duration::from_millis(100);
 /// `min_background_qos` is an average over this time (product §5).
 pub(crate) const QOS_WINDOW: Duration = Duration::from_secs(20);
+/// A link of just that speed carries so much less of files: headers, what a low-priority transfer leaves to others, and what
+/// the average is off by. Without it HTTP would top up beside peers that fill such a link, and take it from them.
+const QOS_MET: f64 = 0.9;
 /// What a piece takes over HTTP if nobody else asks, where nothing is known …
 const GUESSED_PIECE_TIME: Duration = Duration::from_millis(250);
 /// … and at most, where something is.
@@ -181,7 +184,7 @@ impl Transfer {
         let lasts = |span: Duration| left > rate * span.as_secs_f64();
         let unknown = || match self.limits.foreground && lasts(worth_a_probe) {
             true => f64::INFINITY,
-            false => self.limits.min_rate as f64,
+            false => self.least_rate(),
         };
         lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown)
     }
@@ -206,12 +209,17 @@ impl Transfer {
         let evidence = self.probe_size();
         let usable = self.https.values().filter(|http| !http.unusable);
         let origin = usable.filter_map(|http| http.proven_rate(evidence, now)).reduce(f64::max);
-        let least = self.limits.min_rate as f64;
+        let least = self.least_rate();
         match self.limits.foreground {
             true => origin,
             false if self.is_alone() => Some(least),
             false => origin.map(|origin| origin.min(least)),
         }
+    }
+
+    /// The rate of files at which `min_background_qos` is met, in bytes a second.
+    fn least_rate(&self) -> f64 {
+        self.limits.min_rate as f64 * QOS_MET
     }
 
     /// Whether the origin is asked for a little only to learn what it would give.
