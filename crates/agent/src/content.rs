@@ -59,6 +59,8 @@ pub(crate) enum Command {
         /// What it did.
         what: &'static str,
     },
+    /// Its time in the cache is over: end as soon as nobody uses it.
+    Retire,
     /// End, say goodbye.
     Stop,
 }

@@ -87,6 +87,8 @@ struct Actor {
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
+    /// Its time in the cache is over.
+    retired: bool,
     /// What policy lets this content do.
     allowed: Allowed,
     /// Files that may be served at once.
@@ -159,6 +161,7 @@ pub(crate) fn spawn(
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
+        retired: false,
         allowed,
         slots: None,
         place: Place::Served,
@@ -174,7 +177,11 @@ pub(crate) fn spawn(
     };
     actor.apply_policy();
     actor.show();
-    tokio::spawn(actor.run(inbox));
+    let shared = Arc::clone(&actor.shared);
+    tokio::spawn(async move {
+        actor.run(inbox).await;
+        shared.cache_news.notify_one();
+    });
     Ok(handle)
 }
 
@@ -254,7 +261,7 @@ impl Actor {
         }
         let idle = self.wants.is_empty() && self.links.is_empty();
         self.idle_since = if idle { self.idle_since.or(Some(now)) } else { None };
-        self.end_at().is_some_and(|end| now >= end)
+        (idle && self.retired) || self.end_at().is_some_and(|end| now >= end)
     }
 
     /// A download that joins too late sees the status channel close and starts another actor.
@@ -355,6 +362,7 @@ impl Actor {
                 self.peer_left(source);
                 self.feed(Event::Banned { peer });
             }
+            Command::Retire => self.retired = true,
             // Handled by the loop.
             Command::Stop => {}
         }
@@ -371,7 +379,7 @@ impl Actor {
     }
 
     fn join(&mut self, want: Want) {
-        self.idle_since = None;
+        (self.idle_since, self.retired) = (None, false);
         if let Some(record) = &want.record {
             self.record = Some(record.clone());
         }
