@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_api::why::Because;
-use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
+use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Place as SeenAt, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class};
 use peerage_store::{Busy, Content, StoreError};
@@ -97,6 +97,8 @@ struct Actor {
     place: Place,
     /// Policy holds the download back for now.
     held: bool,
+    /// Where the coordinator saw this device last.
+    seen_at: Option<SeenAt>,
     /// The network of [`crate::policy::PolicyView::network`] that was seen last.
     network: u64,
     limits: Limits,
@@ -166,6 +168,7 @@ pub(crate) fn spawn(
         slots: None,
         place: Place::Served,
         held: false,
+        seen_at: None,
         network,
         limits,
         lane,

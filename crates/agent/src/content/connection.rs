@@ -41,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) kind: SourceKind,
     /// Whether its frames are encrypted.
     pub(crate) encrypted: bool,
+    /// Where the coordinator saw the peer when it connected; `None`: it is a neighbour by DNS-SD.
+    pub(crate) seen_at: Option<peerage_content::Place>,
     /// Its place among all connections; `None`: it is being parted from.
     pub(crate) place: Option<Place>,
     pub(crate) control: Outbox,
@@ -68,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) seen_at: Option<peerage_content::Place>,
     pub(crate) expected: Arc<Mutex<Expected>>,
     pub(crate) down: Gate,
     pub(crate) up: Gate,
@@ -85,12 +88,26 @@ pub(crate) fn start(
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
     let (address, local, reached) = (parts.address, parts.local, parts.reached);
-    let (kind, encrypted, place) = (parts.kind, parts.encrypted, Some(place));
+    let (kind, seen_at, encrypted, place) = (parts.kind, parts.seen_at, parts.encrypted, Some(place));
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, words, uploads_in));
     let tasks = [read.abort_handle(), write.abort_handle()];
-    Link { peer, dialled, address, local, reached, kind, encrypted, place, control, uploads, expected, tasks }
+    Link {
+        peer,
+        dialled,
+        address,
+        local,
+        reached,
+        kind,
+        seen_at,
+        encrypted,
+        place,
+        control,
+        uploads,
+        expected,
+        tasks,
+    }
 }
 
 async fn read_task(parts: Parts, mut reader: FrameReader, answers: Outbox) {

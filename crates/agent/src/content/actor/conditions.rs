@@ -83,6 +83,7 @@ impl Actor {
         if held != self.held {
             self.held = held;
             self.feed(Event::Pause(held || self.retry_at.is_some()));
+        self.leave_links();
         }
         let network = self.shared.policy().network;
         if std::mem::replace(&mut self.network, network) != network {
