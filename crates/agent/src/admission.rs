@@ -303,6 +303,7 @@ async fn fetch_whole_map(
                     | Message::Unchoke
                     | Message::Choke
                     | Message::Fetching { .. }
+                    | Message::Withheld(_)
                     | Message::Ping,
                 ))) => {}
                 _ => return Err(Refused::ByPeer),

@@ -20,6 +20,7 @@ use peerage_content::{ContentId, ContentRecord, PeerId, Signed};
 use peerage_origin::{Known, OriginError, SourceUrl};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId};
+use peerage_wire::Withheld;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admitted;
@@ -48,6 +49,17 @@ pub(crate) enum Command {
         /// Why.
         error: OriginError,
     },
+    /// A peer says why it does not serve this device, or that it does again.
+    Withheld {
+        /// Its connection.
+        source: SourceId,
+        /// Its key.
+        peer: PeerId,
+        /// What it says.
+        reason: Withheld,
+    },
+    /// The origin could not be asked for what it has.
+    OriginFailed(OriginError),
     /// The disk failed under a write.
     Trouble(Arc<StoreError>),
     /// A peer broke the protocol.

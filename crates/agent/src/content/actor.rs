@@ -8,6 +8,7 @@ mod caches;
 mod conditions;
 mod peers;
 mod show;
+mod withheld;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
     ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
 };
-use peerage_wire::ByeReason;
+use peerage_wire::{ByeReason, Withheld};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -84,6 +85,10 @@ struct Actor {
     known: BTreeMap<PeerId, (Vec<SocketAddr>, SourceKind)>,
     /// What came from and went to peers over connections that have ended.
     parted: BTreeMap<PeerId, Parted>,
+    /// Why connected peers do not serve this device, as far as they say.
+    withholders: BTreeMap<SourceId, Withheld>,
+    /// Why peers of each kind are not served here, as policy has decided it.
+    own_reason: Withheld,
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
@@ -160,6 +165,8 @@ pub(crate) fn spawn(
         fetches: HashMap::new(),
         known: BTreeMap::new(),
         parted: BTreeMap::new(),
+        withholders: BTreeMap::new(),
+        own_reason: Withheld::Nothing,
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
@@ -359,6 +366,8 @@ impl Actor {
                 self.feed(event);
             }
             Command::HttpFailed { source, error } => self.http_failed(source, error),
+            Command::Withheld { source, peer, reason } => self.withheld(source, peer, reason),
+            Command::OriginFailed(error) => self.set_trouble(Some(Trouble::Origin(error))),
             Command::Trouble(error) => self.disk_trouble(error),
             Command::Breach { source, peer, what } => {
                 self.shared.charge(peer, Offence::Protocol(what));

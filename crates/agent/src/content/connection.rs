@@ -8,7 +8,9 @@ use peerage_content::{BLOCK_SIZE, PeerId, PieceMap};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId, SourceKind};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
-use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
+use peerage_wire::{
+    ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode, Withheld,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -39,12 +41,14 @@ pub(crate) struct Link {
     /// It was an address of this device when the connection was made, as far as could be seen.
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
-    /// Whether its frames are encrypted.
-    pub(crate) encrypted: bool,
     /// Where the coordinator saw the peer when it connected; `None`: it is a neighbour by DNS-SD.
     pub(crate) seen_at: Option<peerage_content::Place>,
+    /// Whether its frames are encrypted.
+    pub(crate) encrypted: bool,
     /// Its place among all connections; `None`: it is being parted from.
     pub(crate) place: Option<Place>,
+    /// What it was told last of why it is not served.
+    pub(crate) withheld: Withheld,
     pub(crate) control: Outbox,
     pub(crate) uploads: mpsc::UnboundedSender<DataHead>,
     pub(crate) expected: Arc<Mutex<Expected>>,
@@ -66,11 +70,11 @@ pub(crate) struct Parts {
     pub(crate) local: std::net::SocketAddr,
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
+    pub(crate) seen_at: Option<peerage_content::Place>,
     pub(crate) encrypted: bool,
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) seen_at: Option<peerage_content::Place>,
     pub(crate) expected: Arc<Mutex<Expected>>,
     pub(crate) down: Gate,
     pub(crate) up: Gate,
@@ -103,6 +107,7 @@ pub(crate) fn start(
         seen_at,
         encrypted,
         place,
+        withheld: Withheld::Nothing,
         control,
         uploads,
         expected,
@@ -159,6 +164,12 @@ async fn read(parts: &Parts, reader: &mut FrameReader, sink: &mut Sink, answers:
                 }
             }
             Incoming::Message(Message::Ping) => {}
+            Incoming::Message(Message::Withheld(reason)) => {
+                let told = Command::Withheld { source: parts.source, peer: parts.peer, reason };
+                if parts.commands.send(told).await.is_err() {
+                    return End::Closed;
+                }
+            }
             Incoming::Message(Message::Bye(reason)) => {
                 tracing::debug!(peer = %parts.peer.short(), ?reason, "peer says goodbye");
                 return End::Closed;

@@ -188,6 +188,7 @@ impl Actor {
             let _ = link.control.send(Control::Send(Message::Have(news)));
         }
         self.links.insert(source, link);
+        self.tell_reason(source);
         self.count_peers();
         self.feed(Event::PeerJoined { source, peer, kind, have });
     }
@@ -277,7 +278,6 @@ impl Actor {
         }
     }
 
-    /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
     /// The coordinator has spoken, and may see this device elsewhere than before: on a VPN, or no longer on one. Peers that
     /// are something else to it now are parted from, and connected to anew with the new ticket, so that both ends count
     /// them as what they are; those that were named where it was, and are not here, are forgotten.
@@ -319,8 +319,10 @@ impl Actor {
         }
     }
 
+    /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
     fn part(&mut self, source: SourceId, reason: ByeReason) {
         self.remember(source);
+        self.withholders.remove(&source);
         let Some(mut link) = self.links.remove(&source) else { return };
         drop(link.place.take());
         tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
@@ -343,6 +345,7 @@ impl Actor {
 
     pub(super) fn peer_left(&mut self, source: SourceId) {
         self.remember(source);
+        self.withholders.remove(&source);
         if self.links.remove(&source).is_some() {
             self.feed(Event::PeerLeft { source });
         }

@@ -8,6 +8,7 @@ use peerage_policy::Reason;
 use peerage_swarm::ByKind;
 
 use super::Actor;
+use super::withheld::sentence;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
 use crate::shared::Share;
@@ -96,7 +97,9 @@ impl Actor {
         }
         for stats in self.transfer.peer_stats(self.now()) {
             let Some(link) = self.links.get(&stats.source) else { continue };
-            let note = self.shared.ban_note(&stats.peer);
+            let withheld = self.withholders.get(&stats.source);
+            let withheld = withheld.map(|reason| format!("does not share now: {}", sentence(*reason)));
+            let note = self.shared.ban_note(&stats.peer).or(withheld);
             let parted = self.parted.get(&stats.peer).copied().unwrap_or_default();
             let row = PeerRow {
                 peer: stats.peer,
