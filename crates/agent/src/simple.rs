@@ -204,6 +204,7 @@ impl Simple {
                                 _ => own,
                             }
                         }
+                        ErrorKind::Proxy => return Err(SimpleEnd::NoWayOut(error)),
                         _ => return Err(ApiError::new(Code::Origin, error.to_string()).into()),
                     }
                 }
@@ -306,12 +307,12 @@ impl Simple {
         self.say(None, false);
         self.state.send_modify(|state| state.cache = way.map(|(_, at)| at.host.clone()));
         let mut batch: Vec<u8> = Vec::with_capacity(BATCH);
-        loop {
         let mut written = Instant::now();
+        loop {
             let chunk = body.chunk().await;
-            let ended = !matches!(chunk, Ok(Some(_)));
             let mut rest: &[u8] =
                 chunk.as_ref().map_or(&[][..], |chunk| chunk.as_deref().unwrap_or_default());
+            let ended = !matches!(chunk, Ok(Some(_)));
             loop {
                 let (now, later) = rest.split_at(self.gate.portion(rest.len()));
                 rest = later;
@@ -354,7 +355,9 @@ impl Simple {
                 match timeout(PROBE_TIMEOUT, client.probe(&self.url)).await {
                     Ok(Ok(info)) => info.known(),
                     Ok(Err(error)) => match error.kind() {
-                        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Later { .. } => Known::default(),
+                        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Proxy | ErrorKind::Later { .. } => {
+                            Known::default()
+                        }
                         _ => return Err(Stop::Origin(error)),
                     },
                     Err(_) => Known::default(),
@@ -400,6 +403,8 @@ impl Simple {
 pub(crate) enum SimpleEnd {
     /// The staging area was deleted, or swept as an old one.
     Lost,
+    /// A proxy lets nothing through to the origin, and no cache has the file.
+    NoWayOut(OriginError),
     /// It failed for good.
     Failed(ApiError),
 }

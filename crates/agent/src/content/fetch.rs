@@ -56,7 +56,7 @@ fn verdict(error: &OriginError) -> FetchError {
     match error.kind() {
         _ if error.failure == Failure::NoRanges => FetchError::Whole,
         ErrorKind::Later { delay } => FetchError::Retry(delay),
-        ErrorKind::Connect | ErrorKind::Dns => FetchError::Retry(None),
+        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Proxy => FetchError::Retry(None),
         ErrorKind::Gone
         | ErrorKind::Denied
         | ErrorKind::Stale

@@ -50,6 +50,7 @@ impl Actor {
             down_rate: stats.down_rate,
             up_rate: stats.up_rate,
             known_peers,
+            others: known_peers > 0 || self.http.values().any(|http| http.cache.is_some() && !http.left),
             http_connections: (self.fetches.len() - from_caches) as u32,
             cache_connections: from_caches as u32,
             cache_host,
