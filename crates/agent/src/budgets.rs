@@ -390,10 +390,10 @@ mod tests {
         let (down, up) = (lane.from(SourceKind::Lan), lane.to(SourceKind::Lan));
         assert_eq!(down.portion(1 << 20), 1 << 20);
         let mut settings = peerage_policy::Settings::default();
-        settings.max_background_download_bandwidth = 1000;
+        settings.max_background_download_bandwidth = 1_000_000;
         budgets.apply(&limits(&settings), None, false);
         assert_eq!((down.portion(1 << 20), down.portion(100), up.portion(1 << 20)), (20_000, 100, 1 << 20));
-        settings.max_background_download_bandwidth = 1;
+        settings.max_background_download_bandwidth = 1000;
         budgets.apply(&limits(&settings), None, false);
         assert_eq!(down.portion(1 << 20), LEAST_PORTION);
     }

@@ -52,7 +52,7 @@ fn a_neighbour_on_battery_says_so_until_it_shares_again() {
     // Who it is: its address, and the beginning of its key. Of its charge and its settings' values nothing.
     let told = said(&b, &["why", &id]);
     assert!(told.contains("- 127.181.0.11 ("), "{told}");
-    assert!(!told.contains("80"), "{told}");
+    assert!(!told.contains("80 %"), "{told}");
     assert!(notes(&b, &id).contains(ON_BATTERY), "{}", notes(&b, &id));
     bus.set(UPOWER, UPOWER_PATH, UPOWER, "OnBattery", "false").unwrap();
     job.json().unwrap();
