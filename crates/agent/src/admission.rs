@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_content::{
-    Bitmap, ContentId, Layout, PeerId, PieceMap, Scope, Side, Signed, SiteClaim, SiteProof, SwarmTicket,
+    Bitmap, ContentId, Layout, PeerId, PieceMap, Place, Scope, Side, Signed, SiteClaim, SiteProof,
+    SwarmTicket,
 };
 use peerage_swarm::{Offence, SourceKind};
 use peerage_transport::{Connection, FrameReader, FrameWriter, Incoming, Path};
@@ -28,6 +29,8 @@ pub(crate) struct Admitted {
     /// Its socket.
     pub(crate) path: Path,
     pub(crate) kind: SourceKind,
+    /// Where the coordinator sees it, by its ticket; `None`: a neighbour that proved the site key.
+    pub(crate) place: Option<Place>,
     /// Whether this device opened the connection.
     pub(crate) dialled: bool,
     /// It goes through the relay: the address is the relay's.
@@ -214,9 +217,12 @@ pub(crate) async fn greet(
     let (path, encrypted) = (connection.path(), connection.is_encrypted());
     let (binding, own) = (*connection.binding(), shared.identity.peer());
     let meeting = Meeting { binding, own_side: Side::Dialled, content, own, peer, address };
-    let credential = match kind {
-        SourceKind::LinkLocal => meeting.prove(shared)?,
-        _ => Credential::Ticket(shared.tickets.get(content).ok_or(Refused::NoTicket)?.bytes),
+    let (credential, own_place) = match kind {
+        SourceKind::LinkLocal => (meeting.prove(shared)?, None),
+        _ => {
+            let own = shared.tickets.get(content).ok_or(Refused::NoTicket)?;
+            (Credential::Ticket(own.bytes), Some(own.place))
+        }
     };
     shared.governor.upload(path.clone(), address);
     let (mut reader, mut writer) = connection.split();
@@ -226,17 +232,23 @@ pub(crate) async fn greet(
     if theirs.content != content || theirs.layout != layout {
         return Err(Refused::OtherContent);
     }
-    match (kind, &theirs.site) {
-        (SourceKind::LinkLocal, Some(proof)) => meeting.check(shared, proof)?,
+    let place = match (kind, &theirs.site) {
+        (SourceKind::LinkLocal, Some(proof)) => {
+            meeting.check(shared, proof)?;
+            None
+        }
         (SourceKind::LinkLocal, None) => return Err(Refused::Site("there is none")),
-        _ => drop(check_ticket(shared, peer, content, &theirs.ticket)?),
-    }
+        _ => Some(check_ticket(shared, peer, content, &theirs.ticket)?.place),
+    };
+    // Both ends go by the two tickets: what discovery said may be older than either.
+    let kind = own_place.zip(place).map_or(kind, |(own, theirs)| kind_in(own.meets(&theirs)));
     Ok(Admitted {
         peer,
         address,
         local,
         path,
         kind,
+        place,
         dialled: true,
         relayed: false,
         encrypted,
@@ -294,6 +306,7 @@ async fn fetch_whole_map(
                     | Message::Unchoke
                     | Message::Choke
                     | Message::Fetching { .. }
+                    | Message::Withheld(_)
                     | Message::Ping,
                 ))) => {}
                 _ => return Err(Refused::ByPeer),
@@ -316,19 +329,19 @@ pub(crate) async fn receive(
     let (mut reader, mut writer) = connection.split();
     let checked = check_incoming(shared, peer, address, binding, &mut reader).await;
     match checked {
-        Ok((handle, have, kind, credential)) => {
+        Ok((handle, have, kind, place, credential)) => {
             let told = handle.content.have();
             let own = Self_ { content: handle.id, layout: handle.content.layout(), have: &told };
             say(&mut writer, &hello(&own, credential)).await?;
-            let (dialled, relayed) = (false, false);
             let admitted = Admitted {
                 peer,
                 address,
                 local,
                 path,
                 kind,
-                dialled,
-                relayed,
+                place,
+                dialled: false,
+                relayed: false,
                 encrypted,
                 have,
                 told,
@@ -356,7 +369,7 @@ pub(crate) const fn kind_in(scope: Scope) -> SourceKind {
     }
 }
 
-type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Credential);
+type Checked = (crate::content::ContentHandle, Bitmap, SourceKind, Option<Place>, Credential);
 
 async fn check_incoming(
     shared: &Arc<Shared>,
@@ -394,5 +407,5 @@ async fn check_incoming(
             (kind_in(own.place.meets(&place)), Credential::Ticket(own.bytes))
         }
     };
-    Ok((handle, theirs.have, kind, credential))
+    Ok((handle, theirs.have, kind, their_place, credential))
 }

@@ -12,6 +12,7 @@ use peerage_policy::{Class, Limits};
 use peerage_swarm::budget::{Budget, Courtesy, Downlink, Node};
 use peerage_swarm::{RateMeter, SourceKind, Time};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::state_dir::{StateDir, StateError};
@@ -21,6 +22,11 @@ const FILE: &str = "traffic.json";
 const EVERY: Duration = Duration::from_millis(250);
 /// How often the counts are written down.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Time's worth of bytes that pass a cap in one go …
+const PORTION: Duration = Duration::from_millis(20);
+/// … but at least so many.
+const LEAST_PORTION: usize = 4 << 10;
 
 /// What is remembered over a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +46,7 @@ pub(crate) struct Budgets {
     clock: Arc<Clock>,
     state: StateDir,
     tree: Mutex<Tree>,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -101,7 +108,7 @@ impl Budgets {
             month,
             internet_sent,
         };
-        Arc::new(Self { clock, state, tree: Mutex::new(tree) })
+        Arc::new(Self { clock, state, tree: Mutex::new(tree), changed: Notify::new() })
     }
 
     /// A download's own place in the tree.
@@ -143,21 +150,32 @@ impl Budgets {
         let back_cap = lower(limits.download(Class::Background), yielding);
         let back_part = part(limits.downlink_percent(Class::Background));
         let spent = monthly_cap.is_some_and(|cap| tree.internet_sent >= cap);
-        for (node, rate) in [
+        let caps = [
             (front.all, front_cap),
             (front.wan, front_part),
             (back.all, back_cap),
             (back.wan, back_part),
             (tree.upload, limits.upload),
             (tree.internet, spent.then_some(0)),
-        ] {
+        ];
+        if caps.iter().any(|(node, rate)| tree.budget.rate(*node) != *rate) {
+            self.changed.notify_one();
+        }
+        for (node, rate) in caps {
             tree.budget.set(node, rate, now);
         }
     }
 
     /// The lowest cap that holds for what a class of downloads fetches over the downlink, in bytes/s.
     pub(crate) fn cap(&self, class: Class) -> Option<u64> {
-        self.tree.lock().cap(class, Path::FromWan)
+        let tree = &mut *self.tree.lock();
+        let wan = tree.class(class).wan;
+        tree.budget.tightest(wan)
+    }
+
+    /// Waits until a cap is another one. One waits at a time.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Writes the counts down. Blocking.
@@ -194,12 +212,6 @@ impl Tree {
             Class::Foreground => &mut self.foreground,
             Class::Background => &mut self.background,
         }
-    }
-
-    fn cap(&mut self, class: Class, path: Path) -> Option<u64> {
-        let (all, wan) = (self.class(class).all, self.class(class).wan);
-        let far = if path == Path::FromWan { self.budget.rate(wan) } else { None };
-        lower(self.budget.rate(all), far)
     }
 
     fn count(&mut self, class: Class, path: Path, bytes: u64, now: Time) {
@@ -292,9 +304,17 @@ impl Gate {
         *self.lane.class.lock()
     }
 
-    /// The lowest cap that holds here for what comes, in bytes/s.
+    /// The lowest cap that holds here, in bytes/s.
     pub(crate) fn cap(&self) -> Option<u64> {
-        self.lane.budgets.tree.lock().cap(self.class(), self.path)
+        self.lane.budgets.tree.lock().budget.tightest(self.lane.nodes[self.path as usize])
+    }
+
+    /// How many of `most` bytes are to pass in one go: what passes at once is waited off afterwards, and a cap that comes in
+    /// meanwhile is not to stop everything for as long as it would take a megabyte.
+    pub(crate) fn portion(&self, most: usize) -> usize {
+        let Some(cap) = self.cap() else { return most };
+        let bytes = u128::from(cap) * PORTION.as_micros() / 1_000_000;
+        most.min(usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_PORTION))
     }
 
     /// Waits until `bytes` may pass, and counts them. Cancel-safe: nothing is counted before it is ready.
@@ -360,6 +380,22 @@ mod tests {
         assert!(budgets.try_pass(&lane, Path::ToNear, 1).is_ok());
         budgets.apply(&free, Some(2000), false);
         assert!(budgets.try_pass(&lane, Path::ToInternet, 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn portions_follow_the_cap() {
+        let dir = tempfile::tempdir().unwrap();
+        let budgets = open(&dir);
+        let lane = budgets.lane(Class::Background);
+        let (down, up) = (lane.from(SourceKind::Lan), lane.to(SourceKind::Lan));
+        assert_eq!(down.portion(1 << 20), 1 << 20);
+        let mut settings = peerage_policy::Settings::default();
+        settings.max_background_download_bandwidth = 1_000_000;
+        budgets.apply(&limits(&settings), None, false);
+        assert_eq!((down.portion(1 << 20), down.portion(100), up.portion(1 << 20)), (20_000, 100, 1 << 20));
+        settings.max_background_download_bandwidth = 1000;
+        budgets.apply(&limits(&settings), None, false);
+        assert_eq!(down.portion(1 << 20), LEAST_PORTION);
     }
 
     #[tokio::test]

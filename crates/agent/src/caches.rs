@@ -111,6 +111,7 @@ impl Caches {
             ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Tls | ErrorKind::Later { .. } => true,
             ErrorKind::Gone
             | ErrorKind::Denied
+            | ErrorKind::Proxy
             | ErrorKind::Stale
             | ErrorKind::Refused
             | ErrorKind::Protocol => false,

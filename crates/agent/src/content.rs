@@ -20,6 +20,7 @@ use peerage_content::{ContentId, ContentRecord, PeerId, Signed};
 use peerage_origin::{Known, OriginError, SourceUrl};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId};
+use peerage_wire::Withheld;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admitted;
@@ -56,6 +57,17 @@ pub(crate) enum Command {
         /// Why.
         error: OriginError,
     },
+    /// A peer says why it does not serve this device, or that it does again.
+    Withheld {
+        /// Its connection.
+        source: SourceId,
+        /// Its key.
+        peer: PeerId,
+        /// What it says.
+        reason: Withheld,
+    },
+    /// The origin could not be asked for what it has.
+    OriginFailed(OriginError),
     /// The disk failed under a write.
     Trouble(Arc<StoreError>),
     /// A peer broke the protocol.
@@ -67,6 +79,8 @@ pub(crate) enum Command {
         /// What it did.
         what: &'static str,
     },
+    /// Its time in the cache is over: end as soon as nobody uses it.
+    Retire,
     /// End, say goodbye.
     Stop,
 }

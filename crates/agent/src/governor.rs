@@ -224,6 +224,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut enlisted: Enlisted) {
                 bottleneck.sockets.insert(FlowId(count), socket);
                 bottleneck.due = Instant::now();
             }
+            // At once: what is on its way when a cap comes in is read as slowly as the cap says.
+            () = shared.budgets.changed() => unread.look(&shared.budgets),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let now = Instant::now();
                 if unread.due().is_some_and(|due| due <= now) {

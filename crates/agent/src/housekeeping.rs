@@ -6,7 +6,7 @@ use std::time::Duration;
 use peerage_api::why::{Because, Why};
 use peerage_content::ContentId;
 use peerage_policy::Reason;
-use peerage_store::{EvictReason, Limits, Store, plan_eviction};
+use peerage_store::{EvictReason, Limits, Store, next_expiry, overdue, plan_eviction};
 use tokio::time::{Instant, sleep_until};
 
 use crate::content::Command;
@@ -14,13 +14,15 @@ use crate::shared::Shared;
 
 /// Between two tries of what a full or read-only disk keeps from working.
 pub(crate) const DISK_RETRY: Duration = Duration::from_secs(2);
-/// How often the cache is looked at; space that is needed now is made at once.
+/// How often the cache is looked at, for what nobody tells of; contents that reach their age are evicted then, and space that
+/// is needed now is made at once.
 const EVERY: Duration = Duration::from_secs(30);
 /// Free space below which the cache gives way to others: 2 % of the volume, at most 1 GiB (DO reference §1.1: "still
 /// cleared when disk runs low").
 const LOW_DISK: (u64, u64) = (50, 1 << 30);
 /// What is made free when a write has failed for want of space.
 const NEEDED: u64 = 64 << 20;
+
 /// Evicts until the agent ends.
 pub(crate) async fn evict(shared: Arc<Shared>) {
     let mut next = Instant::now();
@@ -31,8 +33,8 @@ pub(crate) async fn evict(shared: Arc<Shared>) {
             // New limits of the cache hold at once.
             changed = policy.changed() => if changed.is_ok() { 0 } else { return },
             () = shared.make_room.notified() => NEEDED,
+            () = shared.cache_news.notified() => 0,
         };
-        next = Instant::now() + EVERY;
         let common = Arc::clone(&shared);
         let evicted = tokio::task::spawn_blocking(move || evict_once(&common, needed)).await;
         match evicted {
@@ -44,7 +46,23 @@ pub(crate) async fn evict(shared: Arc<Shared>) {
             Ok(Err(error)) => tracing::warn!(%error, "the cache could not be looked after"),
             Err(error) => tracing::warn!(%error, "the cache could not be looked after"),
         }
+        next = Instant::now() + retire(&shared).await;
     }
+}
+
+/// Lets go of what has outlived its time and is only still awake, and says when to look again: when the next content is as
+/// old as it may be.
+async fn retire(shared: &Shared) -> Duration {
+    let (age, now) = (shared.decide_device().limits.cache_age.unwrap_or(0), shared.clock.unix());
+    let contents = shared.store.contents();
+    for id in overdue(&contents, age, now) {
+        if let Some(handle) = shared.contents.get(id) {
+            // Its end brings the housekeeper here again.
+            handle.tell(Command::Retire).await;
+        }
+    }
+    let due = next_expiry(&contents, age, now);
+    due.map_or(EVERY, |at| EVERY.min(Duration::from_secs(at.saturating_sub(now))))
 }
 
 /// Stops serving a content that is gone, and says so.

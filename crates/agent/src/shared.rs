@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) relay: Relay,
     /// Wakes the housekeeper: the disk is full.
     pub(crate) make_room: tokio::sync::Notify,
+    /// Wakes the housekeeper: a content is complete, is no longer in use, or is to go at another time.
+    pub(crate) cache_news: tokio::sync::Notify,
     bans: Mutex<Bans>,
     slots: Mutex<Slots>,
     /// Best rate seen of each origin host, in bytes a second.
@@ -184,6 +186,7 @@ impl Shared {
             neighbours: Neighbours::default(),
             relay: Relay::default(),
             make_room: tokio::sync::Notify::new(),
+            cache_news: tokio::sync::Notify::new(),
             bans: Mutex::new(Bans::default()),
             slots: Mutex::new(Slots::default()),
             origin_rates: Mutex::new(HashMap::new()),

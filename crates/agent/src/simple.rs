@@ -30,6 +30,8 @@ use ways::{Way, Ways};
 
 /// Bytes written at once.
 const BATCH: usize = 256 << 10;
+/// What comes slowly is written this often all the same: it is to be seen, and to outlive a crash.
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 /// While the origin waits for caches, they are looked at again after this time.
@@ -202,6 +204,7 @@ impl Simple {
                                 _ => own,
                             }
                         }
+                        ErrorKind::Proxy => return Err(SimpleEnd::NoWayOut(error)),
                         _ => return Err(ApiError::new(Code::Origin, error.to_string()).into()),
                     }
                 }
@@ -304,18 +307,29 @@ impl Simple {
         self.say(None, false);
         self.state.send_modify(|state| state.cache = way.map(|(_, at)| at.host.clone()));
         let mut batch: Vec<u8> = Vec::with_capacity(BATCH);
+        let mut written = Instant::now();
         loop {
             let chunk = body.chunk().await;
+            let mut rest: &[u8] =
+                chunk.as_ref().map_or(&[][..], |chunk| chunk.as_deref().unwrap_or_default());
             let ended = !matches!(chunk, Ok(Some(_)));
-            if let Ok(Some(bytes)) = &chunk {
-                self.gate.pass(bytes.len() as u64).await;
-                batch.extend_from_slice(bytes);
-            }
-            if batch.len() >= BATCH || (ended && !batch.is_empty()) {
-                // Not what is held: a request before this one may still be writing.
-                let next = at + batch.len() as u64;
-                batch = self.write(at, batch, kind).await?;
-                at = next;
+            loop {
+                let (now, later) = rest.split_at(self.gate.portion(rest.len()));
+                rest = later;
+                if !now.is_empty() {
+                    self.gate.pass(now.len() as u64).await;
+                    batch.extend_from_slice(now);
+                }
+                let due = batch.len() >= BATCH || written.elapsed() >= SHOWN_EVERY;
+                if !batch.is_empty() && (due || ended) {
+                    // Not what is held: a request before this one may still be writing.
+                    let next = at + batch.len() as u64;
+                    batch = self.write(at, batch, kind).await?;
+                    (at, written) = (next, Instant::now());
+                }
+                if rest.is_empty() {
+                    break;
+                }
             }
             match chunk {
                 Ok(Some(_)) => {}
@@ -341,7 +355,9 @@ impl Simple {
                 match timeout(PROBE_TIMEOUT, client.probe(&self.url)).await {
                     Ok(Ok(info)) => info.known(),
                     Ok(Err(error)) => match error.kind() {
-                        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Later { .. } => Known::default(),
+                        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Proxy | ErrorKind::Later { .. } => {
+                            Known::default()
+                        }
                         _ => return Err(Stop::Origin(error)),
                     },
                     Err(_) => Known::default(),
@@ -387,6 +403,8 @@ impl Simple {
 pub(crate) enum SimpleEnd {
     /// The staging area was deleted, or swept as an old one.
     Lost,
+    /// A proxy lets nothing through to the origin, and no cache has the file.
+    NoWayOut(OriginError),
     /// It failed for good.
     Failed(ApiError),
 }

@@ -4,7 +4,7 @@
 //! that nobody waited for any more or that was evicted leaves no content behind; the last [`MAX_KEPT`] of those are in
 //! `why.json` in the state directory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use peerage_api::why::{Because, Decided, Sources, Why};
@@ -21,6 +21,7 @@ const MAX_KEPT: usize = 128;
 /// Decisions that are remembered of a file: the first and the last ones.
 const MAX_DECISIONS: usize = 16;
 const MAX_TROUBLES: usize = 8;
+const MAX_WITHHELD: usize = 16;
 
 /// What is remembered of one download.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub(crate) struct Account {
     /// The most peers that discovery has named, and that were connected at once.
     pub(crate) known_peers: u32,
     pub(crate) connected_peers: u32,
+    /// Peers that said why they did not share, and had not said that they did again: each with its reason.
+    #[serde(default)]
+    withheld: BTreeMap<String, String>,
     /// What went wrong on the way, in sentences.
     #[serde(default)]
     pub(crate) troubles: Vec<String>,
@@ -86,6 +90,17 @@ impl Account {
         }
     }
 
+    /// Notes why a peer does not share; `None`: it does again.
+    pub(crate) fn withheld(&mut self, name: String, why: Option<String>) {
+        match why {
+            None => drop(self.withheld.remove(&name)),
+            Some(why) if self.withheld.len() < MAX_WITHHELD || self.withheld.contains_key(&name) => {
+                self.withheld.insert(name, why);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Notes what a neighbour did wrong.
     pub(crate) fn offence(&mut self, peer: PeerId, offence: &Offence) {
         let did = match offence {
@@ -100,6 +115,9 @@ impl Account {
         self.peers(earlier.known_peers, earlier.connected_peers);
         self.holds = earlier.holds;
         self.unmet = self.unmet.take().or(earlier.unmet.take());
+        for (name, why) in std::mem::take(&mut earlier.withheld) {
+            self.withheld(name, Some(why));
+        }
         for sentence in std::mem::take(&mut earlier.troubles) {
             self.trouble(sentence);
         }
@@ -144,6 +162,11 @@ impl Account {
         let unmet = self.unmet.clone().filter(|_| allowed && (connected == 0 || received.cdn > 0));
         let mut found: Vec<Because> =
             self.troubles.iter().map(|trouble| finding("trouble", trouble.clone(), None)).collect();
+        found.extend(
+            self.withheld.iter().map(|(name, why)| {
+                finding("peer_withholds", format!("{name} does not share now: {why}"), None)
+            }),
+        );
         if allowed && known == 0 {
             found.push(finding(
                 "no_peer_known",

@@ -319,15 +319,28 @@ pub struct Device {
 }
 
 /// The fleet policy that a device has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePolicy {
-    /// The serial of the document in force there; absent: it has none.
+    /// The serial of the document in force there; absent: it has none. A document is numbered as the newest policy of the
+    /// fleet was when it was made, whomever that was for.
     pub serial: Option<u64>,
+    /// The published policies that are for this device now, the strongest first.
+    #[serde(default)]
+    pub due: Vec<DuePolicy>,
     /// Whether that says all that is published for it now. The serial itself may be lower than the newest one: it moves
     /// on for a device when something changes for it.
     pub current: bool,
     /// Whether the device has refused a newer one.
     pub refused: bool,
+}
+
+/// A published policy that is for a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DuePolicy {
+    /// Its serial, as `peerage policy history` shows it.
+    pub serial: u64,
+    /// Whom it is for.
+    pub selector: String,
 }
 
 /// Asks for the fleet policy of a device, in a query.

@@ -158,6 +158,8 @@ pub struct ProxyState {
     pub trouble: Option<String>,
     /// Proxies that could not be connected to of late.
     pub failed: Vec<String>,
+    /// Proxies that answer 407: they want a user name and a password, or others than they were given.
+    pub refused: Vec<String>,
 }
 
 /// What chooses the proxy.

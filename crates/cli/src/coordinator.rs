@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use peerage_api::coordinator::{DevicePolicy, NewTokenRequest};
+use peerage_api::coordinator::{Device, DevicePolicy, NewTokenRequest};
 use peerage_coordinator::{BuildError, Config};
 use peerage_policy::units::parse_duration;
 use serde::Serialize;
@@ -21,6 +21,11 @@ use crate::human::duration;
 use crate::output;
 use crate::table::{Align, Table};
 
+/// Digits of a whole key, and how many of it are shown at least.
+const KEY: usize = 64;
+const LEAST_KEY: usize = 8;
+/// Devices that an error names.
+const MAX_NAMED: usize = 8;
 /// Read when there is one (product §4).
 const CONFIG: &str = "/etc/peerage/coordinator.toml";
 
@@ -76,7 +81,10 @@ enum CoordinatorCommand {
 /// List the enrolled devices: their tags, when they were last heard of, and which policy they have
 #[derive(Debug, Args)]
 struct DevicesArgs {
-    /// Print them as JSON
+    /// Show the devices' keys whole, not as much of each as tells it from the others
+    #[arg(long)]
+    full: bool,
+    /// Print them as JSON, with whole keys
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -209,10 +217,12 @@ async fn devices(args: DevicesArgs) -> anyhow::Result<ExitCode> {
     let titles = ["DEVICE", "NAME", "TAGS", "SEEN AT", "LAST CONTACT", "POLICY"];
     let mut table = Table::new(&titles.map(|name| (name, Align::Left)));
     let now = Timestamp::now().as_second();
-    for device in &devices {
+    let keys: Vec<String> = devices.iter().map(|device| device.peer.to_string()).collect();
+    let shown = if args.full { KEY } else { telling(&keys) };
+    for (device, key) in devices.iter().zip(&keys) {
         let cell = |text: &str| output::printable(text).into_owned();
         table.row([
-            device.peer.to_string(),
+            key.chars().take(shown).collect(),
             cell(&device.name),
             cell(&device.tags.join(", ")),
             device.seen_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
@@ -236,23 +246,72 @@ fn ago(at: u64, now: i64) -> String {
     }
 }
 
-/// Which policy a device has.
+/// How many digits tell each of these keys from the others, and from most that are to come.
+fn telling(keys: &[String]) -> usize {
+    let mut sorted: Vec<&String> = keys.iter().collect();
+    sorted.sort();
+    let alike = |pair: &[&String]| match pair {
+        [one, other] => one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count(),
+        _ => 0,
+    };
+    let most = sorted.windows(2).map(alike).max().unwrap_or(0);
+    (most + 1).max(LEAST_KEY)
+}
+
+/// Which of the published policies a device has: those for itself, the strongest first.
 fn standing(policy: &DevicePolicy) -> String {
-    let has = policy.serial.map_or_else(|| "none".to_owned(), |serial| serial.to_string());
+    let due: Vec<String> =
+        policy.due.iter().map(|one| format!("{} ({})", one.serial, one.selector)).collect();
+    let due = output::printable(&due.join(", ")).into_owned();
     match policy {
-        DevicePolicy { refused: true, .. } => format!("{has}, refuses the newest"),
-        DevicePolicy { current: false, .. } => format!("{has}, not the newest"),
-        _ => has,
+        DevicePolicy { refused: true, .. } => format!("refuses {due}"),
+        DevicePolicy { current: true, due, .. } if due.is_empty() => "none".to_owned(),
+        DevicePolicy { current: true, .. } => due,
+        DevicePolicy { due, .. } if due.is_empty() => "an older one, not yet none".to_owned(),
+        DevicePolicy { serial: None, .. } => format!("none, not yet {due}"),
+        DevicePolicy { .. } => format!("an older one, not yet {due}"),
+    }
+}
+
+/// The device that `given` names: its key, or a beginning that no other device has.
+///
+/// # Errors
+/// None, or several: they are named.
+fn named<'a>(devices: &'a [Device], given: &str) -> anyhow::Result<&'a Device> {
+    if given.is_empty() {
+        bail!("no device is named; allowed is a key as `peerage coordinator devices` shows it");
+    }
+    let given = given.to_ascii_lowercase();
+    let fitting: Vec<&Device> =
+        devices.iter().filter(|device| device.peer.to_string().starts_with(&given)).collect();
+    match fitting.as_slice() {
+        [device] => Ok(device),
+        [] => {
+            bail!("no device has a key that begins with {given:?}; `peerage coordinator devices` lists them")
+        }
+        several => {
+            let keys: Vec<String> = several.iter().map(|device| device.peer.to_string()).collect();
+            let shown = telling(&keys);
+            let all = several.iter().zip(&keys).take(MAX_NAMED).map(|(device, key)| {
+                format!(
+                    "{} ({})",
+                    key.chars().take(shown).collect::<String>(),
+                    output::printable(&device.name)
+                )
+            });
+            let (all, count) = (all.collect::<Vec<_>>().join(", "), several.len());
+            let more = if count > MAX_NAMED { ", and others" } else { "" };
+            bail!(
+                "{count} devices have keys that begin with {given:?}: {all}{more}; give more of the one that is meant"
+            );
+        }
     }
 }
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let client = args.admin.client()?;
-    let mut found = client.devices().await?;
-    found.retain(|device| !args.device.is_empty() && device.peer.to_string().starts_with(&args.device));
-    let [device] = found.as_slice() else {
-        bail!("{} devices have keys that begin with {:?}, one is needed", found.len(), args.device);
-    };
+    let devices = client.devices().await?;
+    let device = named(&devices, &args.device)?;
     client.revoke(device.peer).await?;
     output::line(&output::printable(&format!("{} ({}) is revoked", device.peer, device.name)))?;
     Ok(ExitCode::SUCCESS)
@@ -261,6 +320,58 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn device(first: u8, second: u8, name: &str) -> Device {
+        let mut key = [7; 32];
+        (key[0], key[5]) = (first, second);
+        Device {
+            peer: peerage_content::PeerId::from_bytes(key),
+            name: name.to_owned(),
+            enrolled: 0,
+            tags: Vec::new(),
+            last_contact: None,
+            seen_at: None,
+            group: None,
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn a_beginning_names_a_device_if_no_other_has_it() {
+        let all = [device(0xab, 1, "one"), device(0xab, 2, "two"), device(0xac, 1, "three")];
+        let keys: Vec<String> = all.iter().map(|device| device.peer.to_string()).collect();
+        // The first two differ in the twelfth digit.
+        assert_eq!((telling(&keys), telling(&keys[1..]), telling(&[])), (12, LEAST_KEY, LEAST_KEY));
+        assert_eq!(named(&all, "AC").unwrap().name, "three");
+        assert_eq!(named(&all, &keys[0]).unwrap().name, "one");
+        assert_eq!(named(&all, &keys[1][..12]).unwrap().name, "two");
+        let several = named(&all, "ab").unwrap_err().to_string();
+        assert!(several.starts_with("2 devices have keys that begin with \"ab\": "), "{several}");
+        for (key, name) in keys[..2].iter().zip(["one", "two"]) {
+            assert!(several.contains(&format!("{} ({name})", &key[..12])), "{several}");
+        }
+        assert!(named(&all, "zz").unwrap_err().to_string().starts_with("no device has a key"));
+        assert!(named(&all, "").is_err() && named(&[], "ab").is_err());
+    }
+
+    #[test]
+    fn a_device_has_the_policies_for_itself() {
+        use peerage_api::coordinator::DuePolicy;
+        let due = |serial, selector: &str| DuePolicy { serial, selector: selector.to_owned() };
+        let mut policy = DevicePolicy {
+            serial: Some(9),
+            due: vec![due(3, "tag:lab"), due(7, "all")],
+            current: true,
+            refused: false,
+        };
+        assert_eq!(standing(&policy), "3 (tag:lab), 7 (all)");
+        policy.current = false;
+        assert_eq!(standing(&policy), "an older one, not yet 3 (tag:lab), 7 (all)");
+        policy.refused = true;
+        assert_eq!(standing(&policy), "refuses 3 (tag:lab), 7 (all)");
+        let none = DevicePolicy { serial: None, due: Vec::new(), current: true, refused: false };
+        assert_eq!(standing(&none), "none");
+    }
 
     #[test]
     fn an_address_for_all_is_reached_at_this_host() {

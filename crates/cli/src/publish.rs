@@ -199,7 +199,11 @@ async fn look_at(urls: &[SourceUrl], digest: &Digest, ca: &[PathBuf]) -> anyhow:
             }
             Ok(Err(error)) => match error.kind() {
                 // Devices may have certificates (`--origin-ca`) that this machine lacks.
-                ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Tls | ErrorKind::Later { .. } => {
+                ErrorKind::Connect
+                | ErrorKind::Dns
+                | ErrorKind::Tls
+                | ErrorKind::Proxy
+                | ErrorKind::Later { .. } => {
                     unreached(&error.to_string());
                     Validators::default()
                 }

@@ -97,6 +97,13 @@ fn a_policy_tells_whom_it_is_for_and_can_be_removed() {
     });
     let (_, table, _) = ask(&office, &["coordinator", "devices"]);
     assert!(table.contains("LAST CONTACT") && table.contains("now"), "{table}");
+    // Each with the policies for itself: one published later for others changes nothing.
+    assert_eq!(
+        table.lines().filter(|line| line.trim_end().ends_with("  2 (tag:lab), 1 (all)")).count(),
+        1,
+        "{table}"
+    );
+    assert_eq!(table.lines().filter(|line| line.trim_end().ends_with("  1 (all)")).count(), 1, "{table}");
     let names = |agent: &Agent| agent.config().unwrap()["Fleet"]["Parts"].to_string();
     wait_until("both parts hold", PATIENCE, || names(&a).contains("tag:lab"));
     let (done, out, err) = ask(&office, &["policy", "remove", "tag:lab"]);

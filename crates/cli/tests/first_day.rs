@@ -83,7 +83,10 @@ fn a_proxy_that_wants_a_login_is_not_taken_for_the_origin() {
     let way = format!("http://{}", proxy.address());
     let a = office.agent_with("a", OPEN_POLICY, &["--proxy", &way]).unwrap();
     let told = says(&a, &["get", &url, "-o", office.path("login.out").to_str().unwrap()]);
-    assert!(told.contains("the proxy answers 407") && told.contains("proxy_credentials"), "{told}");
+    assert!(
+        told.contains(&format!("the proxy {way} answers 407")) && told.contains("proxy_credentials"),
+        "{told}"
+    );
     assert!(!told.contains("origin answers"), "{told}");
 }
 

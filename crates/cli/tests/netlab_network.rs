@@ -19,6 +19,9 @@ const NEAR: &str = "restrict_peer_selection_by = \"subnet\"\n";
 /// Slow enough that a test can step in.
 const SLOW: &str = "max_upload_bandwidth = 3000\n";
 
+/// Where a device seems to be that reaches the coordinator through a VPN.
+const AWAY: &str = "10.77.9.0/24";
+
 /// Two subnets of one site, joined by a router; origin and coordinator are in the first.
 struct Scene {
     lans: [Bridge; 2],
@@ -35,6 +38,11 @@ fn gateway(lan: usize) -> String {
 
 impl Scene {
     fn new(dir: &Path) -> Self {
+        Self::with(dir, "")
+    }
+
+    /// With further TOML for the coordinator.
+    fn with(dir: &Path, config: &str) -> Self {
         let world = World::new().unwrap();
         let lans = [world.bridge("lan1").unwrap(), world.bridge("lan2").unwrap()];
         let router = world.router("router").unwrap();
@@ -52,8 +60,10 @@ impl Scene {
         let origin = origin.on(&host("origin", "10.77.1.2/24")).start(dir).unwrap();
         let head = host("head", "10.77.1.3/24");
         let listen = SocketAddr::new(head.ip(), 7690);
-        let config = "ingest_allow = [\"10.77.0.0/16\"]\n";
-        let fleet = Fleet::start(&dir.join("fleet"), listen, Some(&head), config).unwrap();
+        let config = format!("ingest_allow = [\"10.77.0.0/16\"]\n{config}");
+        let fleet = Fleet::start(&dir.join("fleet"), listen, Some(&head), &config).unwrap();
+        // Whoever comes from there is on this cable, too.
+        head.run("ip", ["route", "add", AWAY, "dev", "eth0"]).unwrap();
         Self { lans, origin, fleet, dir: dir.to_owned(), _world: world }
     }
 
@@ -185,4 +195,72 @@ fn downloads_go_on_and_peers_find_a_device_that_has_got_another_address() {
     let (_, c) = scene.device("c", 0, 13, FROM_PEERS);
     let status = c.get(&url, &scene.out("c")).unwrap();
     assert_eq!(number(&status, "BytesFromLanPeers"), 32 * MIB, "{status}");
+}
+
+#[test]
+fn peers_are_counted_as_what_they_are_after_a_vpn_and_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let sites = format!("[sites]\noffice = [\"10.77.1.0/24\"]\naway = [\"{AWAY}\"]\n");
+    let scene = Scene::with(dir.path(), &sites);
+    let (file, url, id) = scene.published("class.bin", 80 * MIB);
+    let group = "download_mode = 'group'\ngroup_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11'\n\
+                 allow_vpn_peer_caching = true\n";
+    let (_, a) = scene.device("a", 0, 11, &format!("{group}{SLOW}"));
+    a.begin_get(&url, &scene.out("a"), &["--foreground"]).unwrap().json().unwrap();
+    let (host, b) = scene.device("b", 0, 12, &format!("{group}{FROM_PEERS}"));
+    let job = b.begin_get(&url, &scene.out("b"), &[]).unwrap();
+    let connections =
+        |agent: &Agent| ["LanConnectionCount", "GroupConnectionCount"].map(|field| row(agent, &id, field));
+    let counted = |what: &str, lan: u64, group: u64| {
+        wait_until(what, PATIENCE, || [&b, &a].iter().all(|agent| connections(agent) == [lan, group]));
+    };
+    counted("they are of one site", 1, 0);
+    wait_until("it comes from the site", PATIENCE, || row(&b, &id, "BytesFromLanPeers") >= 2 * MIB);
+    // The VPN: the coordinator is reached from an address of another site, while the peer stays on the cable.
+    host.run("ip", ["addr", "add", "10.77.9.12/24", "dev", "eth0"]).unwrap();
+    host.run("ip", ["route", "add", "10.77.1.3/32", "dev", "eth0", "src", "10.77.9.12"]).unwrap();
+    host.run("ip", ["tuntap", "add", "tun0", "mode", "tun"]).unwrap();
+    host.run("ip", ["link", "set", "tun0", "up"]).unwrap();
+    host.run("ip", ["route", "add", "default", "dev", "tun0", "metric", "1"]).unwrap();
+    counted("they are of one group", 0, 1);
+    let sent = || row(&a, &id, "BytesToGroupPeers");
+    wait_until("it is counted so at both ends", PATIENCE, || {
+        row(&b, &id, "BytesFromGroupPeers") >= MIB && sent() >= MIB
+    });
+    host.run("ip", ["link", "del", "tun0"]).unwrap();
+    host.run("ip", ["route", "del", "10.77.1.3/32"]).unwrap();
+    host.run("ip", ["addr", "del", "10.77.9.12/24", "dev", "eth0"]).unwrap();
+    counted("they are of one site again", 1, 0);
+    let status = job.json().unwrap();
+    assert!(same_file(&file, &scene.out("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromCdn"), 0, "{status}");
+}
+
+#[test]
+fn a_neighbour_on_no_link_of_the_device_any_more_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scene = Scene::new(dir.path());
+    let (_, url, id) = scene.published("link.bin", 64 * MIB);
+    let (_, a) = scene.device("a", 0, 11, SLOW);
+    a.begin_get(&url, &scene.out("a"), &["--foreground"]).unwrap().json().unwrap();
+    let (host, b) = scene.device("b", 0, 12, FROM_PEERS);
+    // The file is known to it, and some of it is here; from now on there is DNS-SD alone.
+    let job = b.begin_get(&url, &scene.out("b"), &[]).unwrap();
+    wait_until("it has begun", PATIENCE, || row(&b, &id, "BytesFromLanPeers") >= MIB);
+    scene.fleet.kill_coordinator().unwrap();
+    let output = host.run("ip", ["-o", "addr", "show", "dev", "eth0"]).unwrap();
+    assert!(output.contains("10.77.1.12"), "{output}");
+    drop(job);
+    let _job = b.begin_get(&url, &scene.out("b"), &[]).unwrap();
+    wait_until("the neighbour is found", PATIENCE, || row(&b, &id, "LinkLocalConnectionCount") == 1);
+    // Another subnet on the same cable: the neighbour can still be reached, through the router, and is on no link any more.
+    host.run("ip", ["addr", "add", "10.77.1.12/32", "dev", "eth0"]).unwrap();
+    host.run("ip", ["addr", "del", "10.77.1.12/24", "dev", "eth0"]).unwrap();
+    host.run("ip", ["route", "add", "10.77.1.0/24", "dev", "eth0"]).unwrap();
+    // Not only when nothing has been heard of it for a minute.
+    wait_until("it is none any more", Duration::from_secs(20), || {
+        b.file(&id).unwrap().is_some_and(|row| {
+            number(&row, "LinkLocalConnectionCount") == 0 && !row["Peers"].to_string().contains("LinkLocal")
+        })
+    });
 }

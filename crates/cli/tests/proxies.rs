@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use peerage_testkit::{OPEN_POLICY, Office, Process, number, same_file, wait_until};
+use peerage_testkit::{Agent, Nginx, OPEN_POLICY, Office, Process, number, same_file, wait_until};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -191,4 +191,80 @@ fn a_script_sends_some_hosts_through_the_proxy_and_peers_never() {
     let c = office.agent_with("c", "download_mode = \"simple\"\n", &away).unwrap();
     c.get(&url, &office.path("c")).unwrap();
     assert!(same_file(&file, &office.path("c")).unwrap());
+}
+
+/// The finding of `peerage doctor` about the proxy.
+fn of_proxy(agent: &Agent) -> Value {
+    let output = agent.command(&["doctor", "--health", "--json"]).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut all = told["Findings"].as_array().unwrap().iter();
+    all.find(|finding| finding["Check"] == "proxy").cloned().unwrap()
+}
+
+#[test]
+fn a_proxy_that_refuses_stops_no_download_that_others_can_finish() {
+    let office = Office::new(183, &[]).unwrap();
+    let proxy = Nginx::serve(office.root()).directive("location / { return 407; }");
+    let proxy = proxy.start(&office.path("")).unwrap();
+    let way = format!("http://{}", proxy.address());
+    let (file, url, id) = office.published("held.bin", 12 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    wait_until("it has become a seed", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    // A neighbour has it.
+    let b = office.agent_with("b", OPEN_POLICY, &["--proxy", &way]).unwrap();
+    assert_eq!(of_proxy(&b)["Level"], "pass", "nothing is known against it");
+    let status = b.get(&url, &office.path("b")).unwrap();
+    assert!(same_file(&file, &office.path("b")).unwrap());
+    assert_eq!(number(&status, "BytesFromLanPeers"), 12 * MIB, "{status}");
+    let warning = format!("the proxy {way} answers 407");
+    assert!(status["Reasons"].to_string().contains(&warning), "{status}");
+    let why = b.command(&["why", &id]).output().unwrap();
+    assert!(String::from_utf8(why.stdout).unwrap().contains(&warning));
+    let told = of_proxy(&b);
+    assert_eq!(told["Level"], "fail", "{told}");
+    assert!(told["Sentences"][0].as_str().unwrap().contains(&way), "{told}");
+    // A cache has it: with a record, and in simple mode.
+    let cache = Nginx::serve(office.root()).start(&office.path("")).unwrap();
+    let cached = format!("cache_host = \"{}\"\n", cache.address());
+    for (name, mode) in [("c", "http_only"), ("d", "simple")] {
+        let policy = format!("{OPEN_POLICY}{cached}download_mode = \"{mode}\"\n");
+        let agent = office.agent_with(name, &policy, &["--proxy", &way]).unwrap();
+        let status = agent.get(&url, &office.path(name)).unwrap();
+        assert!(same_file(&file, &office.path(name)).unwrap());
+        assert_eq!(number(&status, "BytesFromCacheServer"), 12 * MIB, "{status}");
+    }
+}
+
+#[test]
+fn a_proxy_that_refuses_a_tunnel_is_told_apart_from_one_that_is_down() {
+    let office = Office::with_https(184, &[]).unwrap();
+    let ca = office.ca().unwrap().to_str().unwrap().to_owned();
+    let proxy = Proxy::start(&office.path(""), "BasicAuth me hunter2");
+    let (file, url, id) = office.published("tls.bin", 6 * MIB).unwrap();
+    let a = office.agent_with("a", OPEN_POLICY, &["--origin-ca", &ca]).unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    wait_until("it has become a seed", PATIENCE, || {
+        a.file(&id).unwrap().is_some_and(|row| row["Status"] == "Caching")
+    });
+    let named = format!("http://{}", proxy.address);
+    for (name, way, says, level) in [
+        ("nobody", named.as_str(), format!("the proxy {named} answers 407"), "fail"),
+        (
+            "down",
+            "http://127.0.0.1:1",
+            "could not connect through the proxy http://127.0.0.1:1".to_owned(),
+            "warn",
+        ),
+    ] {
+        let agent = office.agent_with(name, OPEN_POLICY, &["--origin-ca", &ca, "--proxy", way]).unwrap();
+        let status = agent.get(&url, &office.path(name)).unwrap();
+        assert!(same_file(&file, &office.path(name)).unwrap());
+        assert_eq!(number(&status, "BytesFromLanPeers"), 6 * MIB, "{status}");
+        assert!(status["Reasons"].to_string().contains(&says), "{status}");
+        let told = of_proxy(&agent);
+        assert_eq!(told["Level"], level, "{told}");
+    }
 }

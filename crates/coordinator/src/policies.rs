@@ -13,11 +13,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use peerage_api::Code;
 use peerage_api::coordinator::{
-    DevicePolicy, HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest, Reach,
-    RelayCall, RemovePolicyRequest, RollbackRequest,
+    DevicePolicy, DuePolicy, HistoryQuery, PolicyQuery, PolicyResponse, PolicyRevision, PushPolicyRequest,
+    Reach, RelayCall, RemovePolicyRequest, RollbackRequest,
 };
 use peerage_content::{PeerId, SecretKey, Sha256, Signed, Unchecked};
-use peerage_policy::fleet::{self, Device, FleetPolicy, MAX_FLEET_TEXT, Revision, Selector};
+use peerage_policy::fleet::{self, Device, FleetPart, FleetPolicy, MAX_FLEET_TEXT, Revision, Selector};
 use peerage_policy::parse_layer;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -100,6 +100,10 @@ impl FleetPolicies {
     }
 }
 
+fn due(part: &FleetPart) -> DuePolicy {
+    DuePolicy { serial: part.revision, selector: part.selector.to_string() }
+}
+
 impl Parts {
     /// The document of a device, once it is another than the one it has seen.
     pub(crate) async fn policy(
@@ -176,11 +180,12 @@ impl Parts {
     /// Which policy a device has, beside the one that it should have.
     pub(crate) fn standing(&self, contact: &Contact) -> DevicePolicy {
         let Live { serial, revisions } = self.policies.live.borrow().clone();
-        let due = fleet::choose(serial, &revisions, &contact.device).digest();
+        let chosen = fleet::choose(serial, &revisions, &contact.device);
         let have = contact.have.unwrap_or_else(|| FleetPolicy::default().digest());
         DevicePolicy {
             serial: contact.applied,
-            current: have == due && !contact.refused,
+            current: have == chosen.digest() && !contact.refused,
+            due: chosen.parts.iter().rev().map(due).collect(),
             refused: contact.refused,
         }
     }

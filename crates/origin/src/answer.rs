@@ -122,7 +122,7 @@ impl Answer {
         match code {
             404 | 410 => Failure::Gone { status: code },
             401 | 402 | 403 | 451 => Failure::Denied { status: code },
-            407 => Failure::ProxyLogin,
+            407 => Failure::ProxyLogin { proxy: None },
             // 501 and 505 say what the server cannot do at all; time does not mend that.
             408 | 425 | 429 | 500 | 502..=504 | 506..=599 => {
                 let wait = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));

@@ -9,7 +9,7 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, IF_RANGE, PROXY_AUTHORIZATION,
     RANGE, USER_AGENT,
 };
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
@@ -21,7 +21,8 @@ use url::Url;
 
 use crate::answer::{Answer, location};
 use crate::body::{Limits, RangeBody};
-use crate::connect::Connector;
+use crate::connect::{Connector, WantsLogin};
+use crate::error::find;
 use crate::headers::{digits, is_strong_etag};
 use crate::proxy::{Route, Routes};
 use crate::resolve::Names;
@@ -148,10 +149,7 @@ impl OriginClient {
             Ok(_) => {}
             // URLs signed for GET answer 403 to HEAD, simple servers 400, 405 or 501, some encode what HEAD describes.
             Err(error) => match error.failure {
-                Failure::Status { .. }
-                | Failure::Denied { .. }
-                | Failure::ProxyLogin
-                | Failure::Header { .. } => {}
+                Failure::Status { .. } | Failure::Denied { .. } | Failure::Header { .. } => {}
                 _ => return Err(error),
             },
         }
@@ -247,13 +245,26 @@ impl OriginClient {
             // The connection has its own, shorter time-out inside of this one.
             let patience = config.connect_timeout.saturating_add(config.read_timeout);
             let error = match limits.wait(patience, client.request(request)).await? {
-                Ok(response) => return Ok(response),
+                Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                    return Err(routes.refused(&route));
+                }
+                Ok(response) => {
+                    routes.works(&route);
+                    return Ok(response);
+                }
                 Err(error) => error,
             };
+            if find::<WantsLogin>(&error).is_some() {
+                return Err(routes.refused(&route));
+            }
             let failure = Failure::of_transfer(&error, &url.host().to_string(), 0, None);
             if !error.is_connect() {
                 return Err(failure);
             }
+            let failure = match (route.name(), failure) {
+                (Some(proxy), Failure::Connect { cause }) => Failure::ProxyConnect { proxy, cause },
+                (_, failure) => failure,
+            };
             if route != Route::Direct {
                 tracing::debug!(?route, %failure, "proxy cannot be used");
                 routes.failed(&route);

@@ -22,6 +22,13 @@ use crate::{Intake, OriginConfig, socks};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A proxy answers a CONNECT with 407.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the proxy answers 407")]
+pub(crate) struct WantsLogin;
+
+/// How the error of a tunnel ends then.
+const LOGIN_WANTED: &str = "proxy authorization required";
 /// A peer that has silently gone is noticed by the kernel after some of these.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -78,7 +85,12 @@ impl Connector {
                 if let Some(authorization) = proxy.header() {
                     tunnel = tunnel.with_auth(authorization);
                 }
-                tunnel.oneshot(to.clone()).await?
+                match tunnel.oneshot(to.clone()).await {
+                    Ok(line) => line,
+                    // The library tells it by this text alone.
+                    Err(error) if error.to_string().ends_with(LOGIN_WANTED) => return Err(WantsLogin.into()),
+                    Err(error) => return Err(error.into()),
+                }
             }
             Route::Proxy(proxy) => {
                 let line = self.hop.connect(proxy.uri.clone()).await?.into_inner();

@@ -80,7 +80,7 @@ pub enum Failure {
         /// The HTTP status.
         status: u16,
     },
-    /// The origin (or a proxy) does not give it to us (401, 402, 403, 407, 451).
+    /// The origin does not give it to us (401, 402, 403, 451).
     #[error("origin answers {status}: not allowed")]
     Denied {
         /// The HTTP status.
@@ -88,10 +88,22 @@ pub enum Failure {
     },
     /// A proxy on the way wants to know who asks (407, RFC 9110 §15.5.8).
     #[error(
-        "the proxy answers 407: it wants a user name and a password (proxy_credentials, or in the URL of proxy), or does not \
-         take the ones that it was given"
+        "the proxy{} answers 407: it wants a user name and a password (proxy_credentials, or in the URL of proxy), or does \
+         not take the ones that it was given",
+        named(proxy)
     )]
-    ProxyLogin,
+    ProxyLogin {
+        /// Which, without its password; `None`: one that nobody has named here.
+        proxy: Option<String>,
+    },
+    /// No connection through a proxy: it, or what lies behind it, cannot be reached.
+    #[error("could not connect through the proxy {proxy}: {cause}")]
+    ProxyConnect {
+        /// Which, without its password.
+        proxy: String,
+        /// Why.
+        cause: String,
+    },
     /// A status that makes no sense here.
     #[error("origin answers {status} to a request for bytes")]
     Status {
@@ -187,6 +199,8 @@ pub enum ErrorKind {
     Gone,
     /// The origin does not give it to this client.
     Denied,
+    /// A proxy on the way lets nothing through: that says nothing of the origin, nor of the file.
+    Proxy,
     /// It is another file now: what was fetched before does not go with what would come.
     Stale,
     /// Against the rules of on-demand fetches; the message names the setting.
@@ -206,6 +220,11 @@ impl OriginError {
         Self { url: url.to_string(), failure: failure.into() }
     }
 
+    /// Whether it is a proxy on the way that failed.
+    pub const fn is_of_proxy(&self) -> bool {
+        matches!(self.failure, Failure::ProxyLogin { .. } | Failure::ProxyConnect { .. })
+    }
+
     /// What to do about it.
     pub const fn kind(&self) -> ErrorKind {
         match &self.failure {
@@ -214,12 +233,13 @@ impl OriginError {
                 ErrorKind::Later { delay: None }
             }
             Failure::Gone { .. } => ErrorKind::Gone,
-            Failure::Denied { .. } | Failure::ProxyLogin => ErrorKind::Denied,
+            Failure::Denied { .. } => ErrorKind::Denied,
+            Failure::ProxyLogin { .. } => ErrorKind::Proxy,
             Failure::OutOfRange { .. } | Failure::Changed { .. } => ErrorKind::Stale,
             Failure::Refused(_) => ErrorKind::Refused,
             Failure::Tls { .. } => ErrorKind::Tls,
             Failure::Dns { .. } => ErrorKind::Dns,
-            Failure::Connect { .. } => ErrorKind::Connect,
+            Failure::Connect { .. } | Failure::ProxyConnect { .. } => ErrorKind::Connect,
             Failure::Status { .. }
             | Failure::NoRanges
             | Failure::Redirects { .. }
@@ -257,6 +277,11 @@ impl Failure {
     }
 }
 
+/// A name to stand behind a noun.
+fn named(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!(" {name}"))
+}
+
 /// The messages of an error and its causes, each once.
 fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -272,7 +297,7 @@ fn explain(error: &dyn Error) -> String {
 }
 
 /// The first cause of type `E`, looking into the errors that `io::Error` wraps and its `source` skips.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::auto::Auto;
 use crate::pac::Hop;
 use crate::way_out::{ChosenBy, WayOut};
-use crate::{ConfigError, OriginConfig, ProxyMode, SourceUrl, socks};
+use crate::{ConfigError, Failure, OriginConfig, ProxyMode, SourceUrl, socks};
 
 /// A proxy that could not be connected to is tried last for so long.
 const STAND_BACK: Duration = Duration::from_secs(300);
@@ -109,6 +109,11 @@ impl Route {
         Some(Self::Proxy(Arc::new(Proxy { uri, login })))
     }
 
+    /// The proxy as people write it, without its password; `None`: there is none.
+    pub(crate) fn name(&self) -> Option<String> {
+        (*self != Self::Direct).then(|| shown(self))
+    }
+
     /// The authorization that a proxy wants with a request for `to`; for `https` it goes with the CONNECT.
     pub(crate) fn authorization(&self, to: &Uri) -> Option<HeaderValue> {
         match self {
@@ -129,6 +134,8 @@ fn with_port(uri: &Uri) -> Option<Uri> {
 pub(crate) struct Routes {
     chooser: Chooser,
     failed: Mutex<Vec<(Route, Instant)>>,
+    /// Proxies that have answered 407 since they last let a request through.
+    refused: Mutex<Vec<Route>>,
 }
 
 enum Chooser {
@@ -181,7 +188,7 @@ impl Routes {
                 Chooser::Auto { auto, bypass, credentials }
             }
         };
-        Ok(Self { chooser, failed: Mutex::default() })
+        Ok(Self { chooser, failed: Mutex::default(), refused: Mutex::default() })
     }
 
     /// The script that is asked, if one is.
@@ -212,7 +219,8 @@ impl Routes {
         };
         let mut failed = self.failed.lock();
         failed.retain(|(_, when)| when.elapsed() < STAND_BACK);
-        WayOut { by, proxies, failed: failed.iter().map(|(route, _)| shown(route)).collect() }
+        let refused = self.refused.lock().iter().map(shown).collect();
+        WayOut { by, proxies, failed: failed.iter().map(|(route, _)| shown(route)).collect(), refused }
     }
 
     /// The ways to `url`, best first; at least one.
@@ -242,9 +250,24 @@ impl Routes {
     /// The network is another one: what could not be reached may be reached now, and scripts may be others.
     pub(crate) fn moved(&self) {
         self.failed.lock().clear();
+        self.refused.lock().clear();
         if let Some(auto) = self.auto() {
             auto.moved();
         }
+    }
+
+    /// The proxy of this way wants to know who asks.
+    pub(crate) fn refused(&self, route: &Route) -> Failure {
+        let mut refused = self.refused.lock();
+        if *route != Route::Direct && !refused.contains(route) && refused.len() < MAX_FAILED {
+            refused.push(route.clone());
+        }
+        Failure::ProxyLogin { proxy: route.name() }
+    }
+
+    /// A request was let through.
+    pub(crate) fn works(&self, route: &Route) {
+        self.refused.lock().retain(|one| one != route);
     }
 
     /// No connection could be made this way.

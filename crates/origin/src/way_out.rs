@@ -9,6 +9,8 @@ pub struct WayOut {
     pub proxies: Vec<String>,
     /// Proxies that could not be connected to of late; they are tried last.
     pub failed: Vec<String>,
+    /// Proxies that want a user name and a password, or others than they were given, since they last let a request through.
+    pub refused: Vec<String>,
 }
 
 /// What chooses the way of a request.

@@ -96,6 +96,17 @@ pub fn plan_eviction(contents: &[ContentInfo], limits: Limits, now: u64) -> Vec<
     plan
 }
 
+/// When the next content has outlived its time, at `now` or later (unix seconds); `None`: none will.
+pub fn next_expiry(contents: &[ContentInfo], max_age_s: u64, now: u64) -> Option<u64> {
+    contents.iter().filter_map(|content| content.expires(max_age_s)).filter(|at| *at > now).min()
+}
+
+/// The contents that have outlived their time and stay because they are in use.
+pub fn overdue(contents: &[ContentInfo], max_age_s: u64, now: u64) -> Vec<ContentId> {
+    let busy = contents.iter().filter(|content| content.busy);
+    busy.filter(|content| outlived(content, max_age_s, now).is_some()).map(|content| content.id).collect()
+}
+
 /// Whether its time has passed.
 fn outlived(content: &ContentInfo, max_age_s: u64, now: u64) -> Option<EvictReason> {
     // An expiry set on a running download holds from its completion on (DO reference §4.5).

@@ -73,7 +73,7 @@ pub use config::{BootId, StoreConfig};
 pub use content::{Busy, Content};
 pub use deliver::{DeliverMethod, DeliverOptions, Delivered, deliver};
 pub use error::StoreError;
-pub use evict::{EvictReason, Evicted, Limits, plan_eviction};
+pub use evict::{EvictReason, Evicted, Limits, next_expiry, overdue, plan_eviction};
 pub use import::ImportReport;
 pub use info::ContentInfo;
 pub use meta::{MAX_NOTES_LEN, Notes};

@@ -41,7 +41,11 @@ impl Transfer {
             Message::Reject { code, piece, .. } => self.rejected(source, code, piece, now),
             Message::Hello(_) => self.breach(source, "a second hello"),
             // The driver answers these itself.
-            Message::GetMap { .. } | Message::Map { .. } | Message::Bye(_) | Message::Ping => {}
+            Message::GetMap { .. }
+            | Message::Map { .. }
+            | Message::Bye(_)
+            | Message::Ping
+            | Message::Withheld(_) => {}
         }
     }
 

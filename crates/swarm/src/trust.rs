@@ -51,6 +51,9 @@ const VERY_SOON: Duration = Duration::from_millis(100);
 const FAIR_SHARE: f64 = 0.8;
 /// `min_background_qos` is an average over this time (product §5).
 pub(crate) const QOS_WINDOW: Duration = Duration::from_secs(20);
+/// A link of just that speed carries so much less of files: headers, what a low-priority transfer leaves to others, and what
+/// the average is off by. Without it HTTP would top up beside peers that fill such a link, and take it from them.
+const QOS_MET: f64 = 0.9;
 /// What a piece takes over HTTP if nobody else asks, where nothing is known: as at 11 Mbit/s. Of a small content most devices
 /// never ask for one, and whoever guesses too little fetches what a neighbour is still getting over a slow link …
 const GUESSED_PIECE_TIME: Duration = Duration::from_millis(750);
@@ -190,7 +193,7 @@ impl Transfer {
         let lasts = |span: Duration| left > rate * span.as_secs_f64();
         let unknown = || match self.limits.foreground && lasts(worth_a_probe) {
             true => f64::INFINITY,
-            false => self.limits.min_rate as f64,
+            false => self.least_rate(),
         };
         lasts(soon) && rate < self.wanted_rate(now).unwrap_or_else(unknown) * share
     }
@@ -202,7 +205,9 @@ impl Transfer {
         if !self.peers_slow || self.limits.foreground || self.is_alone() {
             return self.peers_slow;
         }
-        let wanted = self.wanted_rate(now).unwrap_or(self.limits.min_rate as f64);
+        // Or what the origin would give, where that is less.
+        let origin = self.wanted_rate(now).filter(|rate| *rate < self.least_rate());
+        let wanted = origin.unwrap_or(self.limits.min_rate as f64);
         (self.from_all_long.rate(now) as f64) < wanted
     }
 
@@ -232,12 +237,17 @@ impl Transfer {
             false => http.proven_rate(evidence, now),
         };
         let origin = usable.filter_map(rate).reduce(f64::max);
-        let least = self.limits.min_rate as f64;
+        let least = self.least_rate();
         match self.limits.foreground {
             true => origin,
             false if alone => Some(least),
             false => origin.map(|origin| origin.min(least)),
         }
+    }
+
+    /// The rate of files at which `min_background_qos` is met, in bytes a second.
+    fn least_rate(&self) -> f64 {
+        self.limits.min_rate as f64 * QOS_MET
     }
 
     /// Whether the origin is asked for a little only to learn what it would give.

@@ -54,10 +54,12 @@ pub enum Kind {
     Reject = 11,
     Bye = 12,
     Ping = 13,
+    // From here on: kinds that a peer which does not know them skips ([`FIRST_SKIPPABLE`]).
+    Withheld = 0x80,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Hello,
         Self::Have,
         Self::Fetching,
@@ -71,6 +73,7 @@ impl Kind {
         Self::Reject,
         Self::Bye,
         Self::Ping,
+        Self::Withheld,
     ];
 
     fn from_u8(value: u8) -> Option<Self> {
@@ -91,6 +94,8 @@ impl Kind {
             Self::Map => 4 + MAX_MAP_PART,
             Self::Reject => 13,
             Self::Bye => 1,
+            // One byte now; a later version may say more.
+            Self::Withheld => 16,
         }
     }
 }

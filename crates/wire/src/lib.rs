@@ -46,6 +46,11 @@
 //! 7. Nothing received for 60 s ends the connection; a side with nothing to say sends [`Message::Ping`] after 30 s.
 //! 8. [`Message::Bye`] says why a side closes. Two sides that both have everything say goodbye.
 //!
+//! 9. A side that does not serve the other for a reason of its own says which with [`Message::Withheld`], when the
+//!    connection begins, when the reason changes, and before a `Bye` that the same reason brings about; `Nothing` says that
+//!    it is over. It is for people ([`Withheld`] is a short list, and unknown values count as `Other`): nothing follows from
+//!    it for requests, `Choke` and `Unchoke` alone decide about those. Its kind is one that an older peer skips.
+//!
 //! # Neighbours
 //!
 //! Where no coordinator gives tickets, devices of a fleet that see each other by DNS-SD prove that they hold its site key
@@ -81,7 +86,7 @@ mod message;
 
 pub use codec::{DATA_HEAD_LEN, DataHead, Frame, FrameHead, HEAD_LEN, Kind, WireError};
 pub use hello::{Features, Hello};
-pub use message::{ByeReason, Message, RejectCode};
+pub use message::{ByeReason, Message, RejectCode, Withheld};
 
 /// Highest protocol version spoken here.
 pub const VERSION: u8 = 1;

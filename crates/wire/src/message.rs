@@ -41,6 +41,29 @@ pub enum ByeReason {
     Other = 255,
 }
 
+/// Why a side does not serve the other now. A short list on purpose: a peer of the same swarm may know the kind of reason, for
+/// its owner will ask, and no more of the device than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Withheld {
+    /// Nothing is withheld (any more).
+    Nothing = 0,
+    /// The device runs on battery.
+    Battery = 1,
+    /// Its connection is metered.
+    Metered = 2,
+    /// It is on a VPN.
+    Vpn = 3,
+    /// It has uploaded as much as it may this month.
+    MonthlyCap = 4,
+    /// It serves as many other files as it may.
+    Slots = 5,
+    /// Its policy does not let it share this, for another reason.
+    Policy = 6,
+    /// A reason of a later version.
+    Other = 255,
+}
+
 /// A frame that is not bulk data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -106,6 +129,8 @@ pub enum Message {
     Bye(ByeReason),
     /// Still there.
     Ping,
+    /// Why the sender does not serve the receiver, or that it does again. Tells, asks for nothing.
+    Withheld(Withheld),
 }
 
 // There are as many of these as events.
@@ -131,6 +156,7 @@ impl Message {
             Self::Reject { .. } => Kind::Reject,
             Self::Bye(_) => Kind::Bye,
             Self::Ping => Kind::Ping,
+            Self::Withheld(_) => Kind::Withheld,
         }
     }
 
@@ -158,6 +184,9 @@ impl Message {
                 writer.u8(*code as u8).u32(piece.0).u32(*offset).u32(*len);
             }
             Self::Bye(reason) => {
+                writer.u8(*reason as u8);
+            }
+            Self::Withheld(reason) => {
                 writer.u8(*reason as u8);
             }
         }
@@ -207,6 +236,8 @@ impl Message {
             },
             Kind::Bye => Self::Bye(bye_reason(reader.u8("reason")?)),
             Kind::Ping => Self::Ping,
+            // A later version may append to it: what follows is ignored.
+            Kind::Withheld => return Ok(Self::Withheld(withheld(reader.u8("reason")?))),
         };
         reader.end("frame")?;
         Ok(message)
@@ -235,6 +266,19 @@ fn reject_code(value: u8) -> RejectCode {
         3 => RejectCode::Choked,
         4 => RejectCode::TooMany,
         _ => RejectCode::Other,
+    }
+}
+
+fn withheld(value: u8) -> Withheld {
+    match value {
+        0 => Withheld::Nothing,
+        1 => Withheld::Battery,
+        2 => Withheld::Metered,
+        3 => Withheld::Vpn,
+        4 => Withheld::MonthlyCap,
+        5 => Withheld::Slots,
+        6 => Withheld::Policy,
+        _ => Withheld::Other,
     }
 }
 

@@ -59,7 +59,33 @@ fn message() -> impl Strategy<Value = Message> {
             len
         }),
         Just(Message::Bye(ByeReason::Complete)),
+        prop::sample::select(&WITHHELD[..]).prop_map(Message::Withheld),
     ]
+}
+
+const WITHHELD: [Withheld; 8] = [
+    Withheld::Nothing,
+    Withheld::Battery,
+    Withheld::Metered,
+    Withheld::Vpn,
+    Withheld::MonthlyCap,
+    Withheld::Slots,
+    Withheld::Policy,
+    Withheld::Other,
+];
+
+#[test]
+fn a_reason_of_a_later_version_is_taken_as_another_one() {
+    for (body, reason) in
+        [(&[1u8][..], Withheld::Battery), (&[7], Withheld::Other), (&[2, 9, 9], Withheld::Metered)]
+    {
+        let head = [&(body.len() as u32 + 1).to_be_bytes()[..], &[0x80], body].concat();
+        let taken = Frame::decode(&head).unwrap();
+        assert_eq!(taken, Some((Frame::Message(Message::Withheld(reason)), head.len())));
+    }
+    assert!(Frame::decode(&[0, 0, 0, 1, 0x80]).is_err(), "no reason at all");
+    // Whoever does not know the kind skips it.
+    assert!(Kind::Withheld as u8 >= FIRST_SKIPPABLE);
 }
 
 proptest! {
@@ -119,7 +145,7 @@ fn limits_hold_before_a_body_is_read() {
     }
     let head = [0, 0, 0, 1, 0x7f];
     assert_eq!(Frame::decode(&head), Err(WireError::UnknownKind(0x7f)));
-    assert_eq!(Frame::decode(&[0, 0, 0, 3, 0x80, 9, 9]), Ok(Some((Frame::Skipped, 7))));
+    assert_eq!(Frame::decode(&[0, 0, 0, 3, 0xff, 9, 9]), Ok(Some((Frame::Skipped, 7))));
     assert!(Frame::decode(&[0, 0, 0, 0, 13]).is_err());
 }
 

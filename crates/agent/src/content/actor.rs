@@ -9,6 +9,7 @@ mod conditions;
 mod dial;
 mod peers;
 mod show;
+mod withheld;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerage_api::why::Because;
-use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Signed};
+use peerage_content::{ContentId, ContentRecord, PeerId, PieceMap, Place as SeenAt, Signed};
 use peerage_origin::{Known, SourceUrl};
 use peerage_policy::{Allowed, Class};
 use peerage_store::{Busy, Content, StoreError};
 use peerage_swarm::{
     ByKind, Event, FetchError, FetchId, Limits, Offence, SourceId, SourceKind, Start, Transfer,
 };
-use peerage_wire::ByeReason;
+use peerage_wire::{ByeReason, Withheld};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -88,9 +89,15 @@ struct Actor {
     unmet: BTreeMap<PeerId, Unmet>,
     /// What came from and went to peers over connections that have ended.
     parted: BTreeMap<PeerId, Parted>,
+    /// Why connected peers do not serve this device, as far as they say.
+    withholders: BTreeMap<SourceId, Withheld>,
+    /// Why peers of each kind are not served here, as policy has decided it.
+    own_reason: Withheld,
     trouble: Option<Trouble>,
     retry_at: Option<Instant>,
     idle_since: Option<Instant>,
+    /// Its time in the cache is over.
+    retired: bool,
     /// What policy lets this content do.
     allowed: Allowed,
     /// Files that may be served at once.
@@ -99,6 +106,8 @@ struct Actor {
     place: Place,
     /// Policy holds the download back for now.
     held: bool,
+    /// Where the coordinator saw this device last.
+    seen_at: Option<SeenAt>,
     /// The network of [`crate::policy::PolicyView::network`] that was seen last.
     network: u64,
     limits: Limits,
@@ -161,13 +170,17 @@ pub(crate) fn spawn(
         known: BTreeMap::new(),
         unmet: BTreeMap::new(),
         parted: BTreeMap::new(),
+        withholders: BTreeMap::new(),
+        own_reason: Withheld::Nothing,
         trouble: None,
         retry_at: None,
         idle_since: Some(Instant::now()),
+        retired: false,
         allowed,
         slots: None,
         place: Place::Served,
         held: false,
+        seen_at: None,
         network,
         limits,
         lane,
@@ -179,7 +192,11 @@ pub(crate) fn spawn(
     };
     actor.apply_policy();
     actor.show();
-    tokio::spawn(actor.run(inbox));
+    let shared = Arc::clone(&actor.shared);
+    tokio::spawn(async move {
+        actor.run(inbox).await;
+        shared.cache_news.notify_one();
+    });
     Ok(handle)
 }
 
@@ -259,7 +276,7 @@ impl Actor {
         }
         let idle = self.wants.is_empty() && self.links.is_empty();
         self.idle_since = if idle { self.idle_since.or(Some(now)) } else { None };
-        self.end_at().is_some_and(|end| now >= end)
+        (idle && self.retired) || self.end_at().is_some_and(|end| now >= end)
     }
 
     /// A download that joins too late sees the status channel close and starts another actor.
@@ -355,12 +372,15 @@ impl Actor {
                 self.feed(event);
             }
             Command::HttpFailed { source, error } => self.http_failed(source, error),
+            Command::Withheld { source, peer, reason } => self.withheld(source, peer, reason),
+            Command::OriginFailed(error) => self.set_trouble(Some(Trouble::Origin(error))),
             Command::Trouble(error) => self.disk_trouble(error),
             Command::Breach { source, peer, what } => {
                 self.shared.charge(peer, Offence::Protocol(what));
                 self.peer_left(source);
                 self.feed(Event::Banned { peer });
             }
+            Command::Retire => self.retired = true,
             // Handled by the loop.
             Command::Stop => {}
         }
@@ -377,7 +397,7 @@ impl Actor {
     }
 
     fn join(&mut self, want: Want) {
-        self.idle_since = None;
+        (self.idle_since, self.retired) = (None, false);
         if let Some(record) = &want.record {
             self.record = Some(record.clone());
         }

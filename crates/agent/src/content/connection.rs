@@ -8,7 +8,9 @@ use peerage_content::{BLOCK_SIZE, PeerId, PieceMap, Scope};
 use peerage_store::{Content, StoreError};
 use peerage_swarm::{Event, SourceId, SourceKind};
 use peerage_transport::{FrameReader, FrameWriter, Incoming, TransportError};
-use peerage_wire::{ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode};
+use peerage_wire::{
+    ByeReason, DataHead, IDLE_TIMEOUT, MAX_MAP_PART, Message, PING_AFTER, RejectCode, Withheld,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -41,10 +43,14 @@ pub(crate) struct Link {
     pub(crate) kind: SourceKind,
     /// It goes through the relay, to a peer that was named in this scope. Whatever that is, it is Internet traffic.
     pub(crate) relayed: Option<Scope>,
+    /// Where the coordinator saw the peer when it connected; `None`: it is a neighbour by DNS-SD.
+    pub(crate) seen_at: Option<peerage_content::Place>,
     /// Whether its frames are encrypted.
     pub(crate) encrypted: bool,
     /// Its place among all connections; `None`: it is being parted from.
     pub(crate) place: Option<Place>,
+    /// What it was told last of why it is not served.
+    pub(crate) withheld: Withheld,
     pub(crate) control: Outbox,
     pub(crate) uploads: mpsc::UnboundedSender<DataHead>,
     pub(crate) expected: Arc<Mutex<Expected>>,
@@ -67,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) reached: bool,
     pub(crate) kind: SourceKind,
     pub(crate) relayed: Option<Scope>,
+    pub(crate) seen_at: Option<peerage_content::Place>,
     pub(crate) encrypted: bool,
     pub(crate) content: Content,
     pub(crate) map: PieceMap,
@@ -88,7 +95,8 @@ pub(crate) fn start(
     let (uploads, uploads_in) = mpsc::unbounded_channel();
     let (peer, expected) = (parts.peer, Arc::clone(&parts.expected));
     let (address, local, reached) = (parts.address, parts.local, parts.reached);
-    let (kind, relayed, encrypted, place) = (parts.kind, parts.relayed, parts.encrypted, Some(place));
+    let (kind, relayed, seen_at) = (parts.kind, parts.relayed, parts.seen_at);
+    let (encrypted, place) = (parts.encrypted, Some(place));
     let answers = control.clone();
     let read = tokio::spawn(read_task(parts.clone(), reader, answers));
     let write = tokio::spawn(write_task(parts, writer, words, uploads_in));
@@ -101,8 +109,10 @@ pub(crate) fn start(
         reached,
         kind,
         relayed,
+        seen_at,
         encrypted,
         place,
+        withheld: Withheld::Nothing,
         control,
         uploads,
         expected,
@@ -159,6 +169,12 @@ async fn read(parts: &Parts, reader: &mut FrameReader, sink: &mut Sink, answers:
                 }
             }
             Incoming::Message(Message::Ping) => {}
+            Incoming::Message(Message::Withheld(reason)) => {
+                let told = Command::Withheld { source: parts.source, peer: parts.peer, reason };
+                if parts.commands.send(told).await.is_err() {
+                    return End::Closed;
+                }
+            }
             Incoming::Message(Message::Bye(reason)) => {
                 tracing::debug!(peer = %parts.peer.short(), ?reason, "peer says goodbye");
                 return End::Closed;
@@ -200,7 +216,7 @@ async fn take(
     let mut at = head.offset;
     while at < head.offset + head.len {
         let Ok(room) = sink.room(head.piece, at).await else { return Some(End::Closed) };
-        let most = READ_STEP.min(pace.0 as usize);
+        let most = parts.down.portion(READ_STEP.min(pace.0 as usize));
         let step = room.len().min(most).min((head.offset + head.len - at) as usize);
         if step == 0 {
             return Some(End::Breach("data beyond the end of a piece"));
@@ -333,7 +349,9 @@ impl Step {
 async fn allowed(up: &Gate, next: Option<Upload>, step: &mut Step) -> (DataHead, Upload) {
     match next {
         Some(rest) => {
-            let len = rest.left.len.min(step.0);
+            let most = rest.left.len.min(step.0);
+            let portion = u32::try_from(up.portion(most as usize)).unwrap_or(most);
+            let len = portion.next_multiple_of(BLOCK_SIZE).min(most);
             let began = Instant::now();
             up.pass(u64::from(len)).await;
             step.waited(len, began.elapsed());

@@ -56,7 +56,7 @@ fn verdict(error: &OriginError) -> FetchError {
     match error.kind() {
         _ if error.failure == Failure::NoRanges => FetchError::Whole,
         ErrorKind::Later { delay } => FetchError::Retry(delay),
-        ErrorKind::Connect | ErrorKind::Dns => FetchError::Retry(None),
+        ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Proxy => FetchError::Retry(None),
         ErrorKind::Gone
         | ErrorKind::Denied
         | ErrorKind::Stale
@@ -81,28 +81,32 @@ async fn transfer(
     }
     while at < fetch.end {
         let Some(chunk) = body.chunk().await? else { break };
-        let mut rest = &chunk[..chunk.len().min((fetch.end - at) as usize)];
-        gate.pass(rest.len() as u64).await;
-        let early = rest.len().min(fetch.start.saturating_sub(at) as usize);
-        if early > 0 {
-            let passed = Event::Passed { source: sink.source(), len: early as u64 };
-            if commands.send(Command::Event(passed)).await.is_err() {
-                return Ok(());
+        let mut chunk = &chunk[..chunk.len().min((fetch.end - at) as usize)];
+        while !chunk.is_empty() {
+            let (mut rest, later) = chunk.split_at(gate.portion(chunk.len()));
+            chunk = later;
+            gate.pass(rest.len() as u64).await;
+            let early = rest.len().min(fetch.start.saturating_sub(at) as usize);
+            if early > 0 {
+                let passed = Event::Passed { source: sink.source(), len: early as u64 };
+                if commands.send(Command::Event(passed)).await.is_err() {
+                    return Ok(());
+                }
+                at += early as u64;
+                rest = &rest[early..];
             }
-            at += early as u64;
-            rest = &rest[early..];
-        }
-        while !rest.is_empty() {
-            let (piece, offset) = place(at);
-            // The actor has ended or the disk fails: it knows, so this is not the origin's failure.
-            let Ok(room) = sink.room(piece, offset).await else { return Ok(()) };
-            let take = rest.len().min(room.len());
-            room[..take].copy_from_slice(&rest[..take]);
-            if sink.filled(take).await.is_err() {
-                return Ok(());
+            while !rest.is_empty() {
+                let (piece, offset) = place(at);
+                // The actor has ended or the disk fails: it knows, so this is not the origin's failure.
+                let Ok(room) = sink.room(piece, offset).await else { return Ok(()) };
+                let take = rest.len().min(room.len());
+                room[..take].copy_from_slice(&rest[..take]);
+                if sink.filled(take).await.is_err() {
+                    return Ok(());
+                }
+                at += take as u64;
+                rest = &rest[take..];
             }
-            at += take as u64;
-            rest = &rest[take..];
         }
     }
     Ok(())

@@ -84,6 +84,8 @@ pub(crate) struct ContentStatus {
     pub(crate) down_rate: u64,
     pub(crate) up_rate: u64,
     pub(crate) known_peers: u32,
+    /// Whether somebody else than the origin may have it: a peer is known, or a cache may be asked.
+    pub(crate) others: bool,
     /// To the origin.
     pub(crate) http_connections: u32,
     pub(crate) cache_connections: u32,

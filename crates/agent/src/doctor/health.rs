@@ -163,6 +163,14 @@ pub(super) fn proxy(sight: &Sight) -> Option<Verdict> {
     const STRAIGHT: &str = "origins are reached straight";
     let proxy = &checkup(sight)?.proxy;
     let named = proxy.proxies.join(", ");
+    if !proxy.refused.is_empty() {
+        let sentence = format!("{} answers 407: it does not know who asks", proxy.refused.join(", "));
+        let remedy = "give the user name and the password that it wants with `proxy_credentials`, or in the URL of `proxy`, \
+                      in agent.toml";
+        return Some(
+            Verdict::fail(sentence, remedy).and("origins are out of reach, peers and caches are not"),
+        );
+    }
     if !proxy.failed.is_empty() {
         let remedy = "check that the proxy runs and can be reached, or change `proxy` in agent.toml";
         let sentence =

@@ -109,6 +109,7 @@ fn each_trouble_is_one_finding_with_a_remedy() {
     one(after(|it| it.device.networks.clear()), "network", Fail, "connect");
     one(after(|it| it.peering.because.push(because("download_metered"))), "metered", Warn, "mend");
     one(after(|it| it.proxy.failed = vec!["http://p:1".into()]), "proxy", Warn, "http://p:1");
+    one(after(|it| it.proxy.refused = vec!["http://p:1".into()]), "proxy", Fail, "http://p:1 answers 407");
     one(after(|it| it.peering.because.push(because("on_vpn"))), "VPN", Warn, "mend on_vpn");
     one(after(|it| it.peering.because.push(because("no_group"))), "group", Warn, "mend no_group");
     one(after(|it| it.peering.because.push(because("no_local_discovery"))), "local discovery", Warn, "mend");

@@ -10,7 +10,7 @@ use peerage_origin::SourceUrl;
 use peerage_policy::{ContentFacts, Decision, RecordState};
 use peerage_store::{Staging, StoreError};
 use peerage_swarm::{ByKind, SourceKind};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::caches::origin_url;
@@ -46,6 +46,8 @@ impl Download {
         tokio::pin!(run);
         let mut policy = self.shared.policy.clone();
         let (mut held, mut network, mut fitting) = (false, policy.borrow().network, None);
+        // The origin is out of reach: since when, and why.
+        let mut refused: Option<(Instant, ApiError)> = None;
         loop {
             let now_network = policy.borrow_and_update().network;
             let size = state.borrow().size;
@@ -68,6 +70,12 @@ impl Download {
             if simple.allow(&decision.caches, delay) || (now_held && !held) || now_network != network {
                 // Ends the present request; the next one begins where it has come to, over a connection of its own.
                 run.set(simple.run());
+                refused = None;
+            }
+            if let Some((since, error)) = &refused
+                && (!search.may_hope() || since.elapsed() >= no_progress)
+            {
+                return Err(error.clone());
             }
             (held, network) = (now_held, now_network);
             search.reconsider();
@@ -76,10 +84,15 @@ impl Download {
             now.paused |= held;
             self.show_simple(&simple, &now, search, &decision);
             tokio::select! {
-                done = &mut run, if !held => {
+                done = &mut run, if !held && refused.is_none() => {
                     match done {
                         Ok(()) => {}
                         Err(SimpleEnd::Lost) => return Ok(Phase::Lost),
+                        // A record would say who else has the file.
+                        Err(SimpleEnd::NoWayOut(error)) => {
+                            refused = Some((Instant::now(), ApiError::new(Code::Origin, error.to_string())));
+                            continue;
+                        }
                         Err(SimpleEnd::Failed(error)) => return Err(error),
                     }
                     let now = state.borrow().clone();
@@ -105,6 +118,7 @@ impl Download {
                         lane.set_class(self.class());
                         // The present request yields to others, or does not, as long as it lasts: go on with a new one.
                         run.set(simple.run());
+                        refused = None;
                     }
                 }
                 _ = policy.changed() => {}

@@ -23,6 +23,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// … and one that is all that a finished download still waits for, already after this: as long as it may take to connect to
 /// anybody (product §8).
 const LAST_WORD: Duration = Duration::from_secs(3);
+/// A download whose origin is out of reach ends when nobody else has been known for this long who could have the file:
+/// neighbours that are there are found in less.
+const NOBODY_ELSE: Duration = Duration::from_secs(10);
 
 impl Download {
     /// The content's actor does the work; this waits for it and watches over the record.
@@ -117,6 +120,8 @@ impl Download {
             tokio::spawn(check_fresh(Arc::clone(&self.shared), search.url().cloned(), record.clone()));
         let (mut is_fresh, mut foreground) = (false, self.request().foreground);
         let asked = Instant::now();
+        // Why the origin is out of reach, and since when nobody else is known who could have the file.
+        let (mut refused, mut alone) = (None, asked);
         let mut status = handle.status.clone();
         let mut progress = (0, Instant::now());
         loop {
@@ -137,6 +142,13 @@ impl Download {
             // Whoever may not run does not fail for want of progress.
             if now.verified_bytes != progress.0 || now.complete || now.held {
                 progress = (now.verified_bytes, Instant::now());
+            }
+            if now.others || now.held || refused.is_none() {
+                alone = Instant::now();
+            } else if alone.elapsed() >= NOBODY_ELSE
+                && let Some(error) = &refused
+            {
+                return Err(ApiError::new(Code::Origin, OriginError::to_string(error)));
             }
             if progress.1.elapsed() >= self.no_progress() {
                 let trouble = now.trouble.as_ref().map(file_status::sentence).unwrap_or_default();
@@ -159,8 +171,15 @@ impl Download {
                     }
                 }
                 checked = &mut fresh, if !is_fresh => match checked {
-                    Ok(Ok(())) => {
+                    Ok(Ok(unasked)) => {
                         is_fresh = true;
+                        if let Some(error) = unasked.filter(OriginError::is_of_proxy) {
+                            let trouble = Trouble::Origin(error.clone());
+                            self.note(file_status::sentence(&trouble));
+                            // An actor that has ended is noticed in the next round.
+                            handle.tell(Command::OriginFailed(error.clone())).await;
+                            refused = (error.kind() == ErrorKind::Proxy).then_some(error);
+                        }
                         // Callers that know better are told now, not when it is here.
                         self.found = Some(Found { id: record.get().id, sha256: record.get().sha256 });
                     }
@@ -180,7 +199,8 @@ impl Download {
 
     fn show_content(&mut self, handle: &ContentHandle, status: &ContentStatus) {
         let mut row = file_status::of_content(handle.id, &handle.content.info(), status, false);
-        row.reasons.extend(self.notes.iter().cloned());
+        let news = self.notes.iter().filter(|note| !row.reasons.contains(note)).cloned().collect::<Vec<_>>();
+        row.reasons.extend(news);
         self.show(row);
     }
 }
@@ -192,29 +212,30 @@ fn is_lost(status: &ContentStatus) -> bool {
 }
 
 /// Asks the origin whether it still serves what the record says. An origin that cannot be asked does not object: peers
-/// and cache may finish the download without it (product §8).
+/// and cache may finish the download without it (product §8); why it cannot is returned.
 async fn check_fresh(
     shared: Arc<Shared>,
     url: Option<SourceUrl>,
     record: Signed<ContentRecord>,
-) -> Result<(), String> {
-    let Some(url) = url else { return Ok(()) };
+) -> Result<Option<OriginError>, String> {
+    let Some(url) = url else { return Ok(None) };
     match timeout(PROBE_TIMEOUT, shared.origin.probe(&url)).await {
         Ok(Ok(info)) => {
-            record.get().check_fresh(info.size, &info.validators).map_err(|error| error.to_string())
+            record.get().check_fresh(info.size, &info.validators).map_err(|error| error.to_string())?;
+            Ok(None)
         }
-        Ok(Err(error)) => judge_probe(&error),
-        Err(_) => Ok(()),
+        Ok(Err(error)) => judge_probe(error).map(Some),
+        Err(_) => Ok(None),
     }
 }
 
-fn judge_probe(error: &OriginError) -> Result<(), String> {
+fn judge_probe(error: OriginError) -> Result<OriginError, String> {
     match error.kind() {
         // The origin says that the file is no longer there, or not for this device: the record must not stand in.
         ErrorKind::Gone | ErrorKind::Denied | ErrorKind::Stale => Err(error.to_string()),
         _ => {
             tracing::info!(%error, "the origin could not say whether the record is fresh");
-            Ok(())
+            Ok(error)
         }
     }
 }

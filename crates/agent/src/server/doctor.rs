@@ -165,7 +165,7 @@ fn write_a_byte(directory: &Path) -> std::io::Result<()> {
 }
 
 fn proxy(shared: &Shared) -> ProxyState {
-    let WayOut { by, proxies, failed } = shared.origin.way_out();
+    let WayOut { by, proxies, failed, refused } = shared.origin.way_out();
     let (by, script) = match by {
         ChosenBy::Nothing => (ProxyBy::Nothing, None),
         ChosenBy::Environment => (ProxyBy::Environment, None),
@@ -174,7 +174,7 @@ fn proxy(shared: &Shared) -> ProxyState {
         ChosenBy::Discovery(state) => (ProxyBy::Discovery, Some(state)),
     };
     let ScriptState { from, trouble } = script.unwrap_or_default();
-    ProxyState { by, proxies, script: from, trouble, failed }
+    ProxyState { by, proxies, script: from, trouble, failed, refused }
 }
 
 fn device(facts: &Facts, vpn_keywords: &[String]) -> DeviceState {

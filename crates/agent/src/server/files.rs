@@ -60,11 +60,15 @@ pub(crate) async fn change(
         let store = &shared.store;
         match what.as_str() {
             "pin" => store.pin(id)?,
-            "unpin" => store.unpin(id)?,
+            "unpin" => {
+                store.unpin(id)?;
+                shared.cache_news.notify_one();
+            }
             "expire" => {
                 let request: ExpireRequest = serde_json::from_slice(&body)
                     .map_err(|error| Failure::new(Code::BadRequest, format!("body: {error}")))?;
                 store.expire(id, request.expire_on, shared.clock.unix())?;
+                shared.cache_news.notify_one();
             }
             "verify" => {
                 let content = store.get(id)?.ok_or_else(|| Failure::new(Code::NotFound, "no such file"))?;

@@ -121,7 +121,7 @@ fn statuses_mean_what_to_do() {
     for status in [401, 403, 451] {
         assert_eq!(answer(status, &[]), Failure::Denied { status });
     }
-    assert_eq!(answer(407, &[]), Failure::ProxyLogin);
+    assert_eq!(answer(407, &[]), Failure::ProxyLogin { proxy: None });
     for status in [408, 429, 500, 502, 503, 504, 522] {
         assert_eq!(answer(status, &[]), Failure::Busy { status, retry_after: None });
     }

@@ -37,6 +37,19 @@ fn peers_above_it_are_left_alone_though_the_origin_is_faster() {
 }
 
 #[test]
+fn a_link_as_fast_as_the_rate_is_enough() {
+    // 20 Mbit/s carry 2500 KB/s, and of files what headers leave of that.
+    for mbit in [20.0, 19.0, 18.3] {
+        each_seed("as fast as the rate", 0..3, &beside_a_neighbour(mbit), |report| {
+            assert!(from_origin(report) <= 0.005, "{mbit} Mbit/s: {report}");
+        });
+    }
+    each_seed("slower than that", 0..3, &beside_a_neighbour(16.0), |report| {
+        assert!(from_origin(report) >= 0.1, "{report}");
+    });
+}
+
+#[test]
 fn http_tops_up_when_peers_stay_below_it() {
     each_seed("a neighbour below the rate", 0..4, &beside_a_neighbour(10.0), |report| {
         // Both together: 110 Mbit/s for 1678 Mbit.

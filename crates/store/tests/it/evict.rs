@@ -1,7 +1,9 @@
 //! Who goes first: the rules as a table, and the store carrying them out.
 
 use peerage_content::ContentId;
-use peerage_store::{ContentInfo, EvictReason, Limits, StoreError, Usage, plan_eviction};
+use peerage_store::{
+    ContentInfo, EvictReason, Limits, StoreError, Usage, next_expiry, overdue, plan_eviction,
+};
 
 use crate::support::{MIB, NOW, Sample, open};
 
@@ -26,6 +28,21 @@ fn info(n: u8, at: u64) -> ContentInfo {
         allocated: GIB,
         linked: false,
     }
+}
+
+#[test]
+fn when_to_look_again() {
+    let expires = |n, at, on| ContentInfo { expire_on: Some(on), ..info(n, at) };
+    let busy = |content: ContentInfo| ContentInfo { busy: true, ..content };
+    let all = [info(1, 900), busy(info(2, 950)), expires(3, 900, 1010), info(4, 960)];
+    assert_eq!(next_expiry(&all, 100, 1000), Some(1010), "the first is due already");
+    assert_eq!(next_expiry(&all, 100, 1010), Some(1050), "what is in use counts");
+    assert_eq!(next_expiry(&all, 0, 1010), None, "age 0 keeps");
+    assert_eq!(next_expiry(&[], 100, 0), None);
+    let name = |n: u8| ContentId::from_bytes([n; 32]);
+    assert_eq!(overdue(&all, 100, 1049), []);
+    assert_eq!(overdue(&all, 100, 1050), [name(2)]);
+    assert_eq!(overdue(&all, 0, 9999), []);
 }
 
 #[test]

@@ -110,6 +110,16 @@ impl Budget {
         self.caps.get(node.0).and_then(|cap| cap.rate)
     }
 
+    /// The lowest cap that holds for a node: its own, or one above it, in bytes a second.
+    pub fn tightest(&self, node: Node) -> Option<u64> {
+        let (mut least, mut next) = (None::<u64>, Some(node.0));
+        while let Some(cap) = next.and_then(|at| self.caps.get(at)) {
+            least = cap.rate.map_or(least, |rate| Some(least.map_or(rate, |least| least.min(rate))));
+            next = cap.parent;
+        }
+        least
+    }
+
     /// Lets `bytes` pass at `leaf` and charges them, or says how long to wait before asking again. A passage may run
     /// into debt, so that no passage is too large for a rate.
     ///
@@ -338,6 +348,8 @@ mod tests {
         let (wan, lan) = (budget.add(scope), budget.add(class));
         budget.set(scope, Some(100 * KB), at(0));
         budget.set(class, Some(1000 * KB), at(0));
+        assert_eq!((budget.tightest(wan), budget.tightest(lan)), (Some(100 * KB), Some(1000 * KB)));
+        assert_eq!(budget.tightest(budget.root()), None);
         let passed = run(&mut budget, &[(wan, 5_000), (lan, 5_000)], 20);
         let (wan, lan) = (sum(&passed[0]), sum(&passed[1]));
         assert!((1_900 * KB..2_100 * KB).contains(&wan), "{wan}");

@@ -98,12 +98,13 @@ impl Actor {
     /// Syncs the complete content to the disk, beside everything else: whoever waits for the file need not wait for
     /// that. After a power cut before its end the pieces are hashed again.
     fn seal(&self) {
-        let (content, unix, commands) =
-            (self.content.clone(), self.shared.clock.unix(), self.commands.clone());
+        let (content, shared, commands) =
+            (self.content.clone(), Arc::clone(&self.shared), self.commands.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = content.seal(unix) {
+            match content.seal(shared.clock.unix()) {
+                Ok(_) => shared.cache_news.notify_one(),
                 // The actor's queue is its own affair; a lost word means that sealing is tried at the next start.
-                let _ = commands.try_send(Command::Trouble(Arc::new(error)));
+                Err(error) => drop(commands.try_send(Command::Trouble(Arc::new(error)))),
             }
         });
     }

@@ -7,6 +7,7 @@ use peerage_policy::{Class, ContentFacts, Reason, RecordState};
 use peerage_swarm::{Event, FetchError, Limits};
 
 use super::Actor;
+use super::withheld::reason_of;
 use crate::caches::origin_url;
 use crate::why;
 
@@ -41,6 +42,7 @@ impl Actor {
         };
         let decision = self.shared.decide(&facts);
         let policy = self.shared.policy();
+        self.own_reason = reason_of(&decision);
         self.reasons = decision.reasons.iter().map(|reason| why::because(reason, &policy.layers)).collect();
         // What is decided later is about sharing, not about where the bytes came from.
         if !self.wants.is_empty() && !self.transfer.is_complete() {
@@ -61,6 +63,8 @@ impl Actor {
         if self.place == Place::Waits {
             self.reasons.push(why::because(&Reason::no_upload_slot(&policy.settings), &policy.layers));
         }
+        // Before what follows from it: a reason comes before the choke or the goodbye that it brings about.
+        self.tell_reasons();
         let limits = Limits {
             max_peers: decision.limits.peer_connections as usize,
             download_from_peers: self.allowed.fetch_any(),
@@ -79,6 +83,7 @@ impl Actor {
         self.dismiss_known();
         self.set_caches(&decision.caches);
         changed |= self.part_from_strangers();
+        self.leave_links();
         let held = !self.allowed.download;
         if held != self.held {
             self.held = held;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use peerage_api::coordinator::SwarmItem;
 use peerage_content::{PeerId, Scope};
+use peerage_host::is_on_link;
 use peerage_policy::Class;
 use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 use peerage_transport as transport;
@@ -30,6 +31,7 @@ impl Actor {
             self.meet_neighbours();
             return;
         };
+        self.settle(&item);
         let own = self.shared.identity.peer();
         let mut candidates = Vec::new();
         for info in item.peers {
@@ -69,8 +71,14 @@ impl Actor {
             return;
         }
         let mut candidates = Vec::new();
+        let policy = self.shared.policy();
         for neighbour in self.shared.neighbours.now().iter() {
-            let Neighbour { peer, addresses, of_group } = neighbour.clone();
+            let Neighbour { peer, mut addresses, of_group } = neighbour.clone();
+            // What was on a link of this device when it was heard of may be on none now.
+            addresses.retain(|address| is_on_link(address.ip(), &policy.facts.interfaces));
+            if addresses.is_empty() {
+                continue;
+            }
             let connected = self.links.values().any(|link| link.peer == peer);
             if connected || self.shared.is_banned(&peer) || (link_local.of_group && !of_group) {
                 continue;
@@ -109,6 +117,7 @@ impl Actor {
             local,
             path,
             kind,
+            place: seen_at,
             dialled,
             relayed,
             encrypted,
@@ -170,6 +179,7 @@ impl Actor {
             reached: self.shared.policy().facts.same_subnet(local.ip()),
             kind,
             relayed,
+            seen_at,
             encrypted,
             content: self.content.clone(),
             map: self.map.clone(),
@@ -192,6 +202,7 @@ impl Actor {
             let _ = link.control.send(Control::Send(Message::Have(news)));
         }
         self.links.insert(source, link);
+        self.tell_reason(source);
         self.count_peers();
         self.feed(Event::PeerJoined { source, peer, kind, have });
     }
@@ -242,9 +253,9 @@ impl Actor {
         self.feed(Event::DialFailed { peer });
     }
 
-    /// Parts from the peers that may no longer be connected, from those whom this device reached from an address that it
-    /// no longer has, and from those that there are too many of, the newest first. Returns whether some were only to be
-    /// connected otherwise.
+    /// Parts from the peers that may no longer be connected, from neighbours that are on no link of this device any more, from
+    /// those whom it reached from an address that it no longer has, and from those that there are too many of, the newest
+    /// first. Returns whether some were only to be connected otherwise.
     pub(super) fn part_from_strangers(&mut self) -> bool {
         let (policy, must_encrypt) = (self.shared.policy(), self.shared.must_encrypt());
         let facts = &policy.facts;
@@ -253,7 +264,9 @@ impl Actor {
             .iter()
             .filter(|(_, link)| {
                 let lost = link.reached && !facts.same_subnet(link.local.ip());
-                lost || !self.admits_link(link.relayed, link.address.ip(), link.kind)
+                let ip = link.address.ip();
+                let off_link = link.kind == SourceKind::LinkLocal && !is_on_link(ip, &facts.interfaces);
+                lost || off_link || !self.admits_link(link.relayed, ip, link.kind)
             })
             .map(|(source, _)| *source)
             .collect();
@@ -296,9 +309,53 @@ impl Actor {
         }
     }
 
+    /// The coordinator has spoken, and may see this device elsewhere than before: on a VPN, or no longer on one. Peers that
+    /// are something else to it now are parted from, and connected to anew with the new ticket, so that both ends count
+    /// them as what they are; those that were named where it was, and are not here, are forgotten.
+    fn settle(&mut self, item: &SwarmItem) {
+        let Some(own) = self.shared.tickets.get(self.id()).map(|ticket| ticket.place) else { return };
+        let moved = self.links.iter().filter(|(_, link)| {
+            // Through the relay, it is what it is wherever the two are.
+            let direct = link.relayed.is_none();
+            direct && link.seen_at.is_some_and(|theirs| admission::kind_in(own.meets(&theirs)) != link.kind)
+        });
+        for source in moved.map(|(source, _)| *source).collect::<Vec<_>>() {
+            self.part(source, ByeReason::Stopped);
+        }
+        if self.seen_at.replace(own).is_none_or(|before| before == own) {
+            return;
+        }
+        self.forget(|peer, (_, kind)| {
+            *kind != SourceKind::LinkLocal && !item.peers.iter().any(|named| named.peer == *peer)
+        });
+        // Those that it parts from are not held to have failed.
+        self.feed(Event::NetworkChanged);
+    }
+
+    /// Other interfaces have other neighbours: those that are on no link of this device any more are forgotten, until DNS-SD
+    /// finds them again.
+    pub(super) fn leave_links(&mut self) {
+        let policy = self.shared.policy();
+        self.forget(|_, (addresses, kind)| {
+            let on_link = addresses.iter().any(|at| is_on_link(at.ip(), &policy.facts.interfaces));
+            *kind == SourceKind::LinkLocal && !on_link
+        });
+    }
+
+    /// Forgets peers that are known and not connected.
+    fn forget(&mut self, which: impl Fn(&PeerId, &(Vec<SocketAddr>, SourceKind)) -> bool) {
+        let links = &self.links;
+        let connected = |peer: &PeerId| links.values().any(|link| link.peer == *peer);
+        let gone = self.known.extract_if(.., |peer, at| !connected(peer) && which(peer, at));
+        for peer in gone.map(|(peer, _)| peer).collect::<Vec<_>>() {
+            self.feed(Event::Admits { peer, admitted: false });
+        }
+    }
+
     /// Ends a connection: the engine is told now, the peer by a goodbye that nobody waits for.
     fn part(&mut self, source: SourceId, reason: ByeReason) {
         self.remember(source);
+        self.withholders.remove(&source);
         let Some(mut link) = self.links.remove(&source) else { return };
         drop(link.place.take());
         tracing::info!(peer = %link.peer.short(), address = %link.address, "parting from a peer");
@@ -321,6 +378,7 @@ impl Actor {
 
     pub(super) fn peer_left(&mut self, source: SourceId) {
         self.remember(source);
+        self.withholders.remove(&source);
         if self.links.remove(&source).is_some() {
             self.feed(Event::PeerLeft { source });
         }

@@ -8,6 +8,7 @@ use peerage_policy::Reason;
 use peerage_swarm::ByKind;
 
 use super::Actor;
+use super::withheld::sentence;
 use crate::content::ContentStatus;
 use crate::content::status::PeerRow;
 use crate::relay::Unmet;
@@ -50,6 +51,7 @@ impl Actor {
             down_rate: stats.down_rate,
             up_rate: stats.up_rate,
             known_peers,
+            others: known_peers > 0 || self.http.values().any(|http| http.cache.is_some() && !http.left),
             http_connections: (self.fetches.len() - from_caches) as u32,
             cache_connections: from_caches as u32,
             cache_host,
@@ -108,7 +110,9 @@ impl Actor {
         }
         for stats in self.transfer.peer_stats(self.now()) {
             let Some(link) = self.links.get(&stats.source) else { continue };
-            let note = self.shared.ban_note(&stats.peer);
+            let withheld = self.withholders.get(&stats.source);
+            let withheld = withheld.map(|reason| format!("does not share now: {}", sentence(*reason)));
+            let note = self.shared.ban_note(&stats.peer).or(withheld);
             let parted = self.parted.get(&stats.peer).copied().unwrap_or_default();
             let row = PeerRow {
                 peer: stats.peer,
