@@ -311,16 +311,22 @@ impl Gate {
 
     /// How many of `most` bytes are to pass in one go: what passes at once is waited off afterwards, and a cap that comes in
     /// meanwhile is not to stop everything for as long as it would take a megabyte.
-    pub(crate) fn portion(&self, most: usize) -> usize {
+    fn portion(&self, most: usize) -> usize {
         let Some(cap) = self.cap() else { return most };
         let bytes = u128::from(cap) * PORTION.as_micros() / 1_000_000;
         most.min(usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_PORTION))
     }
 
-    /// Waits until `bytes` may pass, and counts them. Cancel-safe: nothing is counted before it is ready.
-    pub(crate) async fn pass(&self, bytes: u64) {
-        while let Err(wait) = self.lane.budgets.try_pass(&self.lane, self.path, bytes) {
-            tokio::time::sleep(wait).await;
+    /// Waits until some of `most` bytes may pass, and says how many: what is to pass in one go by the caps of that moment, not
+    /// of the moment in which the wait began, in multiples of `unit`. Cancel-safe: nothing
+    /// is counted before it is ready.
+    pub(crate) async fn pass_some(&self, most: usize, unit: usize) -> usize {
+        loop {
+            let bytes = self.portion(most).next_multiple_of(unit).min(most);
+            match self.lane.budgets.try_pass(&self.lane, self.path, bytes as u64) {
+                Ok(()) => return bytes,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
         }
     }
 }
@@ -368,8 +374,8 @@ mod tests {
         let free = limits(&peerage_policy::Settings::default());
         budgets.apply(&free, Some(1000), false);
         let lane = budgets.lane(Class::Background);
-        lane.to(SourceKind::Internet).pass(1000).await;
-        lane.to(SourceKind::Lan).pass(5000).await;
+        assert_eq!(lane.to(SourceKind::Internet).pass_some(1000, 1).await, 1000);
+        assert_eq!(lane.to(SourceKind::Lan).pass_some(5000, 1).await, 5000);
         assert_eq!(budgets.internet_sent(), 1000);
         budgets.save().unwrap();
         drop((lane, budgets));
@@ -408,7 +414,7 @@ mod tests {
         settings.percentage_max_background_bandwidth = 1;
         budgets.apply(&limits(&settings), None, false);
         let lane = budgets.lane(Class::Background);
-        lane.from(SourceKind::Cdn).pass(1_000_000).await;
+        assert_eq!(lane.from(SourceKind::Cdn).pass_some(1_000_000, 1).await, LEAST_PORTION);
         assert!(budgets.try_pass(&lane, Path::FromWan, 1).is_err());
         assert!(budgets.try_pass(&lane, Path::FromLan, 1).is_ok());
         lane.set_class(Class::Foreground);

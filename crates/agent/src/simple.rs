@@ -314,11 +314,10 @@ impl Simple {
                 chunk.as_ref().map_or(&[][..], |chunk| chunk.as_deref().unwrap_or_default());
             let ended = !matches!(chunk, Ok(Some(_)));
             loop {
-                let (now, later) = rest.split_at(self.gate.portion(rest.len()));
-                rest = later;
-                if !now.is_empty() {
-                    self.gate.pass(now.len() as u64).await;
+                if !rest.is_empty() {
+                    let (now, later) = rest.split_at(self.gate.pass_some(rest.len(), 1).await);
                     batch.extend_from_slice(now);
+                    rest = later;
                 }
                 let due = batch.len() >= BATCH || written.elapsed() >= SHOWN_EVERY;
                 if !batch.is_empty() && (due || ended) {

@@ -430,12 +430,14 @@ fn a_cap_that_comes_in_stops_nothing() {
     wait_until("it has begun", PATIENCE, || a.held_bytes(&id) >= 8 * MIB);
     // What passed in one go was a quarter of a megabyte: three seconds' worth.
     let stop = longest_stop(&a, &id);
-    assert!(stop < Duration::from_millis(1500), "from the origin nothing came for {stop:?}");
+    assert!(stop < Duration::from_secs(2), "from the origin nothing came for {stop:?}");
     a.set_policy(OPEN_POLICY).unwrap();
     wait_until("it is here", PATIENCE, || a.file(&id).unwrap().unwrap()["Status"] == "Caching");
-    let b = office.agent_with("b", &policy("delay_background_download_from_http = 3600"), &[]).unwrap();
+    // Not so fast that it is done before the cap comes in.
+    let slow = "delay_background_download_from_http = 3600\nmax_background_download_bandwidth = 20000";
+    let b = office.agent_with("b", &policy(slow), &[]).unwrap();
     let _job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
     wait_until("it has begun", PATIENCE, || b.held_bytes(&id) >= 8 * MIB);
     let stop = longest_stop(&b, &id);
-    assert!(stop < Duration::from_millis(1500), "from a neighbour nothing came for {stop:?}");
+    assert!(stop < Duration::from_secs(2), "from a neighbour nothing came for {stop:?}");
 }

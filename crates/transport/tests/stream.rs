@@ -236,7 +236,7 @@ async fn extensions_are_passed_over() {
     let (bytes, payload) = frame(1, 20);
     let (accepted, client) = with_foreign(Manners::default(), Encryption::Required, move |mut foreign| {
         foreign.handshake().unwrap();
-        foreign.write(&[0, 0, 0, 4, 0x80, 1, 2, 3]);
+        foreign.write(&[0, 0, 0, 4, 0xfe, 1, 2, 3]);
         foreign.write(&[0, 0, 0, 1, 0xff]);
         foreign.write(&[&[0, 1, 0, 0, 0x99][..], &[5; 0xffff]].concat());
         foreign.write(&bytes);

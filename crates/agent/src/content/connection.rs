@@ -216,13 +216,12 @@ async fn take(
     let mut at = head.offset;
     while at < head.offset + head.len {
         let Ok(room) = sink.room(head.piece, at).await else { return Some(End::Closed) };
-        let most = parts.down.portion(READ_STEP.min(pace.0 as usize));
-        let step = room.len().min(most).min((head.offset + head.len - at) as usize);
-        if step == 0 {
+        let most = READ_STEP.min(pace.0 as usize).min(room.len()).min((head.offset + head.len - at) as usize);
+        if most == 0 {
             return Some(End::Breach("data beyond the end of a piece"));
         }
         let began = Instant::now();
-        parts.down.pass(step as u64).await;
+        let step = parts.down.pass_some(most, 1).await;
         pace.waited(step as u32, began.elapsed());
         match timeout(IDLE_TIMEOUT, reader.read_payload(&mut room[..step])).await {
             Ok(Ok(())) => {}
@@ -350,10 +349,9 @@ async fn allowed(up: &Gate, next: Option<Upload>, step: &mut Step) -> (DataHead,
     match next {
         Some(rest) => {
             let most = rest.left.len.min(step.0);
-            let portion = u32::try_from(up.portion(most as usize)).unwrap_or(most);
-            let len = portion.next_multiple_of(BLOCK_SIZE).min(most);
             let began = Instant::now();
-            up.pass(u64::from(len)).await;
+            let len = up.pass_some(most as usize, BLOCK_SIZE as usize).await;
+            let len = u32::try_from(len).unwrap_or(most);
             step.waited(len, began.elapsed());
             (DataHead { len, ..rest.left }, rest)
         }

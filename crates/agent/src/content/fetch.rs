@@ -83,9 +83,8 @@ async fn transfer(
         let Some(chunk) = body.chunk().await? else { break };
         let mut chunk = &chunk[..chunk.len().min((fetch.end - at) as usize)];
         while !chunk.is_empty() {
-            let (mut rest, later) = chunk.split_at(gate.portion(chunk.len()));
+            let (mut rest, later) = chunk.split_at(gate.pass_some(chunk.len(), 1).await);
             chunk = later;
-            gate.pass(rest.len() as u64).await;
             let early = rest.len().min(fetch.start.saturating_sub(at) as usize);
             if early > 0 {
                 let passed = Event::Passed { source: sink.source(), len: early as u64 };
