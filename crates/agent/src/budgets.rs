@@ -317,9 +317,8 @@ impl Gate {
         most.min(usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_PORTION))
     }
 
-    /// Waits until some of `most` bytes may pass, and says how many: what is to pass in one go by the caps of that moment, not
-    /// of the moment in which the wait began, in multiples of `unit`. Cancel-safe: nothing
-    /// is counted before it is ready.
+    /// Waits until some of `most` bytes may pass, and says how many, in multiples of `unit`: what is to pass in one go by
+    /// the caps of that moment, not of the one in which the wait began. Cancel-safe: nothing is counted before it is ready.
     pub(crate) async fn pass_some(&self, most: usize, unit: usize) -> usize {
         loop {
             let bytes = self.portion(most).next_multiple_of(unit).min(most);
@@ -402,6 +401,22 @@ mod tests {
         settings.max_background_download_bandwidth = 1000;
         budgets.apply(&limits(&settings), None, false);
         assert_eq!(down.portion(1 << 20), LEAST_PORTION);
+    }
+
+    #[tokio::test]
+    async fn a_cap_that_comes_in_during_a_wait_holds_for_what_waited() {
+        let dir = tempfile::tempdir().unwrap();
+        let budgets = open(&dir);
+        let down = budgets.lane(Class::Background).from(SourceKind::Lan);
+        let mut settings = peerage_policy::Settings::default();
+        settings.max_background_download_bandwidth = 20_000_000;
+        budgets.apply(&limits(&settings), None, false);
+        assert!(down.pass_some(100_000_000, 100_000_000).await == 100_000_000, "five seconds' worth");
+        let mut waits = std::pin::pin!(down.pass_some(1 << 20, 1));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        settings.max_background_download_bandwidth = 100_000;
+        budgets.apply(&limits(&settings), None, false);
+        assert_eq!(waits.await, LEAST_PORTION);
     }
 
     #[tokio::test]

@@ -36,8 +36,8 @@ impl Clock {
     }
 
     /// This device's own clock: Unix time, finer than the coordinator tells it.
-    pub(crate) fn own_since_epoch(&self) -> Duration {
-        since_epoch()
+    pub(crate) fn own_since_epoch() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// Seconds that this device's own clock is ahead of [`Self::unix`].
@@ -60,10 +60,6 @@ impl Clock {
     }
 }
 
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 fn own_unix() -> u64 {
-    since_epoch().as_secs()
+    Clock::own_since_epoch().as_secs()
 }

@@ -167,7 +167,7 @@ impl Bottleneck {
 
     fn look(&mut self, clock: &Clock) {
         let now = clock.now();
-        self.governor.set_ahead(clock.own_since_epoch().saturating_sub(now.since(Time::ZERO)));
+        self.governor.set_ahead(Clock::own_since_epoch().saturating_sub(now.since(Time::ZERO)));
         let mut samples: Vec<(FlowId, Sample)> = Vec::with_capacity(self.sockets.len());
         self.sockets.retain(|id, socket| {
             // An error means that the connection has ended.

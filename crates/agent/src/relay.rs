@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peerage_api::Code;
 use peerage_api::coordinator::{NoRelay, RelayCall, RelayRequest, RelayResponse};
 use peerage_api::why::Because;
 use peerage_content::{ContentId, PeerId, RelayToken};
@@ -107,8 +106,6 @@ pub(crate) async fn connect(shared: &Shared, peer: PeerId, content: ContentId) -
         Ok(RelayResponse::Calling { token }) => token,
         Ok(RelayResponse::Refused { why: NoRelay::Off }) => return Err(is_off(shared)),
         Ok(RelayResponse::Refused { why }) => return Err(Unmet::Refused(why)),
-        // An older coordinator knows of no such question.
-        Err(error) if error.code == Code::NotFound => return Err(is_off(shared)),
         Err(error) => {
             tracing::debug!(peer = %peer.short(), %error, "no way through the relay");
             return Err(Unmet::Failed);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use peerage_testkit::{Agent, OPEN_POLICY, Office, number, same_file, wait_for, wait_until};
 use serde_json::Value;
@@ -400,44 +400,4 @@ fn what_reaches_its_age_goes_when_it_does() {
     let done = a.command(&["files", "expire", &other_id, "2s"]).output().unwrap();
     assert!(done.status.success(), "{done:?}");
     wait_until("its own time has come", soon, || a.file(&other_id).unwrap().is_none());
-}
-
-/// The longest time in which nothing of a download arrived, in the eight seconds after a cap of 100 KB/s came in.
-fn longest_stop(agent: &Agent, id: &str) -> Duration {
-    agent.set_policy(&policy("max_background_download_bandwidth = 100")).unwrap();
-    wait_until("the cap is in force", PATIENCE, || {
-        setting(agent, "max_background_download_bandwidth") == "100 KB/s"
-    });
-    let began = Instant::now();
-    let (mut last, mut since, mut longest) = (0, began, Duration::ZERO);
-    wait_until("it has run for a while", PATIENCE, || {
-        let now = number(&agent.file(id).unwrap().unwrap(), "TotalBytesDownloaded");
-        longest = longest.max(since.elapsed());
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        began.elapsed() >= Duration::from_secs(8)
-    });
-    longest
-}
-
-#[test]
-fn a_cap_that_comes_in_stops_nothing() {
-    let office = Office::new(186, &["limit_rate 30m;"]).unwrap();
-    let (_, url, id) = office.published("in.bin", 512 * MIB).unwrap();
-    let a = office.agent("a").unwrap();
-    let _job = a.begin_get(&url, &office.path("a"), &[]).unwrap();
-    wait_until("it has begun", PATIENCE, || a.held_bytes(&id) >= 8 * MIB);
-    // What passed in one go was a quarter of a megabyte: three seconds' worth.
-    let stop = longest_stop(&a, &id);
-    assert!(stop < Duration::from_secs(2), "from the origin nothing came for {stop:?}");
-    a.set_policy(OPEN_POLICY).unwrap();
-    wait_until("it is here", PATIENCE, || a.file(&id).unwrap().unwrap()["Status"] == "Caching");
-    // Not so fast that it is done before the cap comes in.
-    let slow = "delay_background_download_from_http = 3600\nmax_background_download_bandwidth = 20000";
-    let b = office.agent_with("b", &policy(slow), &[]).unwrap();
-    let _job = b.begin_get(&url, &office.path("b"), &[]).unwrap();
-    wait_until("it has begun", PATIENCE, || b.held_bytes(&id) >= 8 * MIB);
-    let stop = longest_stop(&b, &id);
-    assert!(stop < Duration::from_secs(2), "from a neighbour nothing came for {stop:?}");
 }

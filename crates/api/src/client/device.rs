@@ -88,8 +88,7 @@ impl DeviceClient {
     /// `POST /v1/relay`.
     ///
     /// # Errors
-    /// Unreachable; [`Code::TooMany`] when the device has asked too often; [`Code::NotFound`] where the coordinator knows
-    /// of no relay at all.
+    /// Unreachable; [`Code::TooMany`] when the device has asked too often.
     pub async fn relay(&self, request: &RelayRequest) -> Result<RelayResponse, ApiError> {
         self.ask(Method::POST, "v1/relay", Some(request), Duration::ZERO, MAX_ANSWER).await?.json()
     }

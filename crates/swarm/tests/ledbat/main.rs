@@ -56,21 +56,24 @@ fn alone_it_uses_the_link_and_the_queue_stays_short() {
     }
 }
 
+/// Part of what a user's flow has alone that it keeps beside one of ours.
+fn user_keeps(path: Path, receivers: bool, seconds: f64) -> f64 {
+    let mut world = World::new(path);
+    world.receivers = receivers;
+    let device = world.device();
+    world.flow(Some(device));
+    world.run(10.0);
+    let user = world.flow(None);
+    world.run(10.0);
+    world.run(seconds).share(user, path) / tcp_alone(path)
+}
+
 #[test]
 fn beside_a_cubic_flow_it_goes_away() {
     for receivers in [false, true] {
         for base in BASES {
             for buffer in BUFFERS {
-                let path = path(base, buffer, 0.0);
-                let alone = tcp_alone(path);
-                let mut world = World::new(path);
-                world.receivers = receivers;
-                let device = world.device();
-                world.flow(Some(device));
-                world.run(10.0);
-                let user = world.flow(None);
-                world.run(10.0);
-                let keeps = world.run(30.0).share(user, path) / alone;
+                let keeps = user_keeps(path(base, buffer, 0.0), receivers, 30.0);
                 // A buffer below a third of the round trip is empty for seconds after each loss of a CUBIC flow: there
                 // is room, nothing tells that it will be wanted, and what is in it is lost with the user's.
                 let least = match (base as u64, buffer) {
@@ -250,16 +253,7 @@ fn on_a_lossy_path_the_user_keeps_more_than_beside_an_ordinary_flow() {
     for loss in [0.001, 0.01, 0.03] {
         for base in BASES {
             for receivers in [false, true] {
-                let path = path(base, 200, loss);
-                let alone = tcp_alone(path);
-                let mut world = World::new(path);
-                world.receivers = receivers;
-                let device = world.device();
-                world.flow(Some(device));
-                world.run(10.0);
-                let user = world.flow(None);
-                world.run(10.0);
-                let keeps = world.run(60.0).share(user, path) / alone;
+                let keeps = user_keeps(path(base, 200, loss), receivers, 60.0);
                 let least = match (base as u64, (loss * 1e3) as u64) {
                     (0 | 5, 1) => 0.98,
                     (0 | 5, 10) => 0.65,

@@ -303,10 +303,7 @@ impl Actor {
             self.feed(Event::Admits { peer, admitted: false });
         }
         let leaves = |link: &Link| leaves(link.kind) || link.relayed == Some(Scope::Group);
-        let gone = self.links.iter().filter(|(_, link)| leaves(link));
-        for source in gone.map(|(source, _)| *source).collect::<Vec<_>>() {
-            self.part(source, ByeReason::Stopped);
-        }
+        self.part_from(leaves);
     }
 
     /// The coordinator has spoken, and may see this device elsewhere than before: on a VPN, or no longer on one. Peers that
@@ -314,14 +311,11 @@ impl Actor {
     /// them as what they are; those that were named where it was, and are not here, are forgotten.
     fn settle(&mut self, item: &SwarmItem) {
         let Some(own) = self.shared.tickets.get(self.id()).map(|ticket| ticket.place) else { return };
-        let moved = self.links.iter().filter(|(_, link)| {
+        self.part_from(|link| {
             // Through the relay, it is what it is wherever the two are.
             let direct = link.relayed.is_none();
             direct && link.seen_at.is_some_and(|theirs| admission::kind_in(own.meets(&theirs)) != link.kind)
         });
-        for source in moved.map(|(source, _)| *source).collect::<Vec<_>>() {
-            self.part(source, ByeReason::Stopped);
-        }
         if self.seen_at.replace(own).is_none_or(|before| before == own) {
             return;
         }
@@ -349,6 +343,13 @@ impl Actor {
         let gone = self.known.extract_if(.., |peer, at| !connected(peer) && which(peer, at));
         for peer in gone.map(|(peer, _)| peer).collect::<Vec<_>>() {
             self.feed(Event::Admits { peer, admitted: false });
+        }
+    }
+
+    fn part_from(&mut self, whom: impl Fn(&Link) -> bool) {
+        let gone = self.links.iter().filter(|(_, link)| whom(link));
+        for source in gone.map(|(source, _)| *source).collect::<Vec<_>>() {
+            self.part(source, ByeReason::Stopped);
         }
     }
 

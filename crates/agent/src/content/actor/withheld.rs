@@ -64,7 +64,7 @@ impl Actor {
         }
     }
 
-    /// The same for one peer. Whoever has everything needs none.
+    /// The same for one peer.
     pub(super) fn tell_reason(&mut self, source: SourceId) {
         let Some(kind) = self.links.get(&source).map(|link| link.kind) else { return };
         let reason = self.withholds(kind);
