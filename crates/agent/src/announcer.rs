@@ -151,8 +151,7 @@ pub(crate) async fn say_goodbye(shared: &Shared) {
         return;
     }
     let stopped = |content| AnnounceItem { content, event: AnnounceEvent::Stopped, left: 0, want: 0 };
-    let held = shared.store.contents();
-    let items: Vec<AnnounceItem> = held.iter().map(|info| stopped(info.id)).collect();
+    let items: Vec<AnnounceItem> = shared.store.ids().into_iter().map(stopped).collect();
     let said = async {
         for chunk in items.chunks(MAX_ITEMS) {
             shared.coordinator.announce(&request(shared, chunk.to_vec())).await?;
@@ -178,10 +177,8 @@ async fn items(shared: &Arc<Shared>, only: Option<&BTreeSet<ContentId>>) -> Vec<
         seen.insert(handle.id);
         items.push(AnnounceItem { content: handle.id, event: AnnounceEvent::Alive, left, want });
     }
-    let store = shared.store.clone();
-    let ids: Vec<ContentId> =
-        store.contents().iter().filter(|info| info.complete).map(|info| info.id).collect();
-    let ids: Vec<ContentId> = ids.into_iter().filter(|id| wanted(id) && !seen.contains(id)).collect();
+    let mut ids = shared.store.complete_ids();
+    ids.retain(|id| wanted(id) && !seen.contains(id));
     let common = Arc::clone(shared);
     let seeds = tokio::task::spawn_blocking(move || {
         let served = ids.into_iter().filter(|id| {

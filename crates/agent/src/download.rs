@@ -20,6 +20,7 @@ use std::time::Duration;
 use peerage_api::agent::{DownloadRequest, FileStatus};
 use peerage_api::why::Why;
 use peerage_api::{ApiError, Code};
+use peerage_content::ContentId;
 use peerage_origin::SourceUrl;
 use peerage_policy::Class;
 use peerage_store::{Content, Staging, StoreError};
@@ -29,7 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::content::Brought;
 use crate::downloads::{DownloadState, Key, Tell};
-use crate::file_status::{self, chain};
+use crate::file_status::{self, Counts, chain};
 use crate::resolve::Resolution;
 use crate::search::Search;
 use crate::shared::Shared;
@@ -133,6 +134,7 @@ pub(crate) async fn run(
         account: Arc::default(),
         found: None,
         brought: Brought::default(),
+        earlier: None,
         began: Instant::now(),
         stale: 0,
         restarts: 0,
@@ -146,7 +148,7 @@ pub(crate) async fn run(
             crate::adopt::forget_later(Arc::clone(&download.shared), crate::simple::staging_name(url));
         }
     }
-    let mut status = download.status.clone();
+    let (mut status, earlier) = (download.status.clone(), download.earlier());
     status.download_duration = download.lasted();
     if let Ok(Finished::Content(content)) = &end
         && download.fetches
@@ -161,6 +163,7 @@ pub(crate) async fn run(
     }
     download.state.send_replace(Arc::new(DownloadState {
         status,
+        earlier,
         account: download.account,
         found: download.found,
         end: Some(end),
@@ -182,6 +185,8 @@ struct Download {
     found: Option<Found>,
     /// What simple mode brought, until the content's actor has counted it.
     brought: Brought,
+    /// The content that it is about, and what had come for that before.
+    earlier: Option<(ContentId, Counts)>,
     began: Instant,
     /// Records found stale so far.
     stale: u32,
@@ -354,6 +359,10 @@ impl Download {
 
     // === Showing ===
 
+    fn earlier(&self) -> Counts {
+        self.earlier.map(|(_, counts)| counts).unwrap_or_default()
+    }
+
     fn show(&mut self, mut row: FileStatus) {
         let request = self.request();
         row.priority = file_status::priority(request.foreground);
@@ -366,6 +375,7 @@ impl Download {
         self.status = row.clone();
         self.state.send_replace(Arc::new(DownloadState {
             status: row,
+            earlier: self.earlier(),
             account: Arc::clone(&self.account),
             found: self.found,
             end: None,

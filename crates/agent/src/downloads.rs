@@ -11,6 +11,7 @@ use peerage_swarm::ByKind;
 use tokio::sync::{mpsc, watch};
 
 use crate::download::{self, Finished};
+use crate::file_status::Counts;
 use crate::shared::Shared;
 use crate::why::Account;
 use crate::wish::{Found, Wish};
@@ -43,6 +44,8 @@ impl Key {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DownloadState {
     pub(crate) status: FileStatus,
+    /// What of that had come before it began.
+    pub(crate) earlier: Counts,
     /// Which decisions held in simple mode; the content's own are its actor's.
     pub(crate) account: Arc<Account>,
     /// What the file will be, once the origin has not objected to its record.
@@ -73,7 +76,16 @@ pub(crate) struct Caller {
     id: u64,
     tell: mpsc::UnboundedSender<Tell>,
     pub(crate) wish: Wish,
+    /// What had come when it joined a download that ran.
+    joined: Option<Counts>,
     pub(crate) state: watch::Receiver<Arc<DownloadState>>,
+}
+
+impl Caller {
+    /// What had come for the file before this caller wanted it.
+    pub(crate) fn earlier(&self, state: &DownloadState) -> Counts {
+        self.joined.unwrap_or(state.earlier)
+    }
 }
 
 impl Drop for Caller {
@@ -92,8 +104,16 @@ impl Downloads {
         // One that has ended or waits for its end takes no more callers; the closed channel tells.
         if let Some(one) = running.get(&key) {
             let joined = Tell::Joined { caller, request: request.clone() };
-            if one.state.borrow().end.is_none() && one.tell.send(joined).is_ok() {
-                return Ok(Caller { id: caller, tell: one.tell.clone(), wish, state: one.state.clone() });
+            let now = Arc::clone(&one.state.borrow());
+            if now.end.is_none() && one.tell.send(joined).is_ok() {
+                let joined = (!now.status.file_id.is_empty()).then(|| Counts::of(&now.status));
+                return Ok(Caller {
+                    id: caller,
+                    tell: one.tell.clone(),
+                    wish,
+                    joined,
+                    state: one.state.clone(),
+                });
             }
         }
         let (tell, inbox) = mpsc::unbounded_channel();
@@ -101,7 +121,7 @@ impl Downloads {
         let _ = tell.send(Tell::Joined { caller, request });
         tokio::spawn(download::run(Arc::clone(shared), key.clone(), inbox, state_in));
         running.insert(key, Running { tell: tell.clone(), state: state.clone() });
-        Ok(Caller { id: caller, tell, wish, state })
+        Ok(Caller { id: caller, tell, wish, joined: None, state })
     }
 
     /// The state of every running download.

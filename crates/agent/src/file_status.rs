@@ -88,6 +88,37 @@ pub(crate) fn of_cached(info: &ContentInfo, counters: &(ByKind, ByKind, u64), sh
     row
 }
 
+/// What had come for a file by some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Useful or not.
+    pub(crate) received: ByKind,
+    pub(crate) wasted: u64,
+}
+
+impl Counts {
+    /// What a row says.
+    pub(crate) const fn of(row: &FileStatus) -> Self {
+        let received = ByKind {
+            link_local: row.bytes_from_link_local_peers,
+            lan: row.bytes_from_lan_peers,
+            group: row.bytes_from_group_peers,
+            internet: row.bytes_from_internet_peers,
+            cache_server: row.bytes_from_cache_server,
+            cdn: row.bytes_from_cdn,
+        };
+        Self { received, wasted: row.wasted_bytes }
+    }
+
+    /// The row as it would be if nothing had come before this.
+    pub(crate) fn since(&self, row: &FileStatus) -> FileStatus {
+        let mut later = row.clone();
+        add_received(&mut later, &Self::of(row).received.since(&self.received));
+        later.wasted_bytes = row.wasted_bytes.saturating_sub(self.wasted);
+        later
+    }
+}
+
 /// Fills in the counters of received bytes and what follows from them (product §7).
 pub(crate) fn add_received(row: &mut FileStatus, received: &ByKind) {
     row.bytes_from_cdn = received.cdn;
@@ -199,4 +230,25 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_before_is_not_counted() {
+        let mut row = FileStatus { wasted_bytes: 7, file_size: 100, ..FileStatus::default() };
+        add_received(&mut row, &ByKind { lan: 30, cdn: 10, ..ByKind::default() });
+        let earlier = Counts::of(&row);
+        assert_eq!(earlier, Counts { received: ByKind { lan: 30, cdn: 10, ..ByKind::default() }, wasted: 7 });
+        add_received(&mut row, &ByKind { lan: 60, cdn: 20, cache_server: 10, ..ByKind::default() });
+        row.wasted_bytes = 8;
+        let later = earlier.since(&row);
+        assert_eq!((later.bytes_from_lan_peers, later.bytes_from_http, later.wasted_bytes), (30, 20, 1));
+        assert_eq!((later.total_bytes_downloaded, later.file_size), (50, 100));
+        assert!((later.percent_peer_caching - 60.0).abs() < 1e-9, "{later:?}");
+        // Counters of a content that was evicted and came again begin anew.
+        assert_eq!(Counts::of(&row).since(&later).total_bytes_downloaded, 0);
+    }
 }

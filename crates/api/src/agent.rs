@@ -48,7 +48,8 @@ pub struct DownloadRequest {
     pub no_progress_timeout_s: Option<u64>,
 }
 
-/// What happens to a download.
+/// What happens to a download. The counters of received and of wasted bytes in a `status` are those since the caller wanted
+/// the file; [`AgentClient::status`](crate::client::AgentClient::status) tells all that came for as long as the file is held.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum DownloadEvent {

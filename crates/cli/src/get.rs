@@ -113,11 +113,8 @@ fn cancelled() -> ApiError {
 #[derive(Debug)]
 struct Got {
     name: String,
+    /// Its counters are of this download alone.
     status: FileStatus,
-    /// Of this download alone.
-    shares: Shares,
-    /// Bytes that came and were of no use, of this download alone.
-    wasted: u64,
     took: Duration,
 }
 
@@ -129,20 +126,10 @@ async fn get(
 ) -> anyhow::Result<Got> {
     let name = destination.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut progress = Progress::new(&name);
-    // The agent counts for as long as it holds a file; here only what comes from now on counts.
-    let earlier = client.status(None, false).await.map_err(reach)?;
-    let before = |status: &FileStatus| {
-        let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
-        same.map(Shares::of).unwrap_or_default()
-    };
-    let wasted_before = |status: &FileStatus| {
-        let same = earlier.iter().find(|earlier| earlier.file_id == status.file_id);
-        same.map(|earlier| earlier.wasted_bytes).unwrap_or_default()
-    };
     let mut download = client.download(request).await.map_err(reach)?;
     let (status, word) = loop {
         match download.next().await? {
-            Some(DownloadEvent::Progress { status }) => progress.download(&status, before(&status)),
+            Some(DownloadEvent::Progress { status }) => progress.download(&status),
             Some(DownloadEvent::Done { status, delivery }) => break (status, delivery),
             Some(DownloadEvent::Failed { error, .. }) => return Err(error.into()),
             None => {
@@ -154,18 +141,13 @@ async fn get(
     let file = client.fetch_file(&word).await?;
     let to = Arc::clone(destination);
     tokio::task::spawn_blocking(move || to.put(file, hard_link)).await.context("the delivery failed")??;
-    let shares = Shares::of(&status).since(before(&status));
-    let wasted = status.wasted_bytes.saturating_sub(wasted_before(&status));
-    Ok(Got { name, shares, wasted, status: *status, took: progress.elapsed() })
+    Ok(Got { name, status: *status, took: progress.elapsed() })
 }
 
 impl Got {
-    /// The agent's last word on the file, with the bytes of this download alone, and where it is.
+    /// The agent's last word on the file, and where it is.
     fn json(&self, path: &Path) -> anyhow::Result<Value> {
-        // What came for this download: the agent counts for as long as it holds a file.
-        let mut status = self.status.clone();
-        self.shares.put(&mut status);
-        let mut value = serde_json::to_value(&status)?;
+        let mut value = serde_json::to_value(&self.status)?;
         if let Value::Object(fields) = &mut value {
             fields.insert("Path".to_owned(), path.to_string_lossy().into());
         }
@@ -174,8 +156,9 @@ impl Got {
 
     /// One line: how much, how fast, from where, to where.
     fn summary(&self, path: &Path) -> String {
-        let bytes = self.status.file_size.max(self.shares.total());
-        let held = bytes.saturating_sub(self.shares.total());
+        let shares = Shares::of(&self.status);
+        let bytes = self.status.file_size.max(shares.total());
+        let held = bytes.saturating_sub(shares.total());
         let shown = path.display().to_string();
         let shown = if path.parent().is_some_and(|parent| parent.as_os_str().is_empty()) {
             format!("./{shown}")
@@ -183,8 +166,8 @@ impl Got {
             shown
         };
         let mut from = Vec::new();
-        if self.shares.total() > 0 {
-            from.push(self.shares.sentence());
+        if shares.total() > 0 {
+            from.push(shares.sentence());
         }
         if bytes > 0 && held == bytes {
             from.push("all of it was in the cache".to_owned());
@@ -192,11 +175,11 @@ impl Got {
             let were = if held == 1 { "was" } else { "were" };
             from.push(format!("{} {were} in the cache", size(held)));
         }
-        if self.wasted > 0 {
-            from.push(format!("{} were fetched in vain", size(self.wasted)));
+        if self.status.wasted_bytes > 0 {
+            from.push(format!("{} were fetched in vain", size(self.status.wasted_bytes)));
         }
         let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
-        let speed = match self.shares.total() {
+        let speed = match shares.total() {
             0 => String::new(),
             total => format!(" ({})", rate(total.saturating_mul(1000) / millis)),
         };
@@ -217,43 +200,43 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn got(size: u64, shares: Shares) -> Got {
-        let status = FileStatus { file_size: size, ..FileStatus::default() };
-        Got { name: "a.iso".into(), status, shares, wasted: 0, took: Duration::from_millis(4_200) }
+    fn got(size: u64, status: FileStatus) -> Got {
+        let status = FileStatus { file_size: size, ..status };
+        Got { name: "a.iso".into(), status, took: Duration::from_millis(4_200) }
     }
 
     #[test]
     fn the_summary_says_where_the_bytes_came_from() {
-        let none = Shares::default();
+        let none = FileStatus::default;
         for (got, line) in [
             (
-                got(100 * MIB, Shares { lan: 98 * MIB, origin: 2 * MIB, ..none }),
+                got(
+                    100 * MIB,
+                    FileStatus { bytes_from_lan_peers: 98 * MIB, bytes_from_cdn: 2 * MIB, ..none() },
+                ),
                 "a.iso  100.0 MiB in 4.2 s (23.8 MiB/s): 98.0 % from peers (LAN 98.0 MiB), 2.0 MiB from the origin  \
                  -> ./a.iso",
             ),
-            (got(5 * MIB, none), "a.iso  5.0 MiB in 4.2 s: all of it was in the cache  -> ./a.iso"),
+            (got(5 * MIB, none()), "a.iso  5.0 MiB in 4.2 s: all of it was in the cache  -> ./a.iso"),
             (
-                got(6 * MIB, Shares { origin: 2 * MIB, ..none }),
+                got(6 * MIB, FileStatus { bytes_from_cdn: 2 * MIB, ..none() }),
                 "a.iso  6.0 MiB in 4.2 s (487.6 KiB/s): all from the origin, 4.0 MiB were in the cache  -> ./a.iso",
             ),
             (
-                Got { wasted: 3 * MIB, ..got(5 * MIB, none) },
+                got(5 * MIB, FileStatus { wasted_bytes: 3 * MIB, ..none() }),
                 "a.iso  5.0 MiB in 4.2 s: all of it was in the cache, 3.0 MiB were fetched in vain  -> ./a.iso",
             ),
-            (got(0, none), "a.iso  0 B in 4.2 s  -> ./a.iso"),
+            (got(0, none()), "a.iso  0 B in 4.2 s  -> ./a.iso"),
         ] {
             assert_eq!(got.summary(Path::new("a.iso")), line);
         }
-        let elsewhere = got(0, none).summary(Path::new("/tmp/x\x1b[2J"));
+        let elsewhere = got(0, none()).summary(Path::new("/tmp/x\x1b[2J"));
         assert!(elsewhere.ends_with("-> /tmp/x\\u{1b}[2J"), "{elsewhere}");
     }
 
     #[test]
     fn json_has_the_path() {
-        let mut cached = got(MIB, Shares::default());
-        cached.status.bytes_from_cdn = MIB;
-        let json = cached.json(Path::new("/tmp/a")).unwrap();
-        assert_eq!(json["BytesFromCdn"], 0, "fetched by an earlier download");
+        let json = got(MIB, FileStatus::default()).json(Path::new("/tmp/a")).unwrap();
         assert_eq!((&json["FileSize"], &json["Path"]), (&MIB.into(), &"/tmp/a".into()));
     }
 }

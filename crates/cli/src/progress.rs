@@ -51,8 +51,8 @@ impl Progress {
     }
 
     /// Shows how far a download is.
-    pub(crate) fn download(&mut self, status: &FileStatus, before: Shares) {
-        let view = View::of(&self.name, status, before);
+    pub(crate) fn download(&mut self, status: &FileStatus) {
+        let view = View::of(&self.name, status);
         self.shown.show(|width, paint| (view.bar(width, paint), view.legend(width, paint)), || view.plain());
     }
 
@@ -197,8 +197,8 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of(name: &'a str, status: &'a FileStatus, before: Shares) -> Self {
-        Self { name, status, now: Shares::of(status).since(before) }
+    fn of(name: &'a str, status: &'a FileStatus) -> Self {
+        Self { name, status, now: Shares::of(status) }
     }
 
     fn bar(&self, width: usize, paint: Paint) -> String {

@@ -16,7 +16,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// All that has been downloaded of a file, ever.
+    /// What a status tells of.
     pub(crate) const fn of(status: &FileStatus) -> Self {
         Self {
             lan: status.bytes_from_lan_peers,
@@ -25,33 +25,6 @@ impl Shares {
             internet: status.bytes_from_internet_peers,
             cache_server: status.bytes_from_cache_server,
             origin: status.bytes_from_cdn,
-        }
-    }
-
-    /// Makes them the bytes that `status` tells of, and what follows from them (product §7).
-    pub(crate) fn put(&self, status: &mut FileStatus) {
-        status.bytes_from_lan_peers = self.lan;
-        status.bytes_from_link_local_peers = self.link_local;
-        status.bytes_from_group_peers = self.group;
-        status.bytes_from_internet_peers = self.internet;
-        status.bytes_from_cache_server = self.cache_server;
-        status.bytes_from_cdn = self.origin;
-        status.bytes_from_peers = self.peers();
-        status.bytes_from_http = self.cache_server + self.origin;
-        status.total_bytes_downloaded = self.total();
-        let whole = self.total().max(1) as f64;
-        status.percent_peer_caching = 100.0 * self.peers() as f64 / whole;
-    }
-
-    /// What came after `before`.
-    pub(crate) const fn since(self, before: Self) -> Self {
-        Self {
-            lan: self.lan.saturating_sub(before.lan),
-            link_local: self.link_local.saturating_sub(before.link_local),
-            group: self.group.saturating_sub(before.group),
-            internet: self.internet.saturating_sub(before.internet),
-            cache_server: self.cache_server.saturating_sub(before.cache_server),
-            origin: self.origin.saturating_sub(before.origin),
         }
     }
 
@@ -131,13 +104,5 @@ mod tests {
         ] {
             assert_eq!(shares.sentence(), sentence);
         }
-    }
-
-    #[test]
-    fn what_came_before_is_not_counted() {
-        let before = Shares { lan: 5, origin: 3, ..Shares::default() };
-        let now = Shares { lan: 9, origin: 3, ..Shares::default() };
-        assert_eq!(now.since(before), Shares { lan: 4, ..Shares::default() });
-        assert_eq!(before.since(now), Shares::default());
     }
 }

@@ -237,8 +237,8 @@ fn the_end_of_the_delay_lets_the_origin_in() {
 
 #[test]
 fn another_list_moves_running_downloads_at_once() {
-    let office = Office::new(61, &["limit_rate 2m;"]).unwrap();
-    let cache = cache(&office, &["limit_rate 2m;"]);
+    let office = Office::new(61, &["limit_rate 1m;"]).unwrap();
+    let cache = cache(&office, &["limit_rate 4m;"]);
     let (file, url, _) = office.published("hot.bin", 36 * MIB).unwrap();
     for (name, mode) in [("swarm", "http_only"), ("plain", "simple")] {
         let without = policy(&format!("download_mode = \"{mode}\""));

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use peerage_testkit::{
-    Agent, Daemon, Fleet, Job, Nginx, OPEN_POLICY, peerage_bin, random_file, same_file, wait_until,
+    Agent, Daemon, Fleet, Job, Nginx, OPEN_POLICY, number, peerage_bin, random_file, same_file, wait_until,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -149,6 +149,21 @@ impl Office {
         assert_eq!(code, 0, "{args:?}: {stderr}");
         serde_json::from_str(&stdout).unwrap()
     }
+}
+
+#[test]
+fn who_comes_later_is_told_what_came_since() {
+    let office = Office::new(&["limit_rate 400k;"]);
+    let first = office.agent.begin_get(&office.url(), &office.dir.path().join("first"), &[]).unwrap();
+    let received =
+        || office.agent.file(&office.id).unwrap().map_or(0, |row| number(&row, "TotalBytesDownloaded"));
+    wait_until("a part of it has come", PATIENCE, || received() >= SIZE / 4);
+    let later = office.json(&["get", &office.url(), "-o", "later", "--json"]);
+    let whole = first.json().unwrap();
+    assert_eq!((number(&whole, "BytesFromCdn"), received()), (SIZE, SIZE), "{whole}");
+    let came = number(&later, "BytesFromCdn");
+    assert!(came > 0 && came <= SIZE * 3 / 4, "{later}");
+    assert_eq!(number(&later, "FileSizeInCache"), SIZE, "{later}");
 }
 
 #[test]

@@ -82,5 +82,5 @@ pub use recheck::{MapReport, VerifyReport};
 pub use stage::StagingInfo;
 pub use staging::Staging;
 pub use store::{MAX_EXPIRY_S, Store};
-pub use usage::Usage;
+pub use usage::{Reach, Usage};
 pub use write::Written;

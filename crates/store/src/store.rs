@@ -83,8 +83,18 @@ impl Store {
 
     /// All contents, in no order.
     pub fn contents(&self) -> Vec<ContentInfo> {
-        let items: Vec<Arc<Item>> = self.inner.items.read().values().map(Arc::clone).collect();
-        items.iter().map(|item| ContentInfo::of(item)).collect()
+        self.items().iter().map(|item| ContentInfo::of(item)).collect()
+    }
+
+    /// Names of all contents, in no order. Their files are not looked at.
+    pub fn ids(&self) -> Vec<ContentId> {
+        self.items().iter().map(|item| item.id()).collect()
+    }
+
+    /// Names of the contents that are complete, in no order. Their files are not looked at.
+    pub fn complete_ids(&self) -> Vec<ContentId> {
+        let items = self.items();
+        items.iter().filter(|item| item.state.lock().verified.is_full()).map(|item| item.id()).collect()
     }
 
     /// A handle to a content, if it is here and nobody has deleted it. Hashes its doubtful pieces first.
@@ -98,7 +108,7 @@ impl Store {
     /// Forgets the contents that somebody else has deleted: which.
     pub fn forget_gone(&self) -> Vec<ContentId> {
         let _making = self.inner.making.lock();
-        let mut gone: Vec<Arc<Item>> = self.inner.items.read().values().map(Arc::clone).collect();
+        let mut gone = self.items();
         gone.retain(|item| item.is_gone());
         for item in &gone {
             tracing::warn!(id = %item.id(), "content was deleted from the cache by somebody else");
@@ -252,6 +262,7 @@ impl Store {
         &self.inner.making
     }
 
+    /// All contents, without a look at their files.
     pub(crate) fn items(&self) -> Vec<Arc<Item>> {
         self.inner.items.read().values().map(Arc::clone).collect()
     }

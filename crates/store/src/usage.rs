@@ -28,7 +28,28 @@ impl Usage {
     }
 }
 
+/// What bounds a single file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Size of the volume.
+    pub volume_total: u64,
+    /// Pinned contents: nothing makes them go.
+    pub pinned_bytes: u64,
+}
+
 impl Store {
+    /// What a file could have if all that may go went. Looks at no content but the pinned ones: every download asks.
+    ///
+    /// # Errors
+    /// The volume cannot be asked.
+    pub fn reach(&self) -> Result<Reach, StoreError> {
+        let root = self.root();
+        let volume = root.dir().volume().map_err(|error| StoreError::inside("read", root.path(), error))?;
+        let pinned = self.items().into_iter().filter(|item| item.meta.lock().pinned);
+        let pinned_bytes = pinned.map(|item| item.allocated().0).sum();
+        Ok(Reach { volume_total: volume.f_blocks.saturating_mul(volume.f_frsize), pinned_bytes })
+    }
+
     /// Adds up what the cache takes.
     ///
     /// # Errors

@@ -87,6 +87,18 @@ impl ByKind {
         }
     }
 
+    /// What has been counted after `earlier`.
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            link_local: self.link_local.saturating_sub(earlier.link_local),
+            lan: self.lan.saturating_sub(earlier.lan),
+            group: self.group.saturating_sub(earlier.group),
+            internet: self.internet.saturating_sub(earlier.internet),
+            cache_server: self.cache_server.saturating_sub(earlier.cache_server),
+            cdn: self.cdn.saturating_sub(earlier.cdn),
+        }
+    }
+
     /// All of it.
     pub const fn total(&self) -> u64 {
         self.peers() + self.http()

@@ -17,13 +17,13 @@ impl Download {
     /// fit if others made room waits for that instead.
     pub(super) async fn require_room(&self, size: u64) -> Ended<()> {
         let shared = Arc::clone(&self.shared);
-        let usage = tokio::task::spawn_blocking(move || shared.store.usage()).await;
+        let reach = tokio::task::spawn_blocking(move || shared.store.reach()).await;
         // A volume that cannot be asked is found out about when it is written to.
-        let Ok(Ok(usage)) = usage else { return Ok(()) };
-        if size <= usage.volume_total.saturating_sub(usage.pinned_bytes) {
+        let Ok(Ok(reach)) = reach else { return Ok(()) };
+        if size <= reach.volume_total.saturating_sub(reach.pinned_bytes) {
             return Ok(());
         }
-        let pinned = match usage.pinned_bytes {
+        let pinned = match reach.pinned_bytes {
             0 => String::new(),
             bytes => format!(", {} of which are pinned files", about_size(bytes)),
         };
@@ -31,7 +31,7 @@ impl Download {
             "the file has {} and can never fit in the cache: its volume holds {}{pinned}; give the cache a larger one with \
              modify_cache_drive",
             about_size(size),
-            about_size(usage.volume_total),
+            about_size(reach.volume_total),
         );
         Err(ApiError::new(Code::Disk, message))
     }

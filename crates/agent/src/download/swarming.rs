@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Download, Ended, Finished, Phase, TELL_EVERY};
 use crate::content::{Brought, Command, ContentHandle, ContentStatus, Trouble, Want};
-use crate::file_status::{self, chain};
+use crate::file_status::{self, Counts, chain};
 use crate::resolve::Resolution;
 use crate::search::Search;
 use crate::shared::Shared;
@@ -46,6 +46,10 @@ impl Download {
         let handle = started
             .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?
             .map_err(|error| ApiError::new(Code::Disk, chain(&error)))?;
+        if self.earlier.is_none_or(|(id, _)| id != handle.id) {
+            let now = Arc::clone(&handle.status.borrow());
+            self.earlier = Some((handle.id, Counts { received: now.received, wasted: now.wasted }));
+        }
         let want = self.shared.next_number();
         match announce {
             // Whether neighbours hold the file is to be known before the origin is asked for any of it.

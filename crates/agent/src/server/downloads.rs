@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep_until};
 use super::Failure;
 use crate::downloads::{Caller, DownloadState};
 use crate::shared::Shared;
-use crate::wish::Wish;
 
 /// Events follow each other at least this far apart.
 const EVERY: Duration = Duration::from_millis(100);
@@ -41,9 +40,10 @@ async fn next_event(shared: &Arc<Shared>, caller: &mut Caller) -> DownloadEvent 
     loop {
         let state = Arc::clone(&caller.state.borrow_and_update());
         if let Some(end) = &state.end {
-            return last_event(shared, caller.wish, &state, end.clone()).await;
+            return last_event(shared, caller, &state, end.clone()).await;
         }
-        let status = || Box::new(state.status.clone());
+        let earlier = caller.earlier(&state);
+        let status = || Box::new(earlier.since(&state.status));
         if let Some(Err(error)) = state.found.map(|found| caller.wish.check(&found)) {
             return DownloadEvent::Failed { error, status: status() };
         }
@@ -63,11 +63,11 @@ async fn next_event(shared: &Arc<Shared>, caller: &mut Caller) -> DownloadEvent 
 
 async fn last_event(
     shared: &Arc<Shared>,
-    wish: Wish,
+    caller: &Caller,
     state: &DownloadState,
     end: Result<crate::download::Finished, ApiError>,
 ) -> DownloadEvent {
-    let status = Box::new(state.status.clone());
+    let (wish, status) = (caller.wish, Box::new(caller.earlier(state).since(&state.status)));
     let finished = match end {
         Ok(finished) => finished,
         Err(error) => return DownloadEvent::Failed { error, status },

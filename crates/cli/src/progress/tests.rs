@@ -22,7 +22,7 @@ fn mixed() -> FileStatus {
 }
 
 fn view(status: &FileStatus) -> View<'_> {
-    View::of("librustc.so", status, Shares::default())
+    View::of("librustc.so", status)
 }
 
 #[test]
@@ -41,8 +41,7 @@ fn every_width_is_kept_and_the_name_gives_way() {
     let status = mixed();
     for width in 0..200 {
         for paint in [PLAIN, Paint { colours: true }] {
-            let bar =
-                View::of("a very long name of a file, longer than any bar.iso", &status, Shares::default());
+            let bar = View::of("a very long name of a file, longer than any bar.iso", &status);
             assert!(measure_text_width(&bar.bar(width, paint)) <= width, "{width}");
             assert!(measure_text_width(&bar.legend(width, paint)) <= width, "{width}");
         }
@@ -81,22 +80,21 @@ fn waste_never_fills_more_than_is_held() {
 #[test]
 fn plain_lines_say_the_same() {
     let status = mixed();
-    let before = Shares { origin: 10 * MIB, ..Shares::default() };
-    let view = View::of("a.iso", &status, before);
+    let view = View::of("a.iso", &status);
     assert_eq!(
         view.plain(),
-        "a.iso: 45 % of 100.0 MiB, 5.0 MiB/s, 80.0 % from peers (LAN 15.0 MiB, group 5.0 MiB), 5.0 MiB from the cache \
-         server"
+        "a.iso: 45 % of 100.0 MiB, 5.0 MiB/s, 57.1 % from peers (LAN 15.0 MiB, group 5.0 MiB), 5.0 MiB from the cache \
+         server, 10.0 MiB from the origin"
     );
     let paused = FileStatus { status: FileState::Paused, ..mixed() };
-    assert!(View::of("a", &paused, before).plain().starts_with("a: 45 % of 100.0 MiB, paused, "));
+    assert!(View::of("a", &paused).plain().starts_with("a: 45 % of 100.0 MiB, paused, "));
     let reasons = vec!["The mode admits peers.".to_owned(), "The disk is full.".to_owned()];
     let paused = FileStatus { reasons: reasons.clone(), ..paused };
-    assert!(View::of("a", &paused, before).plain().ends_with(". The disk is full."));
+    assert!(View::of("a", &paused).plain().ends_with(". The disk is full."));
     let alone = FileStatus { reasons, status: FileState::Downloading, ..FileStatus::default() };
-    assert_eq!(View::of("a", &alone, before).plain(), "a: 0 B, 0 B/s. The disk is full.");
+    assert_eq!(View::of("a", &alone).plain(), "a: 0 B, 0 B/s. The disk is full.");
     let asked = FileStatus { http_connection_count: 1, ..alone };
-    assert_eq!(View::of("a", &asked, before).plain(), "a: 0 B, 0 B/s");
+    assert_eq!(View::of("a", &asked).plain(), "a: 0 B, 0 B/s");
 }
 
 #[test]

@@ -164,12 +164,24 @@ fn the_store_carries_it_out() {
         sample.finish(&content);
         content.seal(at).unwrap();
     }
-    let ids: Vec<ContentId> = samples.iter().map(Sample::id).collect();
+    let mut ids: Vec<ContentId> = samples.iter().map(Sample::id).collect();
+    let begun = Sample::new(2 * MIB, 9);
+    drop(begun.create(&store));
+    let sorted = |mut ids: Vec<ContentId>| {
+        ids.sort();
+        ids
+    };
+    assert_eq!(sorted(store.complete_ids()), sorted(ids.clone()));
+    ids.push(begun.id());
+    assert_eq!(sorted(store.ids()), sorted(ids.clone()));
+    store.remove(begun.id(), false).unwrap();
     store.pin(ids[0]).unwrap();
     assert!(matches!(store.remove(ids[0], false), Err(StoreError::Pinned { .. })));
     let usage = store.usage().unwrap();
     assert!(usage.content_bytes >= 3 * MIB as u64 && usage.pinned_bytes >= MIB as u64);
     assert!(usage.volume_total > usage.volume_free && usage.staging_bytes == 0);
+    let reach = store.reach().unwrap();
+    assert_eq!((reach.volume_total, reach.pinned_bytes), (usage.volume_total, usage.pinned_bytes));
     // Use moves a content back in the queue, also over a restart once it is an hour apart.
     store.get(ids[1]).unwrap().unwrap().touch(NOW + 7200).unwrap();
     drop(store);
