@@ -9,9 +9,11 @@ use clap::Args;
 use peerage_agent::{Agent, Config, ConfigFile, Running, StoreError};
 use peerage_api::client::AgentClient;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::exit::usage;
 use crate::output;
+use crate::runtime;
 use crate::socket::SocketArgs;
 
 #[derive(Debug, Args)]
@@ -46,6 +48,7 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 struct Own {
     running: Running,
+    threads: Threads,
     /// Its socket, and its cache when no other is free.
     _dir: TempDir,
 }
@@ -62,9 +65,13 @@ impl Engine {
             Err(error) => tracing::info!(socket = %socket.display(), %error, "no agent; downloading in here"),
         }
         let dir = tempfile::Builder::new().prefix("peerage-").tempdir().context("no temporary directory")?;
-        let agent = build(args, dir.path()).await?;
-        let client = AgentClient::new(agent.socket());
-        Ok(Self { client, own: Some(Own { running: agent.spawn(), _dir: dir }) })
+        let (threads, at) = (Threads(Some(runtime::engine()?)), dir.path().to_owned());
+        let started = async move {
+            let agent = build(args, &at).await?;
+            anyhow::Ok((AgentClient::new(agent.socket()), agent.spawn()))
+        };
+        let (client, running) = threads.run(started).await?;
+        Ok(Self { client, own: Some(Own { running, threads, _dir: dir }) })
     }
 
     /// Asks it.
@@ -75,7 +82,36 @@ impl Engine {
     /// Ends the engine if it is in here; the agent goes on.
     pub(crate) async fn end(self) {
         if let Some(own) = self.own {
-            own.running.drain().await;
+            let drained = own.threads.run(async {
+                own.running.drain().await;
+                Ok(())
+            });
+            if let Err(error) = drained.await {
+                tracing::warn!(%error, "the engine did not end well");
+            }
+        }
+    }
+}
+
+/// The threads of the engine, which are not the command's own.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let threads = self.0.as_ref().context("the engine has ended")?;
+        threads.spawn(work).await.context("the engine failed")?
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Work that nobody waits for any more must not hold up the end.
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
         }
     }
 }

@@ -20,6 +20,7 @@ mod output;
 mod policy;
 mod progress;
 mod publish;
+mod runtime;
 mod set;
 mod shares;
 mod socket;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::command::{Cli, Command};
+use crate::command::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -41,11 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // The agent's blocking sections need a second worker to go on beside them, even on one core. The coordinator has none:
-    // there a second worker would only take turns with the first.
-    let least = if matches!(cli.command, Command::Coordinator(_)) { 1 } else { 2 };
-    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(least));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let runtime = runtime::of(&cli.command)?;
     let result = runtime.block_on(cli.command.run());
     // Work that nobody waits for any more (hashing, copying) must not hold up the end.
     runtime.shutdown_background();
