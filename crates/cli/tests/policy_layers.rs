@@ -154,7 +154,7 @@ fn groups_by_tag_and_subnet_get_their_own() {
     fs::write(&circle, "group_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d12'\n").unwrap();
     let args = ["policy", "push", circle.to_str().unwrap(), "--group", &format!("group:{group}")];
     let refused = run(office.fleet.command(&args).unwrap());
-    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(text(&refused).contains("would take the devices out of that group"), "{}", text(&refused));
     let refused = run(office.fleet.command(&["policy", "push", "/dev/null", "--group", "site:x"]).unwrap());
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));

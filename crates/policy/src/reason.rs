@@ -169,9 +169,11 @@ impl Reason {
                 }
             }
             Code::SubnetOnly => "only peers of this device's own subnets are used".to_owned(),
+            Code::NoUploadSlot { most: 1 } => "1 other file is served already, so this one waits for its turn".to_owned(),
             Code::NoUploadSlot { most } => {
                 format!("{most} other files are served already, so this one waits for its turn")
             }
+            Code::NoPeerPlace { most: 1 } => "1 peer is connected already, so no others are".to_owned(),
             Code::NoPeerPlace { most } => {
                 format!("{most} peers are connected already, so no others are")
             }
