@@ -2,7 +2,7 @@
 //!
 //! One tree of caps for the whole device: direction > class > scope > download. The percentage caps hold for what comes
 //! over the downlink; peers of the LAN are exempt from them (product §5). Bytes to Internet peers count towards the
-//! month's cap; the count survives a crash but for its last minute.
+//! month's cap ([`Months`]); the count survives a crash but for its last minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::months::Months;
 use crate::state_dir::{StateDir, StateError};
 
 const FILE: &str = "traffic.json";
@@ -29,13 +30,11 @@ const PORTION: Duration = Duration::from_millis(20);
 const LEAST_PORTION: usize = 4 << 10;
 
 /// What is remembered over a restart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Remembered {
-    /// The calendar month that the counts are of: years since 0 times 12, plus the month from 0.
-    month: u64,
-    /// Bytes sent to Internet peers in it.
-    internet_sent: u64,
+    /// Bytes sent to Internet peers.
+    internet_sent: Months,
     /// The downlink's capacity in bytes a second, 0 if unknown.
     downlink: u64,
 }
@@ -58,8 +57,9 @@ struct Tree {
     internet: Node,
     downlink: Downlink,
     courtesy: Courtesy,
+    /// The present one.
     month: u64,
-    internet_sent: u64,
+    internet_sent: Months,
 }
 
 /// The nodes of one class of downloads.
@@ -94,7 +94,7 @@ impl Budgets {
         let background = ClassNodes::new(&mut budget, down);
         let upload = budget.add(budget.root());
         let internet = budget.add(upload);
-        let (month, internet_sent) = (remembered.month, remembered.internet_sent);
+        let (month, internet_sent) = (clock.month(), remembered.internet_sent);
         let downlink = Downlink::remembered(remembered.downlink);
         let courtesy = Courtesy::default();
         let tree = Tree {
@@ -123,8 +123,7 @@ impl Budgets {
     /// Bytes sent to Internet peers in the present month.
     pub(crate) fn internet_sent(&self) -> u64 {
         let month = self.clock.month();
-        let tree = self.tree.lock();
-        if tree.month == month { tree.internet_sent } else { 0 }
+        self.tree.lock().internet_sent.sent(month)
     }
 
     /// What the downlink has been seen to carry, in bytes/s; `None`: nothing has been seen yet.
@@ -136,9 +135,7 @@ impl Budgets {
     pub(crate) fn apply(&self, limits: &Limits, monthly_cap: Option<u64>, foreground: bool) {
         let (now, month) = (self.clock.now(), self.clock.month());
         let tree = &mut *self.tree.lock();
-        if tree.month != month {
-            (tree.month, tree.internet_sent) = (month, 0);
-        }
+        tree.month = month;
         let link = tree.downlink.rate();
         let part = |percent: Option<u64>| Some(link?.saturating_mul(percent?.min(100)) / 100);
         let (front, back) = (&tree.foreground, &tree.background);
@@ -149,7 +146,7 @@ impl Budgets {
         let yielding = tree.courtesy.allowance(running, back.meter.rate(now), capped, now);
         let back_cap = lower(limits.download(Class::Background), yielding);
         let back_part = part(limits.downlink_percent(Class::Background));
-        let spent = monthly_cap.is_some_and(|cap| tree.internet_sent >= cap);
+        let spent = monthly_cap.is_some_and(|cap| tree.internet_sent.sent(month) >= cap);
         let caps = [
             (front.all, front_cap),
             (front.wan, front_part),
@@ -183,7 +180,7 @@ impl Budgets {
         let remembered = {
             let tree = self.tree.lock();
             let downlink = tree.downlink.rate().unwrap_or(0);
-            Remembered { month: tree.month, internet_sent: tree.internet_sent, downlink }
+            Remembered { internet_sent: tree.internet_sent.clone(), downlink }
         };
         let bytes = serde_json::to_vec(&remembered).unwrap_or_default();
         if self.state.read(FILE).as_deref() == Some(&bytes) {
@@ -199,7 +196,7 @@ impl Budgets {
         tree.budget.pass(lane.nodes[path as usize], carried, now)?;
         match path {
             Path::FromLan | Path::FromWan => tree.count(*lane.class.lock(), path, carried, now),
-            Path::ToInternet => tree.internet_sent += bytes,
+            Path::ToInternet => tree.internet_sent.add(tree.month, bytes),
             Path::ToNear => {}
         }
         Ok(())
@@ -385,6 +382,29 @@ mod tests {
         assert!(budgets.try_pass(&lane, Path::ToNear, 1).is_ok());
         budgets.apply(&free, Some(2000), false);
         assert!(budgets.try_pass(&lane, Path::ToInternet, 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_over_the_months_and_back_gives_no_second_allowance() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Clock::new().unix();
+        let free = limits(&peerage_policy::Settings::default());
+        let budgets = open(&dir);
+        budgets.apply(&free, Some(1000), false);
+        let lane = budgets.lane(Class::Background);
+        assert_eq!(lane.to(SourceKind::Internet).pass_some(1000, 1).await, 1000);
+        budgets.save().unwrap();
+        drop((lane, budgets));
+        // Without a clock of its own a device begins in 1970, until somebody tells it the time.
+        let budgets = open(&dir);
+        for (clock, sent) in [(0, 0), (now, 1000), (now + 40 * 86_400, 0), (now, 1000)] {
+            budgets.clock.set_by_coordinator(clock);
+            budgets.apply(&free, Some(1000), false);
+            let lane = budgets.lane(Class::Background);
+            assert_eq!(budgets.internet_sent(), sent, "{clock}");
+            assert_eq!(budgets.try_pass(&lane, Path::ToInternet, 1).is_ok(), sent == 0, "{clock}");
+            budgets.save().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -57,7 +57,11 @@ impl FleetFile {
                 }
                 file.held = Some(signed);
             }
-            Err(error) => tracing::warn!(%error, "the fleet policy of an earlier run is not taken up"),
+            Err(error) => file.refuse(format!(
+                "{} is no policy that the coordinator signed ({error}): what the fleet sets does not hold until the \
+                 coordinator is reached",
+                file.state.path(FILE).display()
+            )),
         }
         file
     }
@@ -275,7 +279,10 @@ mod tests {
         assert_eq!(file.layer().keys().count(), 1);
         assert_eq!(file.view().policy.names(), ["fleet policy 7 for all"]);
         assert!(file.take(signed(&key, 6, "")).is_err(), "after a restart too");
-        assert!(FleetFile::open(state.clone(), &[other.public()]).layer().is_empty(), "not of another's");
+        let anothers = FleetFile::open(state.clone(), &[other.public()]);
+        assert!(anothers.layer().is_empty(), "not of another's");
+        let told = anothers.view().error.unwrap();
+        assert!(told.contains("fleet.policy is no policy that the coordinator signed"), "{told}");
         let newer = signed(&key, 9, "a_setting_of_tomorrow = 1");
         state.write(FILE, newer.to_text().as_bytes()).unwrap();
         let mut after_a_downgrade = open();

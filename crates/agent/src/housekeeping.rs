@@ -38,24 +38,26 @@ pub(crate) async fn evict(shared: Arc<Shared>) {
         let common = Arc::clone(&shared);
         let evicted = tokio::task::spawn_blocking(move || evict_once(&common, needed)).await;
         match evicted {
-            Ok(Ok(gone)) => {
+            Ok(Ok((gone, limits))) => {
                 for id in gone {
                     part(&shared, id).await;
                 }
+                next = Instant::now() + retire(&shared, limits).await;
+                continue;
             }
             Ok(Err(error)) => tracing::warn!(%error, "the cache could not be looked after"),
             Err(error) => tracing::warn!(%error, "the cache could not be looked after"),
         }
-        next = Instant::now() + retire(&shared).await;
+        next = Instant::now() + EVERY;
     }
 }
 
-/// Lets go of what has outlived its time and is only still awake, and says when to look again: when the next content is as
-/// old as it may be.
-async fn retire(shared: &Shared) -> Duration {
-    let (age, now) = (shared.decide_device().limits.cache_age.unwrap_or(0), shared.clock.unix());
+/// Lets go of what has outlived its time or is too much, and is only still awake, and says when to look again: when the next
+/// content is as old as it may be.
+async fn retire(shared: &Shared, limits: Limits) -> Duration {
+    let (age, now) = (limits.max_age_s, shared.clock.unix());
     let contents = shared.store.contents();
-    for id in overdue(&contents, age, now) {
+    for id in overdue(&contents, limits, now) {
         if let Some(handle) = shared.contents.get(id) {
             // Its end brings the housekeeper here again.
             handle.tell(Command::Retire).await;
@@ -94,10 +96,8 @@ fn told(shared: &Shared, id: ContentId, reason: EvictReason) -> Option<Why> {
     Some(why)
 }
 
-fn evict_once(
-    shared: &Shared,
-    needed: u64,
-) -> Result<Vec<peerage_content::ContentId>, peerage_store::StoreError> {
+/// Evicts what may go. What is gone, and the limits that hold.
+fn evict_once(shared: &Shared, needed: u64) -> Result<(Vec<ContentId>, Limits), peerage_store::StoreError> {
     let store: &Store = &shared.store;
     let deleted = store.forget_gone();
     let usage = store.usage()?;
@@ -124,5 +124,5 @@ fn evict_once(
     for gone in &evicted {
         tracing::info!(content = %gone.id, reason = ?gone.reason, "evicted");
     }
-    Ok(evicted.into_iter().map(|gone| gone.id).chain(deleted).collect())
+    Ok((evicted.into_iter().map(|gone| gone.id).chain(deleted).collect(), limits))
 }

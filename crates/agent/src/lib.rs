@@ -34,6 +34,7 @@ mod governor;
 mod housekeeping;
 mod kept_policy;
 mod listener;
+mod months;
 mod naming;
 mod neighbours;
 mod network;

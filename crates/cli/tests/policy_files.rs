@@ -79,6 +79,13 @@ fn an_export_of_regedit_becomes_a_policy_and_nothing_is_dropped_in_silence() {
     // Without -o it goes to stdout.
     assert_eq!(stdout(&policy(&["import", export.to_str().unwrap()])), policy_text);
 
+    // Nothing that could be taken takes nothing away.
+    fs::write(&export, "REGEDIT4\r\n\r\n[HKEY_CURRENT_USER\\Software]\r\n\"a\"=\"b\"\r\n").unwrap();
+    let output = policy(&["import", export.to_str().unwrap(), "-o", made.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("policy.toml is left as it is"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(&made).unwrap(), policy_text);
+
     fs::write(&export, "hello").unwrap();
     let output = policy(&["import", export.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));

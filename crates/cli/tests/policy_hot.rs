@@ -401,3 +401,22 @@ fn what_reaches_its_age_goes_when_it_does() {
     assert!(done.status.success(), "{done:?}");
     wait_until("its own time has come", soon, || a.file(&other_id).unwrap().is_none());
 }
+
+#[test]
+fn a_cache_that_may_hold_less_holds_less_at_once() {
+    let office = Office::new(72, &[]).unwrap();
+    let (_, url, id) = office.published("much.bin", 24 * MIB).unwrap();
+    let (file, other, other_id) = office.published("more.bin", 20 * MIB).unwrap();
+    let a = office.agent("a").unwrap();
+    a.get(&url, &office.path("a")).unwrap();
+    // Sooner than a content without peers falls asleep: 30 s.
+    let soon = Duration::from_secs(15);
+    a.set_policy(&policy("absolute_max_cache_size = '10MB'")).unwrap();
+    wait_until("it is evicted", soon, || a.file(&id).unwrap().is_none());
+    // What is more than the whole cache may hold is delivered, and not kept.
+    a.get(&other, &office.path("other")).unwrap();
+    assert!(same_file(&file, &office.path("other")).unwrap());
+    wait_until("it is not kept", soon, || a.file(&other_id).unwrap().is_none());
+    let why = a.command(&["why", "more.bin"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&why.stdout).contains("absolute_max_cache_size = 10MB"), "{why:?}");
+}

@@ -149,6 +149,13 @@ fn groups_by_tag_and_subnet_get_their_own() {
     push(&office, "max_cache_size = 44\n", &["--group", &format!("group:{group}")]);
     becomes(&laptop, "max_cache_size", "44 %");
     assert_eq!(value(&desk, "max_cache_size"), "20 %");
+    // One that took its devices out of the group would be taken from them with it, and so on without end.
+    let circle = office.path("circle.toml");
+    fs::write(&circle, "group_id = '6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d12'\n").unwrap();
+    let args = ["policy", "push", circle.to_str().unwrap(), "--group", &format!("group:{group}")];
+    let refused = run(office.fleet.command(&args).unwrap());
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("would take the devices out of that group"), "{}", text(&refused));
     let refused = run(office.fleet.command(&["policy", "push", "/dev/null", "--group", "site:x"]).unwrap());
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
 }

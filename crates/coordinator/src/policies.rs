@@ -244,7 +244,10 @@ impl Parts {
             let found = text.len();
             return Err(Failure::bad(format!("a policy of {found} bytes, allowed are {MAX_FLEET_TEXT}")));
         }
-        parse_layer("policy", &text).map_err(|errors| Failure::bad(errors.to_string()))?;
+        let layer = parse_layer("policy", &text).map_err(|errors| Failure::bad(errors.to_string()))?;
+        if let Some(why) = selector.left_by(&layer) {
+            return Err(Failure::bad(why));
+        }
         let min_serial = min_serial.unwrap_or(0);
         if min_serial > 1 << 62 {
             return Err(Failure::bad("min_serial is beyond 2^62"));

@@ -158,16 +158,19 @@ fn text_of(value: &[u8]) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// What a server has sent instead of text. Four bytes are what dnsmasq makes of an address without quotes.
+/// What a server has sent instead of text. Four bytes for each are what dnsmasq makes of addresses without quotes.
 fn bytes_of(value: &[u8]) -> String {
     const SHOWN: usize = 16;
     let shown: Vec<String> = value.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
     let more = if value.len() > SHOWN { " …" } else { "" };
-    let address = match <[u8; 4]>::try_from(value) {
-        Ok(address) => {
-            format!(" (the address {} as number; it must be sent as text)", Ipv4Addr::from(address))
+    let (addresses, rest) = value.as_chunks::<4>();
+    let named: Vec<String> = addresses.iter().map(|address| Ipv4Addr::from(*address).to_string()).collect();
+    let address = match (named.as_slice(), rest) {
+        ([one], []) => format!(" (the address {one} as number; it must be sent as text)"),
+        ([_, .., _], []) if named.len() <= SHOWN / 4 => {
+            format!(" (perhaps the addresses {} as numbers; they must be sent as text)", named.join(", "))
         }
-        Err(_) => String::new(),
+        _ => String::new(),
     };
     format!("the bytes {}{more}{address}", shown.join(" "))
 }
@@ -263,6 +266,11 @@ mod tests {
         assert!(why(&[10, 61, 0, 1]).ends_with(
             "not one line of text but the bytes 0a 3d 00 01 (the address 10.61.0.1 as number; it must be sent as text)"
         ));
+        assert!(
+            why(&[10, 1, 0, 5, 10, 1, 0, 6]).ends_with(
+                "(perhaps the addresses 10.1.0.5, 10.1.0.6 as numbers; they must be sent as text)"
+            )
+        );
         assert!(
             why(&[0xff; 99])
                 .ends_with("not text but the bytes ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff ff …")

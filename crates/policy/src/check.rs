@@ -136,7 +136,8 @@ mod tests {
             (
                 group,
                 Conflict,
-                "group_id has no effect: it is used in download_mode group (2), and the mode is lan (1)",
+                "group_id has no effect: it is used in download_mode group (2), and the mode is lan (1), unless another file or \
+                 layer sets download_mode",
             ),
             (&format!("{group}DODownloadMode = 2\nDOGroupIdSource = 1"), Conflict, "group_id wins"),
             ("DODownloadMode = 2", Note, "first available of AD site"),

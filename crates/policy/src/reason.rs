@@ -9,6 +9,7 @@ use crate::VpnSign;
 use crate::choice::{DownloadMode, GroupIdSource};
 use crate::decision::Class;
 use crate::layers::{BYPASS, Provider};
+use crate::rule::Rule;
 use crate::table::{Key, Settings};
 use crate::units::{about_rate, about_size, show_duration};
 pub use code::Code;
@@ -155,7 +156,7 @@ impl Reason {
             Code::PeersMetered => {
                 "the connection is metered, and peers are not used on such a one".to_owned()
             }
-            Code::DownloadMetered { class } => {
+            Code::DownloadMetered { class, .. } => {
                 format!("the connection is metered, so {} downloads wait until it is not", class.name())
             }
             Code::OnBattery { charge, least } => {
@@ -168,9 +169,11 @@ impl Reason {
                 }
             }
             Code::SubnetOnly => "only peers of this device's own subnets are used".to_owned(),
+            Code::NoUploadSlot { most: 1 } => "1 other file is served already, so this one waits for its turn".to_owned(),
             Code::NoUploadSlot { most } => {
                 format!("{most} other files are served already, so this one waits for its turn")
             }
+            Code::NoPeerPlace { most: 1 } => "1 peer is connected already, so no others are".to_owned(),
             Code::NoPeerPlace { most } => {
                 format!("{most} peers are connected already, so no others are")
             }
@@ -232,9 +235,9 @@ impl Reason {
                 set("mend what is said of the source, give the GUID as group_id, or give another source for")
             }
             Code::NoGroup { .. } => set("mend what is said of a source, or give the group's GUID as"),
-            Code::RamBelowMinimum { .. } | Code::DiskBelowMinimum { .. } | Code::TooSmall { .. } => {
-                set("lower")
-            }
+            Code::RamBelowMinimum { found, .. }
+            | Code::DiskBelowMinimum { found, .. }
+            | Code::TooSmall { found, .. } => self.too_little(*found).or_else(|| set("lower")),
             Code::OnVpn { sign: VpnSign::Keyword { word, .. } } => {
                 set(&format!("take {word:?} out of vpn_keywords, or give true for"))
             }
@@ -243,10 +246,11 @@ impl Reason {
             }
             Code::OnVpn { .. } | Code::PeersMetered | Code::RelayForbidden => set("give true for"),
             Code::CachesOnVpn { .. } => set("give false for"),
-            Code::DownloadMetered { class: Class::Foreground } => set("give foreground or always for"),
-            Code::DownloadMetered { class: Class::Background } => {
+            Code::DownloadMetered { class: Class::Foreground, .. } => set("give foreground or always for"),
+            Code::DownloadMetered { foreground: true, .. } => {
                 set("ask for the file with --foreground, or give always for")
             }
+            Code::DownloadMetered { .. } => set("give always for"),
             Code::OnBattery { least: 0, .. } => set("connect the mains, or give a percentage for"),
             Code::OnBattery { .. } => set("connect the mains, or lower"),
             Code::SubnetOnly => set("give none for"),
@@ -276,6 +280,14 @@ impl Reason {
             }
             Code::SizeUnknown => Some("publish the content, so that a record tells its size".to_owned()),
         }
+    }
+
+    /// That no value of the setting admits as little as there is; `None`: a lower one does.
+    fn too_little(&self, found: u64) -> Option<String> {
+        let setting = self.setting?.setting();
+        let Rule::Number { unit, min, .. } = setting.rule else { return None };
+        let least = min.saturating_mul(unit.scale());
+        (found < least).then(|| format!("none: {} cannot be less than {}", setting.name, about_size(least)))
     }
 }
 
@@ -337,6 +349,49 @@ mod tests {
         assert_eq!((json["Code"].as_str(), json["Provider"].as_str()), (Some("too_small"), Some("fleet")));
         assert_eq!(json["Setting"], "min_file_size_to_cache");
         assert_eq!(json["ForbidsPeers"], true);
+    }
+
+    #[test]
+    fn what_cannot_be_lowered_so_far_is_not_to_be_lowered() {
+        let settings = Layers::default().settings();
+        let remedy = |code, key| Reason::of_setting(code, key, &settings).remedy().unwrap();
+        let (found, least) = (512_000_000, 4_000_000_000);
+        assert_eq!(
+            remedy(Code::RamBelowMinimum { found, least }, Key::MinRAMAllowedToPeer),
+            "none: min_ram_allowed_to_peer cannot be less than 1 GB"
+        );
+        let (found, least) = (999_999, 1_000_000);
+        assert_eq!(
+            remedy(Code::TooSmall { found, least }, Key::MinFileSizeToCache),
+            "none: min_file_size_to_cache cannot be less than 1 MB"
+        );
+        let code = Code::TooSmall { found: 1_000_000, least: 50_000_000 };
+        assert!(remedy(code, Key::MinFileSizeToCache).starts_with("lower"));
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_for_a_download_that_may_not_run_then_either() {
+        for (text, remedy) in [
+            ("never", "give always for allow_metered_downloads with `peerage set`"),
+            (
+                "foreground",
+                "ask for the file with --foreground, or give always for allow_metered_downloads with `peerage set`",
+            ),
+        ] {
+            let mut layers = Layers::default();
+            let layer = parse_layer("admin.toml", &format!("allow_metered_downloads = '{text}'")).unwrap();
+            layers.replace(Provider::Admin, layer);
+            let facts = crate::Facts { metered: Some(true), ..crate::Facts::default() };
+            let content = crate::ContentFacts {
+                class: Class::Background,
+                record: crate::RecordState::Missing,
+                size: None,
+                origin: crate::OriginUrl::default(),
+            };
+            let decision = crate::decide(&layers.settings(), &facts, &content, 0);
+            let told = decision.reasons.iter().find(|reason| reason.code.name() == "download_metered");
+            assert_eq!(told.unwrap().remedy().as_deref(), Some(remedy));
+        }
     }
 
     #[test]

@@ -93,7 +93,9 @@ pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
         "a number with kbit, mbit, gbit, B/s, KB/s, MB/s, KiB/s or MiB/s, such as 20mbit or 500KB/s";
     let error = || unit_error("rate", text, allowed);
     let (bits, rest) = quantity(text, RATES, None).ok_or_else(error)?;
-    if rest.is_empty() && !text.contains("b/s") { Ok(bits / 8) } else { Err(error()) }
+    // Less than a byte is not nothing.
+    let bytes = if bits == 0 { 0 } else { (bits / 8).max(1) };
+    if rest.is_empty() && !text.contains("b/s") { Ok(bytes) } else { Err(error()) }
 }
 
 /// Reads a duration: `90s`, `3d`, `250ms`, `1h30min`. A plain number is refused.
@@ -187,8 +189,8 @@ fn exact(value: u64, units: &[Unit]) -> (u64, &'static str) {
     best.or(units.last()).map_or((value, ""), |(name, scale)| (value / scale, name))
 }
 
-/// Reads one `NUMBER[.FRACTION] [UNIT]` from the front; the value in base units (rounded down) and the rest.
-/// `plain` is the scale of a number without a unit, if that is allowed.
+/// Reads one `NUMBER[.FRACTION] [UNIT]` from the front; the value in base units and the rest. It is rounded down, but never
+/// to nothing: 0 means "no limit" in many settings. `plain` is the scale of a number without a unit, if that is allowed.
 fn quantity<'a>(text: &'a str, units: &[Unit], plain: Option<u64>) -> Option<(u64, &'a str)> {
     let text = text.trim();
     if text.len() > MAX_TEXT {
@@ -216,6 +218,8 @@ fn quantity<'a>(text: &'a str, units: &[Unit], plain: Option<u64>) -> Option<(u6
         let parts = fraction.parse::<u128>().ok()?.checked_mul(u128::from(scale))?;
         value = value.checked_add(parts / 10u128.pow(u32::try_from(fraction.len()).ok()?))?;
     }
+    let nothing = whole.bytes().chain(fraction.bytes()).all(|digit| digit == b'0');
+    let value = if nothing { 0 } else { value.max(1) };
     Some((u64::try_from(value).ok()?, rest))
 }
 
@@ -263,6 +267,16 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
+    }
+
+    #[test]
+    fn little_is_not_nothing() {
+        for rate in ["3bit", "0.5B/s", "0.001bit", "0.000000001kbit"] {
+            assert_eq!(parse_rate(rate), Ok(1), "{rate}: 0 would be no limit");
+        }
+        assert_eq!((parse_size("0.5B"), parse_size("0.0000001KB")), (Ok(1), Ok(1)));
+        assert_eq!(parse_duration("0.0001ms"), Ok(Duration::from_millis(1)));
+        assert_eq!((parse_rate("0.0bit"), parse_size("0.000GB")), (Ok(0), Ok(0)));
     }
 
     #[test]

@@ -101,10 +101,26 @@ pub fn next_expiry(contents: &[ContentInfo], max_age_s: u64, now: u64) -> Option
     contents.iter().filter_map(|content| content.expires(max_age_s)).filter(|at| *at > now).min()
 }
 
-/// The contents that have outlived their time and stay because they are in use.
-pub fn overdue(contents: &[ContentInfo], max_age_s: u64, now: u64) -> Vec<ContentId> {
-    let busy = contents.iter().filter(|content| content.busy);
-    busy.filter(|content| outlived(content, max_age_s, now).is_some()).map(|content| content.id).collect()
+/// The contents that should go at `now` (unix seconds) after an eviction and stayed because they are in use: those that have
+/// outlived their time, and of the others the longest unused, until the rest is as much as there may be.
+pub fn overdue(contents: &[ContentInfo], limits: Limits, now: u64) -> Vec<ContentId> {
+    let counts = |content: &&ContentInfo| !content.pinned;
+    let mut taken =
+        contents.iter().filter(counts).fold(0u64, |sum, content| sum.saturating_add(content.allocated));
+    let mut busy: Vec<&ContentInfo> = contents.iter().filter(|content| content.busy).collect();
+    busy.sort_by_key(|content| {
+        let stays = outlived(content, limits.max_age_s, now).is_none();
+        (stays, content.last_used, content.id)
+    });
+    let mut overdue = Vec::new();
+    for content in busy {
+        let surplus = !content.pinned && limits.max_bytes.is_some_and(|max| taken > max);
+        if surplus || outlived(content, limits.max_age_s, now).is_some() {
+            overdue.push(content.id);
+            taken = taken.saturating_sub(if content.pinned { 0 } else { content.allocated });
+        }
+    }
+    overdue
 }
 
 /// Whether its time has passed.

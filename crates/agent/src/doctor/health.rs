@@ -39,11 +39,15 @@ pub(super) fn policy(sight: &Sight) -> Option<Verdict> {
     let state = &checkup.policy;
     let wrong = [
         (&state.files, "the newest policy files are not in force, the previous ones are", CORRECT),
-        (&state.admin, "what `peerage set` has set is not in force", "set it again, or `peerage unset` it"),
+        (
+            &state.admin,
+            "what `peerage set` has set is not in force",
+            "correct or remove that file, then restart the agent",
+        ),
         (
             &state.fleet,
-            "the newest policy of the fleet is not in force, the previous one is",
-            "correct it at the coordinator and push it again with `peerage policy push`",
+            "the fleet's newest policy is not in force",
+            "correct it at the coordinator and push it again with `peerage policy push`, unless the cause is said there",
         ),
     ];
     let wrong = wrong.iter().filter_map(|(why, what, remedy)| Some((why.as_ref()?, what, remedy)));

@@ -146,8 +146,14 @@ pub(super) fn group(sight: &Sight) -> Option<Verdict> {
 }
 
 /// Reasons that limit how much comes from where, and forbid no peer: nothing has to be done about them here.
-const LIMITS: &[&str] =
-    &["origin_held_back", "download_limited", "downlink_shared", "hours_shared", "cache_fallback_held_back"];
+const LIMITS: &[&str] = &[
+    "origin_held_back",
+    "download_limited",
+    "downlink_shared",
+    "hours_shared",
+    "upload_limited",
+    "cache_fallback_held_back",
+];
 
 /// What all of it comes to, and the reasons that no other check tells.
 pub(super) fn peering(sight: &Sight) -> Option<Verdict> {
@@ -159,6 +165,9 @@ pub(super) fn peering(sight: &Sight) -> Option<Verdict> {
             "this device may get files from peers found by DNS-SD and serve them, and from no others now"
         }
         (true, true) => "this device may get files from peers and serve them",
+        (true, false) if !reasons(checkup, &["on_battery"]).is_empty() => {
+            "this device may get files from peers, and serves none now, being on battery"
+        }
         (true, false) => "this device may get files from peers, and serves none now",
         (false, true) => "this device may serve peers, and gets no files from them now",
         (false, false) => "no peers are used now, for the reasons above",

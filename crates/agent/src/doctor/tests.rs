@@ -181,12 +181,14 @@ fn what_rules_out_peers_fails_and_what_passes_by_warns() {
     // On battery it still gets files; what no check of its own tells is told at the end.
     let found = after(|it| {
         it.peering.serve = false;
-        it.peering.because.extend([because("on_battery"), because("month_spent")]);
+        it.peering.because.extend(["on_battery", "upload_limited", "month_spent"].map(because));
     });
     assert_eq!(found.iter().map(|(check, ..)| *check).collect::<Vec<_>>(), ["power", "peering"]);
     assert!(
-        found[1].2.contains("serves none now / it is so for month_spent / mend month_spent"),
-        "{found:?}"
+        found[1].2.ends_with(
+            "serves none now, being on battery / it is so for upload_limited / it is so for month_spent / mend month_spent"
+        ),
+        "no other cap is to be raised: {found:?}"
     );
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let bytes = read(&args.file, MAX_IMPORT)?;
     let found = import(&bytes).with_context(|| args.file.display().to_string())?;
     let text = policy(&found, &args.file);
-    if let Some(path) = &args.output {
+    // Nothing is no policy: what stands there, perhaps the one in force, stays.
+    if let Some(path) = args.output.as_ref().filter(|_| !found.layer.is_empty()) {
         std::fs::write(path, &text).with_context(|| format!("could not write {}", path.display()))?;
     }
     if args.json {
@@ -47,12 +48,14 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         if found.more > 0 {
             output::note(&format!("{}: and {} more of the kind", args.file.display(), found.more));
         }
-        if args.output.is_none() {
+        if args.output.is_none() && !found.layer.is_empty() {
             output::bytes(text.as_bytes())?;
         }
     }
     if found.layer.is_empty() {
-        bail!("{}: no setting of Delivery Optimization that could be taken", args.file.display());
+        let unwritten = args.output.as_ref().map(|path| format!("; {} is left as it is", path.display()));
+        let unwritten = unwritten.unwrap_or_default();
+        bail!("{}: no setting of Delivery Optimization that could be taken{unwritten}", args.file.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,9 +33,15 @@ impl Judge<'_> {
 
     /// Settings that are set and mean nothing because of another one.
     fn idle(&mut self, keys: &[Key], because: Key, why: &str) {
+        // Files are often parts: what they leave to the default another layer may set.
+        let unless = match self.is_set(because) {
+            true => String::new(),
+            false => format!(", unless another file or layer sets {}", because.name()),
+        };
         for key in keys {
             if self.is_set(*key) {
-                self.say(Level::Conflict, &[*key, because], format!("{} has no effect: {why}", key.name()));
+                let sentence = format!("{} has no effect: {why}{unless}", key.name());
+                self.say(Level::Conflict, &[*key, because], sentence);
             }
         }
     }

@@ -89,7 +89,8 @@ pub(super) fn metered_download(case: &Case<'_>, decision: &mut Decision) {
         decision.allowed.download = false;
         decision.allowed.fetch = ScopeSet::NONE;
         decision.allowed.link_local.fetch = false;
-        let code = Code::DownloadMetered { class };
+        let foreground = case.settings.allow_metered_downloads == MeteredDownloads::Foreground;
+        let code = Code::DownloadMetered { class, foreground };
         decision.because(Reason::of_setting(code, Key::AllowMeteredDownloads, case.settings));
     }
 }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::GroupId;
+use crate::table::Key;
+use crate::{GroupId, Layer};
 
 const MAX_TAG: usize = 32;
 
@@ -69,6 +70,23 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// Why a policy cannot be for these devices: it would take them out of the group by which they are meant, they would
+    /// lose it with that, be in the group again, and so on without end.
+    pub fn left_by(&self, policy: &Layer) -> Option<String> {
+        let Self::Group(group) = self else { return None };
+        let stays = policy.said(Key::GroupId).map(|other| other == group.to_string());
+        let key = match (stays, policy.source(Key::GroupIdSource)) {
+            (Some(true), _) | (None, None) => return None,
+            (Some(false), _) => Key::GroupId,
+            (None, Some(_)) => Key::GroupIdSource,
+        };
+        Some(format!(
+            "{} in a policy for {self} would take the devices out of that group, and the policy from them with it, for ever to \
+             and fro: publish it for all, for a subnet or for a tag",
+            key.name()
+        ))
+    }
+
     /// Where it stands among the selectors of one device, the weakest first: everybody, networks from the widest to the
     /// narrowest, the group, tags in the order of their names.
     pub fn strength(&self) -> impl Ord + use<> {
@@ -121,6 +139,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_policy_takes_devices_out_of_the_group_that_it_is_for() {
+        let (here, there) = ("6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d11", "6f1c2a34-8d2e-4d0e-9d0b-0f3f6f1c2d12");
+        let left = |selector: &str, policy: &str| {
+            let selector: Selector = selector.parse().unwrap();
+            selector.left_by(&crate::parse_layer("p", policy).unwrap())
+        };
+        let group = format!("group:{here}");
+        for (policy, named) in [
+            (format!("group_id = '{there}'"), Some("group_id in")),
+            ("DOGroupIdSource = 3".to_owned(), Some("group_id_source in")),
+            (format!("DOGroupId = '{{{}}}'\nDOGroupIdSource = 3", here.to_uppercase()), None),
+            ("max_cache_age = 3".to_owned(), None),
+        ] {
+            let told = left(&group, &policy);
+            assert_eq!(told.is_some(), named.is_some(), "{policy}: {told:?}");
+            assert!(named.is_none_or(|named| told.unwrap().starts_with(named)), "{policy}");
+            assert_eq!(
+                [left("all", &policy), left("tag:a", &policy), left("subnet:10.0.0.0/8", &policy)],
+                [const { None }; 3]
+            );
+        }
+    }
 
     #[test]
     fn reads_and_shows_one_form() {

@@ -47,7 +47,10 @@ pub(super) fn read(json: &Json, found: &mut Collector) {
 }
 
 fn is_default(provider: &Json) -> bool {
-    provider.as_i64() == Some(DEFAULT) || provider.as_str() == Some("DefaultProvider")
+    // Names are printed with a blank and without.
+    let name = provider.as_str().map(|name| name.replace(' ', ""));
+    provider.as_i64() == Some(DEFAULT)
+        || name.is_some_and(|name| name.eq_ignore_ascii_case("DefaultProvider"))
 }
 
 fn field(place: &str, name: &str, json: &Json, found: &mut Collector) {

@@ -8,7 +8,9 @@ use super::collect::{Collector, shown};
 
 /// The area of the policies in both spellings.
 const CATALOG: &str = "device_vendor_msft_policy_config_deliveryoptimization_";
-const OMA: &str = "./device/vendor/msft/policy/config/deliveryoptimization/";
+const OMA: &str = "./vendor/msft/policy/config/deliveryoptimization/";
+/// The same: policies of a device may be written without saying that they are.
+const OMA_OF_DEVICE: &str = "./device/vendor/msft/policy/config/deliveryoptimization/";
 /// Trees are not deeper.
 const MAX_DEPTH: usize = 32;
 
@@ -93,12 +95,19 @@ fn catalog(id: &str, instance: &Json, place: &str, found: &mut Collector) {
 
 fn oma(uri: &str, value: Option<&Json>, place: &str, found: &mut Collector) {
     let lower = uri.trim().to_ascii_lowercase();
-    let Some(name) = lower.strip_prefix(OMA) else {
+    let Some(name) = lower.strip_prefix(OMA).or_else(|| lower.strip_prefix(OMA_OF_DEVICE)) else {
         return found.remark(place, format!("{}: no setting of Delivery Optimization", shown(uri)));
     };
-    match value.and_then(scalar) {
-        Some(value) => found.take(place, name, &value),
+    match value.filter(|value| !value.is_null()) {
         None => found.remark(place, format!("{}: without a value", shown(uri))),
+        Some(value) => match scalar(value) {
+            Some(value) => found.take(place, name, &value),
+            None => {
+                let sentence =
+                    format!("{name} = {}: neither text nor a whole number", shown(&value.to_string()));
+                found.remark(place, sentence);
+            }
+        },
     }
 }
 

@@ -23,7 +23,7 @@ const EXPORT: &str = concat!(
     "\"SetHoursToLimitBackgroundDownloadBandwidthFrom\"=dword:00000008\r\n",
     "\"SetHoursToLimitBackgroundDownloadBandwidthTo\"=dword:00000012\r\n",
     "\"SetHoursToLimitBackgroundDownloadBandwidthIn\"=dword:0000001e\r\n",
-    "\"SetHoursToLimitBackgroundDownloadBandwidthOut\"=dword:00000000\r\n",
+    "\"DOSetHoursToLimitBackgroundDownloadBandwidth_Out\"=dword:00000000\r\n",
     "\"DOMinRAMAllowedToPeer\"=dword:ffffffff\r\n",
     "\"DOGroupIdSauce\"=dword:00000001\r\n",
     "\"DOMinFileSizeToCache\"=-\r\n",
@@ -164,6 +164,33 @@ fn an_intune_profile_of_oma_uris() {
         &found,
         &[("$.omaSettings[3]", "donew = 3: no such setting"), ("$.omaSettings[4]", "./Vendor/MSFT/Other")],
     );
+}
+
+#[test]
+fn an_oma_uri_without_the_word_device_and_values_of_no_use() {
+    let json = r#"{"omaSettings": [
+      {"omaUri": "./Vendor/MSFT/Policy/Config/DeliveryOptimization/DODownloadMode", "value": 2},
+      {"omaUri": "./Device/Vendor/MSFT/Policy/Config/DeliveryOptimization/DOMaxCacheSize", "value": 20.5},
+      {"omaUri": "./Device/Vendor/MSFT/Policy/Config/DeliveryOptimization/DOMaxCacheAge", "value": null}
+    ]}"#;
+    let found = import(json.as_bytes()).unwrap();
+    assert_eq!(said(&found, Key::DownloadMode), "group");
+    remarks(
+        &found,
+        &[
+            ("$.omaSettings[1]", "domaxcachesize = 20.5: neither text nor a whole number"),
+            ("$.omaSettings[2]", "without a value"),
+        ],
+    );
+}
+
+#[test]
+fn a_provider_s_name_may_have_a_blank() {
+    let json = r#"{"DownloadMode": "Lan", "DownloadModeProvider": "Default Provider", "DownBackLimitPct": 5,
+      "DownBackLimitPctProvider": "Mdm Provider"}"#;
+    let found = import(json.as_bytes()).unwrap();
+    assert_eq!(found.layer.keys().collect::<Vec<_>>(), [Key::PercentageMaxBackgroundBandwidth]);
+    remarks(&found, &[("$.DownloadMode", "a default")]);
 }
 
 #[test]

@@ -134,6 +134,8 @@ pub enum Code {
     DownloadMetered {
         /// The class.
         class: Class,
+        /// Whether those that somebody waits for may.
+        foreground: bool,
     },
     /// On battery, where nothing is uploaded.
     OnBattery {

@@ -40,9 +40,27 @@ fn when_to_look_again() {
     assert_eq!(next_expiry(&all, 0, 1010), None, "age 0 keeps");
     assert_eq!(next_expiry(&[], 100, 0), None);
     let name = |n: u8| ContentId::from_bytes([n; 32]);
-    assert_eq!(overdue(&all, 100, 1049), []);
-    assert_eq!(overdue(&all, 100, 1050), [name(2)]);
-    assert_eq!(overdue(&all, 0, 9999), []);
+    let aged = |max_age_s| Limits { max_age_s, ..Limits::default() };
+    assert_eq!(overdue(&all, aged(100), 1049), []);
+    assert_eq!(overdue(&all, aged(100), 1050), [name(2)]);
+    assert_eq!(overdue(&all, aged(0), 9999), []);
+}
+
+#[test]
+fn what_is_too_much_and_in_use_is_to_be_let_go() {
+    let busy = |content: ContentInfo| ContentInfo { busy: true, ..content };
+    let pinned = |content: ContentInfo| ContentInfo { pinned: true, ..content };
+    let quota = |gib: u64| Limits { max_bytes: Some(gib * GIB), ..Limits::default() };
+    let name = |n: u8| ContentId::from_bytes([n; 32]);
+    // The first is not in use and would have been evicted; the last is outside the quota.
+    let all = [info(1, 900), busy(info(2, 950)), busy(info(3, 940)), busy(pinned(info(4, 930)))];
+    for (gib, let_go) in
+        [(3, vec![]), (2, vec![name(3)]), (1, vec![name(3), name(2)]), (0, vec![name(3), name(2)])]
+    {
+        assert_eq!(overdue(&all, quota(gib), 1000), let_go, "{gib}");
+    }
+    assert_eq!(overdue(&all, Limits { max_age_s: 55, ..quota(2) }, 1000), [name(3)], "what is old counts");
+    assert_eq!(overdue(&all, Limits::default(), 1000), []);
 }
 
 #[test]

@@ -136,8 +136,7 @@ impl Scene {
         let host = host(&self.lans, lan, name, last)?;
         if name == "other" {
             // It has served the Internet for a while already.
-            let sent =
-                "{\"month\": MONTH, \"internet_sent\": 2000000000}".replace("MONTH", &month()?.to_string());
+            let sent = "{\"internet_sent\": [[MONTH, 2000000000]]}".replace("MONTH", &month()?.to_string());
             remember(&self.dir.join("fleet").join(name), &sent)?;
         }
         let env = if name == "a" { self.on_bus(&self.seed_bus) } else { Vec::new() };
