@@ -390,7 +390,8 @@ async fn serve(connection: Connection, hello: Message, all: Vec<PieceIndex>, man
 }
 
 async fn victim_of(manner: Manner, banned: bool) {
-    let office = Office::new(8 * MIB, "limit_rate 8m;");
+    // Whoever is to be found out must be asked more than once before the origin has sent everything.
+    let office = Office::new(8 * MIB, if banned { "limit_rate 1m;" } else { "limit_rate 8m;" });
     let rogue = Rogue::enrol(&office, 51).await;
     let rogue_id = rogue.key.public().to_string();
     let task = rogue_seed(&office, rogue, manner, 77).await;
