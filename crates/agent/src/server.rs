@@ -21,8 +21,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -30,6 +31,7 @@ use axum::serve::IncomingStream;
 use peerage_api::agent::{EnrollRequest, Health};
 use peerage_api::{ApiError, Code};
 use peerage_content::EnrolToken;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 
 use crate::shared::Shared;
@@ -87,16 +89,40 @@ impl IntoResponse for Failure {
     }
 }
 
+/// A JSON body; what is wrong with it is told as every failure is.
+#[derive(Debug)]
+pub(crate) struct Input<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let read = Json::from_request(request, state).await;
+        read.map(|Json(value)| Self(value)).map_err(|error| Failure::new(Code::BadRequest, error.body_text()))
+    }
+}
+
+/// A query string; what is wrong with it is told as every failure is.
+#[derive(Debug)]
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let read = Query::from_request_parts(parts, state).await;
+        read.map(|Query(value)| Self(value))
+            .map_err(|error| Failure::new(Code::BadRequest, error.body_text()))
+    }
+}
+
 /// Whoever may change the device: root, or the user that the agent runs as.
 pub(crate) struct Administrator;
 
 impl FromRequestParts<Arc<Shared>> for Administrator {
     type Rejection = Failure;
 
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &Arc<Shared>,
-    ) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self, Failure> {
         let who = ConnectInfo::<Who>::from_request_parts(parts, state).await.ok().and_then(|who| who.0.uid);
         let own = rustix::process::geteuid().as_raw();
         if who.is_some_and(|uid| uid == 0 || uid == own) {
@@ -210,7 +236,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Json<Health> {
 async fn enroll(
     State(shared): State<Arc<Shared>>,
     _: Administrator,
-    Json(request): Json<EnrollRequest>,
+    Input(request): Input<EnrollRequest>,
 ) -> Result<Json<()>, Failure> {
     let token: EnrolToken =
         request.token.parse().map_err(|error| Failure::new(Code::BadRequest, format!("token: {error}")))?;

@@ -1,10 +1,13 @@
-//! Callers who name hashes: each is answered for itself, whoever else waits for the same URL.
+//! Callers: each is answered for itself, whoever else waits for the same URL; who asks wrongly is told what is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use peerage_testkit::{Job, Office, same_file, wait_until};
+use peerage_testkit::{Agent, Job, Office, same_file, wait_until};
+use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,4 +64,36 @@ fn a_name_that_nobody_knows_is_said_at_once() {
         assert!(!output.stderr.is_empty() && !office.path("out").exists(), "{name}");
     }
     wait_until("nothing runs", PATIENCE, || a.status().unwrap().is_empty());
+}
+
+/// What the agent answers to a request over its socket.
+fn ask(agent: &Agent, request: &str) -> (String, Value) {
+    let mut line = UnixStream::connect(agent.socket()).unwrap();
+    line.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap_or_default().to_owned(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn whoever_asks_wrongly_is_told_what_is_wrong() {
+    let office = Office::new(72, &[]).unwrap();
+    let agent = office.agent("a").unwrap();
+    let head = "host: agent\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    for (line, body, what) in [
+        ("POST /v1/downloads", "{\"url\": 5}", "invalid type: integer `5`"),
+        ("POST /v1/downloads", "{", "EOF"),
+        ("GET /v1/status?peers=perhaps", "", "peers"),
+    ] {
+        let length = body.len();
+        let (status, error) =
+            ask(&agent, &format!("{line} HTTP/1.1\r\n{head}content-length: {length}\r\n\r\n{body}"));
+        assert_eq!(
+            (status.as_str(), &error["code"]),
+            ("HTTP/1.1 400 Bad Request", &"bad_request".into()),
+            "{error}"
+        );
+        assert!(error["message"].as_str().unwrap().contains(what), "{error}");
+    }
 }

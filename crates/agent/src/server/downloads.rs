@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
@@ -13,7 +12,7 @@ use peerage_api::agent::{DownloadEvent, DownloadRequest};
 use peerage_api::{ApiError, Code};
 use tokio::time::{Instant, sleep_until};
 
-use super::Failure;
+use super::{Failure, Input};
 use crate::downloads::{Caller, DownloadState};
 use crate::shared::Shared;
 
@@ -22,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn download(
     State(shared): State<Arc<Shared>>,
-    Json(request): Json<DownloadRequest>,
+    Input(request): Input<DownloadRequest>,
 ) -> Result<Response, Failure> {
     let caller = shared.downloads.join(&shared, request)?;
     let events = stream::unfold(Some((shared, caller)), |place| async move {

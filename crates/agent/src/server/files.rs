@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use peerage_api::Code;
 use peerage_api::agent::{CachedFile, ExpireRequest, VerifyResult};
 use peerage_content::ContentId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Administrator, Failure};
+use super::{Administrator, Asked, Failure};
 use crate::content::Command;
 use crate::shared::Shared;
 
@@ -99,7 +99,7 @@ pub(crate) async fn remove(
     State(shared): State<Arc<Shared>>,
     _: Administrator,
     Path(id): Path<String>,
-    Query(remove): Query<Remove>,
+    Asked(remove): Asked<Remove>,
 ) -> Result<Json<Value>, Failure> {
     if id.starts_with("url-") {
         // What simple mode has left of a file, under the name that `status` and `why` give it.

@@ -11,7 +11,7 @@ use peerage_policy::{CacheChoice, Difference, GroupChoice, Key, Provider, Row, p
 
 use super::facts::DeviceFacts;
 use super::naming::{CacheHosts, CachesInUse, Group};
-use super::{Administrator, Failure};
+use super::{Administrator, Failure, Input};
 use crate::cache_place;
 use crate::policy::Change;
 use crate::shared::Shared;
@@ -61,7 +61,7 @@ pub(crate) async fn set(
     State(shared): State<Arc<Shared>>,
     _: Administrator,
     Path(name): Path<String>,
-    Json(SetRequest { value }): Json<SetRequest>,
+    Input(SetRequest { value }): Input<SetRequest>,
 ) -> Result<Json<Changed>, Failure> {
     changed(&shared, Change::Set { name, value }).await
 }
@@ -89,7 +89,7 @@ async fn changed(shared: &Shared, change: Change) -> Result<Json<Changed>, Failu
 /// What a policy would change, thought in place of one of the layers.
 pub(crate) async fn diff(
     State(shared): State<Arc<Shared>>,
-    Json(DiffRequest { name, text, layer, group }): Json<DiffRequest>,
+    Input(DiffRequest { name, text, layer, group }): Input<DiffRequest>,
 ) -> Result<Json<Vec<Difference>>, Failure> {
     let bad = |why: String| Failure::new(Code::BadRequest, why);
     let given = parse_layer(&name, &text).map_err(|errors| bad(errors.to_string()))?;

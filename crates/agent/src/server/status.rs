@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use peerage_api::Code;
 use peerage_api::agent::FileStatus;
 use peerage_api::why::Because;
 use serde::Deserialize;
 
-use super::Failure;
+use super::{Asked, Failure};
 use crate::file_status;
 use crate::shared::{Share, Shared};
 
@@ -25,7 +25,7 @@ pub(crate) struct Ask {
 
 pub(crate) async fn status(
     State(shared): State<Arc<Shared>>,
-    Query(ask): Query<Ask>,
+    Asked(ask): Asked<Ask>,
 ) -> Result<Json<Vec<FileStatus>>, Failure> {
     let common = Arc::clone(&shared);
     let mut rows = tokio::task::spawn_blocking(move || rows(&common, ask.peers))

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use peerage_api::Code;
 use peerage_api::why::Why;
 use peerage_origin::SourceUrl;
 use serde::Deserialize;
 
-use super::Failure;
+use super::{Asked, Failure};
 use crate::shared::Shared;
 
 /// The shortest beginning of an id that is looked for.
@@ -23,7 +23,7 @@ pub(crate) struct Ask {
 
 pub(crate) async fn why(
     State(shared): State<Arc<Shared>>,
-    Query(Ask { file }): Query<Ask>,
+    Asked(Ask { file }): Asked<Ask>,
 ) -> Result<Json<Why>, Failure> {
     let wanted = match SourceUrl::parse(&file) {
         // As it is written down: normalised, without a secret.
