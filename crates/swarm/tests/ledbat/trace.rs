@@ -54,7 +54,7 @@ fn slowdowns(rows: &[Row]) -> Vec<Slowdown> {
         };
         // What it was at the last look; the queue may have become shorter since.
         let stays = rows.get(at + 1).is_some_and(|next| next.rate == now);
-        if least as f64 > before as f64 / 4.0 || !stays {
+        if least as f64 > before as f64 / 2.5 || !stays {
             at += 1;
             continue;
         }
