@@ -22,7 +22,7 @@ const SCALE: f64 = 1.0 / 32.0;
 /// differ in that by a millisecond or by a third get about the same, and more so the longer a queue it takes. If all went straight for the target, the
 /// one to which it looks longest would take everything from the others, if slowly.
 const FALL: f64 = 0.006;
-const FALL_PART: f64 = 4.0;
+const FALL_PART: f64 = 5.0;
 /// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
 /// buffer); that of our own is not, or the one that has learned the shortest target would be cut alone.
 const CUT: f64 = 1.4;
@@ -162,9 +162,10 @@ impl Flow {
         (self.phase, self.quiet, self.far, self.over) = (Phase::Free, 0.0, 0.0, 0);
     }
 
-    /// Whether full segments have measured the round trip since the last look.
+    /// Whether full segments have measured the round trip since the last look. A receiver that only knows its handshake's
+    /// takes that for the latest.
     pub(super) fn measures(&self, sample: &Sample) -> bool {
-        self.looked.is_some() && sample.delivered > self.delivered
+        self.looked.is_some() && sample.delivered > self.delivered && sample.rtt != sample.min_rtt
     }
 
     /// Whether the flow is limited.

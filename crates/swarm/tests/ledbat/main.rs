@@ -305,15 +305,7 @@ fn beside_a_user_on_a_thin_path_it_goes_away() {
             for buffer in BUFFERS {
                 for receivers in [false, true] {
                     let path = Path { rate, ..path(base, buffer, 0.0) };
-                    let alone = tcp_alone(path);
-                    let mut world = World::new(path);
-                    world.receivers = receivers;
-                    let device = world.device();
-                    world.flow(Some(device));
-                    world.run(10.0);
-                    let user = world.flow(None);
-                    world.run(10.0);
-                    let keeps = world.run(60.0).share(user, path) / alone;
+                    let keeps = user_keeps(path, receivers, 60.0);
                     let least = if buffer == 20 { 0.95 } else { 0.97 };
                     assert!(keeps >= least, "{path:?}, receivers {receivers}: the user keeps {keeps:.3}");
                 }
