@@ -176,14 +176,23 @@ impl Bottleneck {
             true
         });
         if let Some(together) = &mut self.together {
-            samples = vec![(ALL, together.add(&samples))];
+            samples = vec![(ALL, together.add(&samples, now))];
         }
         self.governor.look(&samples, now);
+        let mut slowly = false;
         for (id, socket) in &mut self.sockets {
             let (flow, parts) = self.together.as_ref().map_or((*id, 1), |together| (ALL, together.parts()));
             let window = self.governor.window(flow).map(|window| window / parts);
-            if let Err(error) = socket.apply(self.governor.rate(flow), window) {
-                tracing::debug!(%error, "a connection cannot be governed");
+            match socket.apply(self.governor.rate(flow), window) {
+                Ok(narrow) => slowly |= narrow,
+                Err(error) => tracing::debug!(%error, "a connection cannot be governed"),
+            }
+        }
+        if let Some(together) = &self.together {
+            // Read too slowly, nothing is measured: then freely until it is.
+            let rate = self.governor.rate(ALL).filter(|_| slowly && !together.is_deaf(now));
+            if let Some(throttle) = self.sockets.values().find_map(Socket::throttle) {
+                throttle.set(rate);
             }
         }
         if !self.sockets.is_empty() {

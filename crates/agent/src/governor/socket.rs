@@ -7,7 +7,6 @@ use peerage_origin::Throttle;
 use peerage_swarm::Time;
 use peerage_swarm::ledbat::{Incoming, Latest, Received, Sample};
 use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
-use tokio::time::Instant;
 
 /// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
 const BACKLOG: Duration = Duration::from_millis(100);
@@ -19,8 +18,6 @@ const OPEN_WINDOW: u32 = 1 << 30;
 /// less than a segment the sender waits for a timer (RFC 9293 §3.8.6.2.1). Below that, reading slows down.
 const LEAST_WINDOW: u64 = 3 * 1460;
 
-/// A round trip that has not changed for so long is an old one.
-const DEAF: Duration = Duration::from_secs(1);
 /// What may wait unread then, as `SO_RCVBUF` counts (the kernel doubles it): some segments with their overhead.
 const NARROW_BUFFER: u32 = 8 << 10;
 
@@ -56,8 +53,6 @@ pub(crate) enum Socket {
         window: Option<u32>,
         /// Whether what waits unread is bounded, too.
         narrow: bool,
-        /// The round trip that was measured last, and when it changed.
-        heard: (Duration, Instant),
     },
 }
 
@@ -67,14 +62,7 @@ impl Socket {
     }
 
     pub(super) fn download(path: Path, throttle: Arc<Throttle>) -> Self {
-        Self::Download {
-            path,
-            incoming: Incoming::default(),
-            throttle,
-            window: None,
-            narrow: false,
-            heard: (Duration::ZERO, Instant::now()),
-        }
+        Self::Download { path, incoming: Incoming::default(), throttle, window: None, narrow: false }
     }
 
     /// What the kernel knows.
@@ -84,41 +72,44 @@ impl Socket {
     pub(super) fn sample(&mut self, now: Time) -> Result<Sample, TransportError> {
         match self {
             Self::Upload { path, echo } => path.info().map(|info| echo.take(sending(&info))),
-            Self::Download { path, incoming, window, heard, .. } => {
-                let info = path.info()?;
-                if info.rcv_rtt != heard.0 {
-                    *heard = (info.rcv_rtt, Instant::now());
-                }
-                Ok(incoming.take(&receiving(&info), window.map(u64::from), now))
+            Self::Download { path, incoming, window, .. } => {
+                Ok(incoming.take(&receiving(&path.info()?), window.map(u64::from), now))
             }
         }
     }
 
-    /// Imposes a rate in bytes/s and a window in bytes, or lifts them.
+    /// The brake that it shares with all downloads of its way.
+    pub(super) fn throttle(&self) -> Option<&Throttle> {
+        match self {
+            Self::Upload { .. } => None,
+            Self::Download { throttle, .. } => Some(throttle),
+        }
+    }
+
+    /// Imposes a rate in bytes/s and a window in bytes, or lifts them. Returns whether that is too little for a window: then
+    /// it is to be read no faster than at the rate.
     ///
     /// # Errors
     /// The connection has ended, or the kernel refuses.
-    pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<(), TransportError> {
+    pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<bool, TransportError> {
         match self {
             Self::Upload { path, .. } => {
                 if path.pacing()? == rate {
-                    return Ok(());
+                    return Ok(false);
                 }
                 path.set_pacing(rate)?;
                 let backlog = rate.map_or(u64::from(NOTSENT_LOWAT), |rate| {
                     (rate / (1000 / BACKLOG.as_millis() as u64))
                         .clamp(LEAST_BACKLOG, u64::from(NOTSENT_LOWAT))
                 });
-                path.set_backlog(backlog as u32)
+                path.set_backlog(backlog as u32)?;
+                Ok(false)
             }
-            Self::Download { path, throttle, window, narrow, heard, .. } => {
+            Self::Download { path, window, narrow, .. } => {
                 // The window alone decides, as long as it can: what waits unread would hide longer round trips.
                 // Twice as wide before it is left: it must not change with every sample.
                 let limit = if *narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };
                 let now_narrow = allowed.is_some_and(|bytes| bytes < limit);
-                // Read too slowly, nothing is measured: then freely until it is.
-                let deaf = heard.1.elapsed() >= DEAF;
-                throttle.set(rate.filter(|_| now_narrow && !deaf));
                 if now_narrow != *narrow {
                     *narrow = now_narrow;
                     path.set_unread(now_narrow.then_some(NARROW_BUFFER))?;
@@ -126,10 +117,11 @@ impl Socket {
                 let wanted = allowed.map(|bytes| bytes.clamp(LEAST_WINDOW, u64::from(OPEN_WINDOW)) as u32);
                 let near = |one: u32, other: u32| one.abs_diff(other) < one / 16;
                 if wanted == *window || wanted.zip(*window).is_some_and(|(one, other)| near(one, other)) {
-                    return Ok(());
+                    return Ok(now_narrow);
                 }
                 *window = wanted;
-                path.set_window(wanted.unwrap_or(OPEN_WINDOW))
+                path.set_window(wanted.unwrap_or(OPEN_WINDOW))?;
+                Ok(now_narrow)
             }
         }
     }

@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use peerage_swarm::Time;
 use peerage_swarm::ledbat::{FlowId, Sample};
+
+/// A round trip that has not changed for so long is an old one.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// The sum of connections that come and go.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub(super) struct Together {
     moving: u64,
     /// Of the connection that moved most when something last moved: the latest, and the smoothed.
     rtt: (Duration, Duration),
+    /// When that last changed.
+    heard: Time,
 }
 
 impl Together {
@@ -24,8 +30,13 @@ impl Together {
         self.moving.max(1)
     }
 
+    /// Whether nothing has been measured lately. Of all connections together: one that rests hears nothing, ever.
+    pub(super) fn is_deaf(&self, now: Time) -> bool {
+        now.since(self.heard) >= DEAF
+    }
+
     /// Adds what has happened since the last look.
-    pub(super) fn add(&mut self, samples: &[(FlowId, Sample)]) -> Sample {
+    pub(super) fn add(&mut self, samples: &[(FlowId, Sample)], now: Time) -> Sample {
         let mut sum = Sample {
             rtt: Duration::ZERO,
             smoothed: Duration::ZERO,
@@ -35,7 +46,7 @@ impl Together {
             resent: 0,
             wanting: false,
         };
-        let mut most = 0;
+        let (mut most, before) = (0, self.rtt);
         let mut moving = 0;
         let last = std::mem::take(&mut self.last);
         for (id, sample) in samples {
@@ -57,6 +68,9 @@ impl Together {
         if moving > 0 {
             self.moving = moving;
         }
+        if self.rtt != before {
+            self.heard = now;
+        }
         let (rtt, smoothed) = self.rtt;
         Sample { rtt, smoothed, delivered: self.delivered, resent: self.resent, ..sum }
     }
@@ -66,6 +80,10 @@ impl Together {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
     fn sample(rtt: u64, delivered: u64, wanting: bool) -> Sample {
         let rtt = Duration::from_millis(rtt);
         Sample { rtt, smoothed: rtt, min_rtt: rtt / 2, mss: 1448, delivered, resent: 0, wanting }
@@ -74,12 +92,28 @@ mod tests {
     #[test]
     fn the_sum_goes_on_when_connections_come_and_go() {
         let mut together = Together::default();
-        together.add(&[(FlowId(1), sample(10, 1000, true))]);
-        let both = together.add(&[(FlowId(1), sample(10, 1500, false)), (FlowId(2), sample(30, 2000, true))]);
+        together.add(&[(FlowId(1), sample(10, 1000, true))], at(0));
+        let both = together
+            .add(&[(FlowId(1), sample(10, 1500, false)), (FlowId(2), sample(30, 2000, true))], at(20));
         assert_eq!((both.delivered, both.rtt.as_millis(), both.wanting), (3500, 30, true));
         assert_eq!(together.parts(), 2);
         assert_eq!(both.min_rtt.as_millis(), 5);
-        let rest = together.add(&[(FlowId(2), sample(31, 2000, false))]);
+        let rest = together.add(&[(FlowId(2), sample(31, 2000, false))], at(40));
         assert_eq!((rest.delivered, rest.rtt.as_millis(), rest.wanting), (3500, 30, false));
+    }
+    /// Kept-alive connections of a way rest while another one brings everything.
+    #[test]
+    fn a_connection_that_rests_makes_nobody_deaf() {
+        let mut together = Together::default();
+        for look in 0..200 {
+            let moving = sample(10 + look % 2, 1000 * look, true);
+            together.add(&[(FlowId(1), moving), (FlowId(2), sample(30, 2000, false))], at(20 * look));
+        }
+        assert!(!together.is_deaf(at(20 * 200)));
+        let same = sample(10, 1_000_000, true);
+        for look in 200..260 {
+            together.add(&[(FlowId(1), same), (FlowId(2), sample(30, 2000, false))], at(20 * look));
+        }
+        assert!(together.is_deaf(at(20 * 260)));
     }
 }

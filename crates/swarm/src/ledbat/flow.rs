@@ -19,10 +19,10 @@ const FREE_TRIPS: f64 = 8.0;
 const SCALE: f64 = 1.0 / 32.0;
 /// The window that is right falls with the queue, by e for each so many seconds of it or for each such part of the target,
 /// whichever is less. It hardly depends on what a flow takes for the target or for the path without a queue: flows that
-/// differ in that by a millisecond or by a third get about the same. If all went straight for the target, the
+/// differ in that by a millisecond or by a third get about the same, and more so the longer a queue it takes. If all went straight for the target, the
 /// one to which it looks longest would take everything from the others, if slowly.
-const FALL: f64 = 0.0035;
-const FALL_PART: f64 = 6.0;
+const FALL: f64 = 0.006;
+const FALL_PART: f64 = 5.0;
 /// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
 /// buffer); that of our own is not, or the one that has learned the shortest target would be cut alone.
 const CUT: f64 = 1.4;
@@ -109,6 +109,10 @@ pub(super) struct Flow {
     phase: Phase,
     /// Bytes that may be under way in a control round trip.
     window: f64,
+    /// Bytes that a receiver lets be under way.
+    opened: f64,
+    /// Bytes that have come since the look before.
+    arrived: f64,
     /// Round trip and queue at the last look, in seconds.
     rtt: f64,
     pub(super) queue: f64,
@@ -135,6 +139,8 @@ impl Flow {
         Self {
             phase: if window.is_some() { Phase::Steady } else { Phase::Free },
             window: window.unwrap_or(0.0),
+            opened: f64::INFINITY,
+            arrived: 0.0,
             rtt: 0.0,
             queue: 0.0,
             moved: 0.0,
@@ -154,6 +160,12 @@ impl Flow {
     /// Lifts the limit.
     pub(super) fn free(&mut self) {
         (self.phase, self.quiet, self.far, self.over) = (Phase::Free, 0.0, 0.0, 0);
+    }
+
+    /// Whether full segments have measured the round trip since the last look. A receiver that only knows its handshake's
+    /// takes that for the latest.
+    pub(super) fn measures(&self, sample: &Sample) -> bool {
+        self.looked.is_some() && sample.delivered > self.delivered && sample.rtt != sample.min_rtt
     }
 
     /// Whether the flow is limited.
@@ -198,6 +210,20 @@ impl Flow {
         }
     }
 
+    /// Bytes that a receiver lets be under way, so that what it does not read does not wait in the path; `None`: as many as
+    /// there may be.
+    pub(super) fn opened(&self) -> Option<f64> {
+        self.is_bound().then_some(self.opened)
+    }
+
+    /// Opens a receiver's window no faster than at the rate: what it opens at once comes at once, and what a short buffer does
+    /// not hold of that is lost.
+    pub(super) fn open(&mut self, span: f64) {
+        self.opened = self.rate().map_or(f64::INFINITY, |rate| {
+            (rate * self.rtt).min(self.opened + (rate * span - self.arrived).max(0.0))
+        });
+    }
+
     /// Whether this sample tells nothing: the flow has nothing to send, and no more than messages of it have arrived. What
     /// little it moves is its own doing, and so is its round trip: an old one, or that of acknowledgements which
     /// the other side holds back in the hope of more (RFC 9293 §3.8.6.3).
@@ -210,7 +236,7 @@ impl Flow {
     pub(super) fn rest(&mut self, sample: &Sample, now: Time) {
         self.looked = Some(now);
         (self.delivered, self.resent) = (sample.delivered, sample.resent);
-        self.over = 0;
+        (self.over, self.arrived) = (0, 0.0);
         if now.since(self.active) >= IDLE && !matches!(self.phase, Phase::Slow { .. }) {
             self.free();
         }
@@ -231,6 +257,7 @@ impl Flow {
         let span = now.since(looked).as_secs_f64().max(1e-6);
         let moved = sample.delivered.saturating_sub(self.delivered);
         let lost = sample.resent > self.resent;
+        self.arrived = moved as f64;
         (self.delivered, self.resent) = (sample.delivered, sample.resent);
         self.mss = f64::from(sample.mss.max(1));
         self.rtt = sample.rtt.as_secs_f64();
@@ -348,17 +375,17 @@ impl Flow {
         }
     }
 
-    /// Begins a slowdown: two segments a round trip, and never more than an eighth of what it was.
+    /// Begins a slowdown: two segments a round trip, and never more than a quarter of what it was. Not much less either: of
+    /// several flows with few segments each, every one must measure the path meanwhile.
     pub(super) fn slow(&mut self, look: &Look) {
         let Some(rate) = self.rate() else { return };
-        let back = match self.phase {
-            Phase::Slow { .. } => return,
-            // It was searching: what it has tried last is more than what it has found.
-            Phase::Ramp { to: None } => self.window.min(self.enough(look)),
-            _ => self.window,
-        };
+        if matches!(self.phase, Phase::Slow { .. }) {
+            return;
+        }
+        // What it has tried last may be more than what it has found.
+        let back = self.window.min(self.enough(look));
         let two = 2.0 * self.mss / (look.base + LOOK_EVERY.as_secs_f64());
-        self.phase = Phase::Slow { back, rate: two.min(rate / 8.0) };
+        self.phase = Phase::Slow { back, rate: two.min(rate / 4.0) };
     }
 
     /// Ends a slowdown.

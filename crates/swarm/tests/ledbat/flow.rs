@@ -242,8 +242,12 @@ impl Flow {
         };
         let limit = if receiver.narrow { 2 * LEAST_WINDOW } else { LEAST_WINDOW };
         receiver.narrow = window.is_some_and(|window| window < limit);
-        receiver.window = window.map(|window| window.max(LEAST_WINDOW));
         self.rate = rate.filter(|_| receiver.narrow);
+        let wanted = window.map(|window| window.max(LEAST_WINDOW));
+        let near = |one: u64, other: u64| one.abs_diff(other) < one / 16;
+        if !wanted.zip(receiver.window).is_some_and(|(one, other)| near(one, other)) {
+            receiver.window = wanted;
+        }
     }
 }
 

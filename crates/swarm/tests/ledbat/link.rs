@@ -295,9 +295,9 @@ impl World {
             let id = FlowId(flow as u64);
             let rate = self.governors[number].rate(id);
             let before = self.rates.insert(flow, rate).flatten();
-            // Only a slowdown goes to an eighth at once.
+            // Only a slowdown goes to a quarter at once.
             let slow =
-                rate.is_some_and(|rate| before.is_none_or(|before| rate as f64 <= before as f64 / 7.9));
+                rate.is_some_and(|rate| before.is_none_or(|before| rate as f64 <= before as f64 / 3.9));
             self.slowdowns += u64::from(slow);
             self.flows[flow].apply(rate, self.governors[number].window(id));
             self.note(number, rate, now);
