@@ -184,8 +184,9 @@ impl Transfer {
             false => meter.rate(now) as f64,
         };
         let (rate, share) = match self.limits.foreground {
-            // What it fetches for the others is its own gain as well.
-            true if !self.is_alone() => (self.from_all.rate(now) as f64, FAIR_SHARE),
+            // What it fetches for the others is its own gain as well. With what the origin brings in place of slow peers they
+            // would not be slow, the origin would let go, and they would be.
+            true if !self.is_alone() => (self.without_help.rate(now) as f64, FAIR_SHARE),
             true => (average(crate::rate::WINDOW, &self.from_peers), 1.0),
             false => (average(QOS_WINDOW, &self.from_peers_long), 1.0),
         };
