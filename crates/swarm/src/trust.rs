@@ -191,7 +191,10 @@ impl Transfer {
             false => (average(QOS_WINDOW, &self.from_peers_long), 1.0),
         };
         let left = f64::from(waiting) * f64::from(PIECE_SIZE);
-        let lasts = |span: Duration| left > rate * span.as_secs_f64();
+        // How soon peers would be done is a matter of what they give.
+        let beside_others = self.limits.foreground && !self.is_alone();
+        let by_peers = if beside_others { self.from_peers.rate(now) as f64 } else { rate };
+        let lasts = |span: Duration| left > by_peers * span.as_secs_f64();
         let unknown = || match self.limits.foreground && lasts(worth_a_probe) {
             true => f64::INFINITY,
             false => self.least_rate(),
