@@ -20,6 +20,9 @@ impl Transfer {
         let bytes = u64::from(len);
         self.from_all.add(bytes, now);
         self.from_all_long.add(bytes, now);
+        if self.peers.get(&source).is_some() || self.pieces.is_scarce(piece) {
+            self.without_help.add(bytes, now);
+        }
         let kind = if let Some(peer) = self.peers.get_mut(&source) {
             let was_silent = peer.is_silent();
             peer.delivered(piece, blocks, bytes, now);

@@ -20,7 +20,8 @@ const MAX_CREDIT: u32 = 32;
 const GRACE: Duration = Duration::from_millis(500);
 /// … and its pieces this many times longer than they would take here …
 const SLACK: f64 = 2.0;
-/// … of which so many count at most: pieces are claimed when they are asked for, so the oldest is next.
+/// … of which so many count at most: pieces are claimed when they are asked for, so the oldest is next. Whoever has kept no
+/// word yet is asking for its first piece, and for no other before it knows its pace.
 const MAX_PENDING: usize = 2;
 /// Where uplinks are the bottleneck, neighbours hear late of a piece that was fetched in time: a claim may take this many times
 /// as long as claims have taken of late …
@@ -42,6 +43,8 @@ struct Claimant {
     overtaken: BTreeSet<PieceIndex>,
     /// A claim was not made good in time.
     hollow: bool,
+    /// One was made good.
+    kept: bool,
     /// Patience with it, 1 to 1.5: neighbours do not all lose it at the same moment.
     temper: f64,
 }
@@ -70,7 +73,14 @@ impl Claims {
         now: Time,
     ) -> bool {
         let hollow = self.broke_their_word.contains(&peer);
-        let fresh = || Claimant { peer, claims: BTreeMap::new(), overtaken: BTreeSet::new(), hollow, temper };
+        let fresh = || Claimant {
+            peer,
+            claims: BTreeMap::new(),
+            overtaken: BTreeSet::new(),
+            hollow,
+            kept: false,
+            temper,
+        };
         let claimant = self.claimants.entry(source).or_insert_with(fresh);
         let credit = (FIRST_CREDIT + has).min(MAX_CREDIT) as usize;
         if !claimant.claims.contains_key(&piece) {
@@ -97,6 +107,9 @@ impl Claims {
             self.usual += (now.since(*since).as_secs_f64() - self.usual) * USUAL_WEIGHT;
         }
         let claimed = self.take(source, piece);
+        if let Some(claimant) = self.claimants.get_mut(&source).filter(|_| claimed) {
+            claimant.kept = true;
+        }
         if let Some(claimant) = self.claimants.get_mut(&source).filter(|claimant| claimant.hollow)
             && (claimant.overtaken.remove(&piece) || claimed)
         {
@@ -150,7 +163,8 @@ impl Claims {
     pub(crate) fn expire(&mut self, piece_time: Duration, now: Time) -> bool {
         let mut any = false;
         for claimant in self.claimants.values_mut().filter(|claimant| !claimant.hollow) {
-            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len().min(MAX_PENDING) as f64;
+            let most = if claimant.kept { MAX_PENDING } else { 1 };
+            let pieces = piece_time.as_secs_f64() * SLACK * claimant.claims.len().min(most) as f64;
             let least = GRACE.as_secs_f64() + pieces;
             let usual = (self.usual * LATE).min(least * MOST_LATE);
             let patience = least.max(usual) * claimant.temper;
@@ -228,6 +242,17 @@ mod tests {
         claims.withdraw(A, p(2));
         claims.settle(p(0));
         assert!(claims.standing.is_empty());
+    }
+
+    #[test]
+    fn who_has_kept_no_word_gets_the_time_of_one_piece() {
+        let at = |tenths: u32| Time::ZERO + SECOND * tenths / 10;
+        let mut claims = Claims::default();
+        (0..3).for_each(|piece| assert!(claims.claim(A, ID, p(piece), 0, 1.0, Time::ZERO)));
+        let mut kept = claims.clone();
+        kept.made_good(A, p(0), Time::ZERO);
+        assert!(!claims.expire(SECOND, at(24)) && claims.expire(SECOND, at(26)));
+        assert!(!kept.expire(SECOND, at(44)) && kept.expire(SECOND, at(46)));
     }
 
     #[test]

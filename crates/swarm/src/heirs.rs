@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use peerage_content::{PeerId, PieceIndex};
+use peerage_content::{PIECE_SIZE, PeerId, PieceIndex};
 
 use crate::far::number;
 use crate::news::VERY_SOON;
@@ -19,8 +19,12 @@ use crate::peer::Peer;
 use crate::rng::mix;
 use crate::{SourceId, Time, Transfer};
 
-/// The next heir is told after this, however slowly the last one is served.
+/// The next heir is told after this, or after as many times as long as a piece has taken of late, however slowly the last one
+/// is served: were two served at once, none of them could pass the piece on before both have it.
 const NEXT_HEIR: Duration = Duration::from_millis(100);
+const LATE_HEIR: f64 = 1.25;
+/// … but at the latest after this.
+const LAST_HEIR: Duration = Duration::from_secs(2);
 
 /// The arc of whoever was told by `giver`: of the ring behind it, as many as lie between the two.
 fn arc<T: PartialEq>(mut ring: Vec<T>, giver: Option<T>) -> Vec<T> {
@@ -83,7 +87,12 @@ impl Transfer {
 
     /// The last heir may not want the piece, or get it slowly: the others do not wait for that. Called once a tick.
     pub(crate) fn hurry_heirs(&mut self, now: Time) {
-        let patience = if self.is_serving() { NEXT_HEIR } else { VERY_SOON };
+        let piece = |rate: f64| f64::from(PIECE_SIZE) / rate.max(1.0) * LATE_HEIR;
+        let served = self.serving_pace.rate(now).map_or(0.0, piece).min(LAST_HEIR.as_secs_f64());
+        let patience = match self.is_serving() {
+            true => Duration::from_secs_f64(served).max(NEXT_HEIR),
+            false => VERY_SOON,
+        };
         if self.has_heirs() && now.since(self.heir_said) >= patience {
             self.tell_next_heir(now);
         }

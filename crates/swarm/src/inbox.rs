@@ -88,7 +88,7 @@ impl Transfer {
             }
             let temper = 1.0 + f64::from(self.rng.below(500)) / 1000.0;
             let honoured = self.claims.claim(source, id, piece, has, temper, now);
-            if honoured && precedes && self.limits.download_from_peers {
+            if honoured && precedes && self.limits.download_from_peers && self.leaves_to_others(piece) {
                 if near && !self.peers_slow {
                     self.leave_crossing(piece);
                 }

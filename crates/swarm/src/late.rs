@@ -70,7 +70,7 @@ impl Transfer {
         };
         let slow = self.is_to_top_up(now);
         let (piece, blocks) = self.latest(source, limit, Duration::ZERO, now, |piece| {
-            (slow || self.pieces.is_scarce(piece)) && !self.claims.is_claimed(piece)
+            (slow || self.pieces.is_scarce(piece)) && !self.leaves_to_others(piece)
         })?;
         let (first, count) = blocks.runs().last()?;
         let layout = self.pieces.layout();
@@ -88,18 +88,24 @@ impl Transfer {
         now: Time,
         may: impl Fn(PieceIndex) -> bool,
     ) -> Option<(PieceIndex, BlockSet)> {
+        // Several that bring a piece in parts may all be slow: for whoever waits the origin brings what any of them is late with.
+        let stands_in = self.limits.foreground && self.https.contains_key(&source);
         self.pieces
             .active_pieces()
             .filter(|(piece, _)| may(*piece) && self.pieces.may_mix(source, *piece))
             .filter_map(|(piece, active)| {
                 let late = self.pieces.missing_blocks(piece).minus(active.asked_of(source));
                 let arriving = active.askers(late).map(|other| self.arriving(other, piece, arrives, now));
-                let blocks = arriving.fold(late, BlockSet::minus);
-                if active.askers(blocks).count() > 1 {
-                    // Somebody has taken over already. A third copy would only slow the other two down.
+                let mut blocks = arriving.fold(late, BlockSet::minus);
+                // Somebody has taken over already. A third copy would only slow the other two down.
+                if stands_in {
+                    blocks = blocks.minus(active.asked_twice());
+                } else if active.askers(blocks).count() > 1 {
                     return None;
                 }
-                let wait = active.askers(blocks).map(|other| self.wait_for(other, now)).reduce(f64::min)?;
+                let waits = active.askers(blocks).map(|other| (self.wait_for(other, now), other));
+                let (wait, slowest) = waits.max_by(|a, b| a.0.total_cmp(&b.0))?;
+                let blocks = BlockSet(blocks.0 & active.asked_of(slowest).0);
                 (wait > limit).then_some((piece, blocks, wait))
             })
             .max_by(|a, b| a.2.total_cmp(&b.2))

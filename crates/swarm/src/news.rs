@@ -37,7 +37,7 @@ pub(crate) const VERY_SOON: Duration = Duration::from_millis(20);
 const LATEST: Duration = Duration::from_millis(1500);
 /// A neighbour is served within this time, or it is no use to have the others wait: they would take it that a claim was not
 /// made good.
-const QUICK: Duration = Duration::from_millis(200);
+const QUICK: Duration = Duration::from_millis(800);
 /// What is no news is gathered for this long …
 const GATHER: Duration = Duration::from_millis(500);
 /// … of a content of more pieces than this. A smaller one may be all through by then.

@@ -61,7 +61,7 @@ impl Transfer {
         };
         while let Some(http) = self.https.get(&source).filter(|http| http.has_lane(company, now)) {
             let (most, whole) = (http.range_pieces(company, now), http.whole);
-            let turn = http.kind == SourceKind::CacheServer || self.is_my_turn(now);
+            let turn = http.kind == SourceKind::CacheServer || probing || self.is_my_turn(now);
             let crossing = if whole { None } else { self.late_crossing(source, now) };
             let range = crossing.or_else(|| turn.then(|| self.pick_range(source, most, now)).flatten());
             let late = || if whole { None } else { self.late_range(source, now) };
@@ -123,7 +123,8 @@ impl Transfer {
 
     /// Whether this device is among those that feed the swarm, by its place in the order of arrival.
     fn is_feeder(&self, now: Time) -> bool {
-        if self.peers.is_empty() || !self.limits.download_from_peers {
+        // What only peers have that do not deliver nobody else will fetch.
+        if !self.peers.values().any(|peer| peer.counted) || !self.limits.download_from_peers {
             return true;
         }
         if self.is_left_alone(now) {
@@ -238,7 +239,7 @@ impl Transfer {
         };
         let wanted = |piece: &PieceIndex| {
             (anything || self.pieces.is_scarce(*piece) || self.pieces.is_solo(*piece))
-                && !(together && self.claims.is_claimed(*piece))
+                && !(together && self.leaves_to_others(*piece))
                 && self.pieces.may_mix(source, *piece)
                 && !self.pieces.open_blocks(*piece).is_empty()
         };
@@ -272,6 +273,12 @@ impl Transfer {
             next = PieceIndex(next.0 + 1);
         }
         Some((start, end.min(layout.size())))
+    }
+
+    /// Whether `piece` is left to a neighbour that is fetching it: not by whoever waits for the file and finds its neighbours slow,
+    /// for it would wait for them twice, until they have the piece and until they have passed it on.
+    pub(crate) fn leaves_to_others(&self, piece: PieceIndex) -> bool {
+        self.claims.is_claimed(piece) && !(self.limits.foreground && self.peers_slow)
     }
 
     /// Bytes that are enough to learn the origin's rate from, and next to nothing beside the content: whole blocks.

@@ -95,6 +95,8 @@ pub struct Transfer {
     pub(crate) from_all: RateMeter,
     /// The same, over the time that `min_background_qos` is an average of.
     pub(crate) from_all_long: RateMeter,
+    /// The same without what HTTP sources brought of pieces that peers have.
+    pub(crate) without_help: RateMeter,
     pub(crate) to_all: RateMeter,
     /// How fast neighbours get what they have asked for.
     pub(crate) serving_pace: Pace,
@@ -165,6 +167,7 @@ impl Transfer {
             from_far: RateMeter::over(FAR_WINDOW),
             from_all: RateMeter::default(),
             from_all_long: RateMeter::over(QOS_WINDOW),
+            without_help: RateMeter::default(),
             to_all: RateMeter::default(),
             serving_pace: Pace::default(),
             backlog: None,

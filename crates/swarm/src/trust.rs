@@ -184,13 +184,17 @@ impl Transfer {
             false => meter.rate(now) as f64,
         };
         let (rate, share) = match self.limits.foreground {
-            // What it fetches for the others is its own gain as well.
-            true if !self.is_alone() => (self.from_all.rate(now) as f64, FAIR_SHARE),
+            // What it fetches for the others is its own gain as well. With what the origin brings in place of slow peers they
+            // would not be slow, the origin would let go, and they would be.
+            true if !self.is_alone() => (self.without_help.rate(now) as f64, FAIR_SHARE),
             true => (average(crate::rate::WINDOW, &self.from_peers), 1.0),
             false => (average(QOS_WINDOW, &self.from_peers_long), 1.0),
         };
         let left = f64::from(waiting) * f64::from(PIECE_SIZE);
-        let lasts = |span: Duration| left > rate * span.as_secs_f64();
+        // How soon peers would be done is a matter of what they give.
+        let beside_others = self.limits.foreground && !self.is_alone();
+        let by_peers = if beside_others { self.from_peers.rate(now) as f64 } else { rate };
+        let lasts = |span: Duration| left > by_peers * span.as_secs_f64();
         let unknown = || match self.limits.foreground && lasts(worth_a_probe) {
             true => f64::INFINITY,
             false => self.least_rate(),

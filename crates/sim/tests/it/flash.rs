@@ -159,6 +159,26 @@ fn links_that_are_all_needed() {
 }
 
 #[test]
+fn a_small_content_on_narrow_uplinks() {
+    // One heir after the other, however long each takes: were three served at once, nobody could pass the piece on before all
+    // three have it, and these took 2.28 and 2.81 x.
+    for (devices, down, up, pieces, copies, most) in
+        [(12, 200.0, 40.0, 10, 1.9, 1.75), (24, 100.0, 20.0, 7, 3.2, 2.5)]
+    {
+        let world = world().devices(devices).pieces(pieces);
+        let world = world.each(|_, device| device.link_mbit(down, up));
+        each_seed(
+            &format!("flash {devices}, {pieces} pieces, {down}/{up} Mbit/s"),
+            700..703,
+            &world,
+            |report| {
+                assert!(report.origin_copies() <= copies && report.over_bound() <= most, "{report}");
+            },
+        );
+    }
+}
+
+#[test]
 fn one_device_with_a_slow_link() {
     let world = world().devices(8).pieces(100).device(3, |device| device.link_mbit(20.0, 2.0));
     each_seed("flash 8, one with 20/2 Mbit/s", 0..3, &world, |report| {

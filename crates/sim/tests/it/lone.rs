@@ -131,3 +131,27 @@ fn a_good_neighbour_leaves_the_origin_alone() {
         }
     }
 }
+
+#[test]
+fn neighbours_with_narrow_uplinks_make_nobody_wait() {
+    // What the origin brought in their place made them look fast, so it let go again; and at the end some waited for the last
+    // piece of several who were slow together, or for the turn of others to fetch what nobody delivered. Up to 1.9 x.
+    for (devices, down, up, origin, pieces) in [
+        (2, 100.0, 2.0, 100.0, 40),
+        (3, 100.0, 2.0, 100.0, 8),
+        (4, 100.0, 5.0, 50.0, 20),
+        (5, 1000.0, 10.0, 100.0, 8),
+        (20, 100.0, 10.0, 100.0, 5),
+    ] {
+        let world = world().devices(devices).pieces(pieces).origin_mbit(origin).foreground();
+        let world = world.each(|_, device| device.link_mbit(down, up));
+        let plain = alone(world.clone().each(|_, device| {
+            (device.limits.upload_to_peers, device.limits.download_from_peers) = (false, false);
+        }));
+        let name = format!("{devices} with {down}/{up} Mbit/s, origin {origin}, {pieces} MiB");
+        each_seed(&name, 700..702, &world, |report| {
+            let took = report.slowest().as_secs_f64();
+            assert!(took <= plain * 1.06, "{took} s, plain HTTP {plain} s, {report}");
+        });
+    }
+}

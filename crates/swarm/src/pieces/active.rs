@@ -53,6 +53,14 @@ impl Active {
         self.asked.iter().filter(move |(_, asked)| asked.0 & blocks.0 != 0).map(|(source, _)| *source)
     }
 
+    /// Blocks that more than one source has been asked for.
+    pub(crate) fn asked_twice(&self) -> BlockSet {
+        let both = |(once, twice): (BlockSet, BlockSet), (_, asked): &(SourceId, BlockSet)| {
+            (once.union(*asked), BlockSet(twice.0 | (once.0 & asked.0)))
+        };
+        self.asked.iter().fold(Default::default(), both).1
+    }
+
     /// Whether anybody but `source` has been asked for a part of it.
     pub(crate) fn is_asked_of_others(&self, source: SourceId) -> bool {
         self.asked.iter().any(|(other, _)| *other != source)
