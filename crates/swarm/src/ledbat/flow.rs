@@ -56,6 +56,8 @@ pub struct Sample {
     pub smoothed: Duration,
     /// Shortest round trip, if known apart from `rtt`; else zero.
     pub min_rtt: Duration,
+    /// Whether `rtt` is of full segments: a receiver knows no other than its handshake's at first.
+    pub full: bool,
     /// Bytes in a full segment.
     pub mss: u32,
     /// Bytes that have arrived at the other side (or here, when receiving), ever.
@@ -162,10 +164,9 @@ impl Flow {
         (self.phase, self.quiet, self.far, self.over) = (Phase::Free, 0.0, 0.0, 0);
     }
 
-    /// Whether full segments have measured the round trip since the last look. A receiver that only knows its handshake's
-    /// takes that for the latest.
+    /// Whether full segments have measured the round trip since the last look.
     pub(super) fn measures(&self, sample: &Sample) -> bool {
-        self.looked.is_some() && sample.delivered > self.delivered && sample.rtt != sample.min_rtt
+        sample.full && self.looked.is_some() && sample.delivered > self.delivered
     }
 
     /// Whether the flow is limited.
