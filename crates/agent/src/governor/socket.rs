@@ -132,7 +132,6 @@ fn sending(info: &PathInfo) -> Sample {
         rtt: info.rtt,
         smoothed: info.rtt,
         min_rtt: info.min_rtt,
-        full: true,
         mss: info.mss,
         delivered: info.bytes_acked,
         resent: info.bytes_resent,

@@ -18,9 +18,8 @@ pub(super) struct Together {
     resent: u64,
     /// Connections over which something came since the last look.
     moving: u64,
-    /// Of the connection that moved most when something last moved: the latest, the smoothed, and whether the latest is of full
-    /// segments.
-    rtt: (Duration, Duration, bool),
+    /// Of the connection that moved most when something last moved: the latest, and the smoothed.
+    rtt: (Duration, Duration),
     /// When that last changed.
     heard: Time,
 }
@@ -42,7 +41,6 @@ impl Together {
             rtt: Duration::ZERO,
             smoothed: Duration::ZERO,
             min_rtt: Duration::ZERO,
-            full: false,
             mss: 0,
             delivered: 0,
             resent: 0,
@@ -58,7 +56,7 @@ impl Together {
             moving += u64::from(moved > 0);
             self.resent += sample.resent.saturating_sub(resent);
             if moved > most && !sample.rtt.is_zero() {
-                (most, self.rtt) = (moved, (sample.rtt, sample.smoothed, sample.full));
+                (most, self.rtt) = (moved, (sample.rtt, sample.smoothed));
             }
             sum.mss = sum.mss.max(sample.mss);
             sum.wanting |= sample.wanting;
@@ -73,8 +71,8 @@ impl Together {
         if self.rtt != before {
             self.heard = now;
         }
-        let (rtt, smoothed, full) = self.rtt;
-        Sample { rtt, smoothed, full, delivered: self.delivered, resent: self.resent, ..sum }
+        let (rtt, smoothed) = self.rtt;
+        Sample { rtt, smoothed, delivered: self.delivered, resent: self.resent, ..sum }
     }
 }
 
@@ -88,7 +86,7 @@ mod tests {
 
     fn sample(rtt: u64, delivered: u64, wanting: bool) -> Sample {
         let rtt = Duration::from_millis(rtt);
-        Sample { rtt, smoothed: rtt, min_rtt: rtt / 2, full: true, mss: 1448, delivered, resent: 0, wanting }
+        Sample { rtt, smoothed: rtt, min_rtt: rtt / 2, mss: 1448, delivered, resent: 0, wanting }
     }
 
     #[test]

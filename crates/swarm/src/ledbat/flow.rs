@@ -56,8 +56,6 @@ pub struct Sample {
     pub smoothed: Duration,
     /// Shortest round trip, if known apart from `rtt`; else zero.
     pub min_rtt: Duration,
-    /// Whether `rtt` is of full segments: a receiver knows no other than its handshake's at first.
-    pub full: bool,
     /// Bytes in a full segment.
     pub mss: u32,
     /// Bytes that have arrived at the other side (or here, when receiving), ever.
@@ -164,9 +162,10 @@ impl Flow {
         (self.phase, self.quiet, self.far, self.over) = (Phase::Free, 0.0, 0.0, 0);
     }
 
-    /// Whether full segments have measured the round trip since the last look.
+    /// Whether full segments have measured the round trip since the last look. A receiver that only knows its handshake's
+    /// takes that for the latest.
     pub(super) fn measures(&self, sample: &Sample) -> bool {
-        sample.full && self.looked.is_some() && sample.delivered > self.delivered
+        self.looked.is_some() && sample.delivered > self.delivered && sample.rtt != sample.min_rtt
     }
 
     /// Whether the flow is limited.

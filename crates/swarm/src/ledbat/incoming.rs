@@ -45,8 +45,6 @@ pub struct Incoming {
     smoothed: f64,
     paused: f64,
     latest: f64,
-    /// Whether data has measured the latest; else it is the handshake's.
-    full: bool,
     delivered: u64,
     /// When something last came, as was known at the last look.
     came: Time,
@@ -73,7 +71,6 @@ impl Incoming {
             rtt: Duration::from_secs_f64(self.latest),
             smoothed: Duration::from_secs_f64((self.smoothed - self.paused).max(0.0)),
             min_rtt: heard.min_rtt,
-            full: self.full,
             mss: heard.mss,
             delivered: heard.delivered,
             resent: heard.out_of_order,
@@ -90,14 +87,11 @@ impl Incoming {
             let least = heard.min_rtt.as_secs_f64();
             self.paused = if least > 0.0 { (smoothed - least).max(0.0) } else { 0.0 };
             self.latest = smoothed - self.paused;
-            self.full = self.paused == 0.0;
         } else if change < 0.0 {
             // What pauses have added goes first. The rest is no mean: a shorter round trip is taken as it is (Linux since
             // June 2025), and to undo a smoothing that was none would make it shorter than any.
             self.paused = (self.paused + change).max(0.0);
-            let shorter = smoothed - self.paused;
-            self.full |= shorter < self.latest;
-            self.latest = self.latest.min(shorter);
+            self.latest = self.latest.min(smoothed - self.paused);
         } else if change > 0.0 {
             // As long as all that was sent before is acknowledged there is one measurement, and no more than the pause in
             // it. A queue is seen by each acknowledgement.
@@ -105,7 +99,7 @@ impl Incoming {
             if self.empty > 0 && !slow && !self.full(window) && one <= silence + TICK {
                 self.paused += change;
             } else {
-                (self.paused, self.full) = (0.0, true);
+                self.paused = 0.0;
                 self.latest = undone(self.smoothed, smoothed, moved.div_ceil(u64::from(heard.mss.max(1))));
             }
         }
@@ -204,29 +198,6 @@ mod tests {
         line.pause(4);
         // Each acknowledgement of what came before saw it.
         assert!(line.look(10, &[0.080; 5]).rtt >= Duration::from_millis(40));
-    }
-
-    /// A thin link lets a handshake pass in less time than it is busy with a full segment.
-    #[test]
-    fn a_handshake_is_no_measure_of_data() {
-        let (mut incoming, mut now) = (Incoming::default(), Time::from_micros(1_000_000));
-        let mut look = |rtt, delivered| {
-            now = now + LOOK_EVERY;
-            let heard = Received {
-                rtt: Duration::from_millis(rtt),
-                min_rtt: Duration::from_millis(1),
-                quiet: Duration::ZERO,
-                mss: MSS as u32,
-                delivered: delivered * MSS,
-                out_of_order: 0,
-            };
-            let sample = incoming.take(&heard, None, now);
-            (sample.rtt.as_millis(), sample.full)
-        };
-        // The server took its time.
-        assert_eq!([look(90, 1), look(90, 9), look(60, 19)], [(1, false); 3]);
-        assert!(look(62, 29).1);
-        assert!(look(62, 39).1);
     }
 
     #[test]

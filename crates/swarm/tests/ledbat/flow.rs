@@ -225,7 +225,6 @@ impl Flow {
             rtt: self.latest.take(smoothed, segments),
             smoothed,
             min_rtt: Duration::from_secs_f64(self.min_rtt),
-            full: true,
             mss: MSS as u32,
             delivered: self.delivered,
             resent: self.resent,

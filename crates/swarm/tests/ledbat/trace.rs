@@ -137,7 +137,6 @@ fn decrease_is_in_proportion_and_half_at_most() {
                 rtt,
                 smoothed: rtt,
                 min_rtt: Duration::ZERO,
-                full: true,
                 mss: MSS as u32,
                 delivered,
                 resent: 0,
