@@ -166,6 +166,15 @@ impl Scene {
         for (name, lines) in case.seeds {
             self.seed(name)?.agent.set_policy(&format!("{BASE}{lines}"))?;
         }
+        for (name, lines) in case.seeds {
+            let (agent, mut looked) = (&self.seed(name)?.agent, Ok(false));
+            // A device that connects before would be served by the policy of the case before.
+            wait_until("the seed's policy is in force", PATIENCE, || {
+                looked = in_force(agent, lines);
+                !matches!(looked, Ok(false))
+            });
+            looked?;
+        }
         let running = self.begin(case)?;
         let mut seconds = Vec::new();
         let mut last = Instant::now();
@@ -350,6 +359,15 @@ impl Running {
         agent.daemon.terminate(Duration::from_secs(10))?;
         Ok(fs::remove_dir_all(agent.dir.join("data/cache"))?)
     }
+}
+
+/// Whether all settings of `lines` come from the agent's policy file.
+fn in_force(agent: &Agent, lines: &str) -> Result<bool> {
+    let config = agent.config()?;
+    let rows = config["Settings"].as_array().context("no settings")?;
+    let by_file =
+        |key: &str| rows.iter().any(|row| row["Name"] == key && row["Effective"]["Provider"] == "policy");
+    Ok(lines.lines().filter_map(|line| line.split_once('=')).all(|(key, _)| by_file(key.trim())))
 }
 
 fn host(lans: &[Bridge; 2], lan: usize, name: &str, last: u8) -> Result<Host> {
