@@ -19,8 +19,8 @@ const FREE_TRIPS: f64 = 8.0;
 const SCALE: f64 = 1.0 / 32.0;
 /// The window that is right falls with the queue, by e for each so many seconds of it or for each such part of the target,
 /// whichever is less. It hardly depends on what a flow takes for the target or for the path without a queue: flows that
-/// differ in that by a millisecond or by a third get about the same, and more so the longer a queue it takes. If all went straight for the target, the
-/// one to which it looks longest would take everything from the others, if slowly.
+/// differ in that by a millisecond or by a third get about the same, and more so the longer a queue it takes. If all went
+/// straight for the target, the one to which it looks longest would take everything from the others, if slowly.
 const FALL: f64 = 0.006;
 const FALL_PART: f64 = 5.0;
 /// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
