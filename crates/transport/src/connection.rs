@@ -7,6 +7,7 @@ use peerage_content::PeerId;
 use tokio::net::TcpStream;
 
 use crate::buffer::BufferPool;
+use crate::burst::Burst;
 use crate::handshake::Agreed;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
@@ -24,6 +25,7 @@ pub struct Connection {
     binding: [u8; 32],
     stream: Arc<TcpStream>,
     counters: Arc<Counters>,
+    burst: Arc<Burst>,
     reader: FrameReader,
     writer: FrameWriter,
 }
@@ -42,7 +44,8 @@ impl Connection {
             None => (None, None),
         };
         let inbox = Inbox::new(stream.clone(), opener, pool.clone(), counters.clone(), &agreed.early);
-        let outbox = Outbox::new(stream.clone(), sealer, pool.clone(), counters.clone());
+        let burst = Arc::new(Burst::default());
+        let outbox = Outbox::new(stream.clone(), sealer, pool.clone(), counters.clone(), burst.clone());
         Ok(Self {
             peer: agreed.peer,
             remote,
@@ -53,6 +56,7 @@ impl Connection {
             writer: FrameWriter::new(outbox, stream.clone(), counters.clone()),
             stream,
             counters,
+            burst,
         })
     }
 
@@ -105,7 +109,7 @@ impl Connection {
 
     /// A handle for whoever governs the rate of sending.
     pub fn path(&self) -> Path {
-        Path { stream: Arc::downgrade(&self.stream), local: self.local }
+        Path { stream: Arc::downgrade(&self.stream), burst: self.burst.clone(), local: self.local }
     }
 
     /// The two directions, for two tasks at once. The connection ends when both have been dropped.
@@ -124,6 +128,7 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
 #[derive(Debug, Clone)]
 pub struct Path {
     stream: Weak<TcpStream>,
+    burst: Arc<Burst>,
     /// Not canonical: what counts for options is the family of the socket.
     local: SocketAddr,
 }
@@ -135,7 +140,7 @@ impl Path {
     /// It has no local address.
     pub fn of(stream: &Arc<TcpStream>) -> Result<Self, TransportError> {
         let local = stream.local_addr().map_err(|source| TransportError::Option { name: "name", source })?;
-        Ok(Self { stream: Arc::downgrade(stream), local })
+        Ok(Self { stream: Arc::downgrade(stream), burst: Arc::default(), local })
     }
 
     /// Bounds the window that is offered to the other side, in bytes: what may be under way to here. The kernel keeps to no
@@ -162,6 +167,12 @@ impl Path {
     /// As [`Self::info`].
     pub fn set_backlog(&self, bytes: u32) -> Result<(), TransportError> {
         sockopt::set_backlog(&self.stream()?, bytes)
+    }
+
+    /// Bounds the bytes that leave at once, whatever the pace: between bursts the kernel keeps to it, within one it does not.
+    /// `None`: the kernel decides. Of no effect on what is not sent by a [`FrameWriter`].
+    pub fn set_burst(&self, most: Option<u32>) {
+        self.burst.set(most);
     }
 
     /// What the kernel knows of the path.

@@ -30,6 +30,7 @@
 //! Silence of a live peer, too many handshakes from one address and too many connections are for the caller to bound.
 
 mod buffer;
+mod burst;
 mod connect;
 mod connection;
 mod counters;

@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::buffer::{BUFFER_LEN, Buffer, BufferPool};
+use crate::burst::Burst;
 use crate::record::{ALERT, DATA, HEADER, MAX_PLAIN, MAX_SEALED, Sealer, TRAILER};
 use crate::{Counters, TransportError};
 
@@ -27,6 +28,7 @@ pub(crate) struct Outbox {
     sealer: Option<Sealer>,
     pool: BufferPool,
     counters: Arc<Counters>,
+    burst: Arc<Burst>,
     buffer: Option<Buffer>,
     sent: usize,
     sealed: usize,
@@ -39,8 +41,9 @@ impl Outbox {
         sealer: Option<Sealer>,
         pool: BufferPool,
         counters: Arc<Counters>,
+        burst: Arc<Burst>,
     ) -> Self {
-        Self { stream, sealer, pool, counters, buffer: None, sent: 0, sealed: 0, open: 0 }
+        Self { stream, sealer, pool, counters, burst, buffer: None, sent: 0, sealed: 0, open: 0 }
     }
 
     /// Records that may still be sealed; without end for clear text.
@@ -157,7 +160,7 @@ impl Outbox {
     fn try_drain(&mut self) -> Result<(), TransportError> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
         while self.sent < self.sealed {
-            match self.stream.try_write(&buffer[self.sent..self.sealed]) {
+            match self.burst.write(&self.stream, &buffer[self.sent..self.sealed]) {
                 Ok(len) => {
                     self.sent += len;
                     self.counters.add_wire_out(len as u64);
@@ -182,6 +185,11 @@ impl Outbox {
     /// Whether what is sent can be read by everybody on the way.
     pub(crate) const fn is_clear(&self) -> bool {
         self.sealer.is_none()
+    }
+
+    /// Whether bursts are bounded now. The kernel bounds none that it takes from a file.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.burst.get().is_some()
     }
 
     /// Sends `len` bytes of `file` from `at` as they are, behind what is pending: the kernel takes them from its own
@@ -234,7 +242,12 @@ impl Outbox {
                 ready!(self.stream.poll_write_ready(cx))?;
                 let pending =
                     self.buffer.as_deref().map_or(&[][..], |buffer| &buffer[self.sent..self.sealed]);
-                match self.stream.try_write_vectored(&[IoSlice::new(pending), IoSlice::new(bytes)]) {
+                let written = if !self.is_bounded() {
+                    self.stream.try_write_vectored(&[IoSlice::new(pending), IoSlice::new(bytes)])
+                } else {
+                    self.burst.write(&self.stream, if pending.is_empty() { bytes } else { pending })
+                };
+                match written {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => return Poll::Ready(done),
                 }

@@ -49,6 +49,8 @@ pub struct PathInfo {
     pub cwnd: u32,
     /// Segments sent and not acknowledged.
     pub unacked: u32,
+    /// Segments received, ever: acknowledgements, too.
+    pub segments_in: u32,
     /// Segments thought lost at present.
     pub lost: u32,
     /// Segments sent again, ever.
@@ -92,6 +94,7 @@ impl PathInfo {
             out_of_order: u32_at(224),
             cwnd: u32_at(80),
             unacked: u32_at(24),
+            segments_in: u32_at(140),
             lost: u32_at(32),
             retransmitted: u32_at(100),
             notsent: u32_at(144),

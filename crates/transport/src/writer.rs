@@ -64,9 +64,10 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// Whether [`Self::send_file`] works: only clear text needs nothing done to it on the way.
-    pub const fn takes_files(&self) -> bool {
-        self.outbox.is_clear()
+    /// Whether a payload is better sent with [`Self::send_file`]: only clear text needs nothing done to it on the way, and only
+    /// where bursts are not bounded ([`crate::Path::set_burst`]) the kernel may take as much at once as it likes.
+    pub fn takes_files(&self) -> bool {
+        self.outbox.is_clear() && !self.outbox.is_bounded()
     }
 
     /// Sends a data frame whose payload is in `file` from byte `at`: the kernel sends it from its own memory
@@ -78,7 +79,7 @@ impl FrameWriter {
     /// also when the file ends too early.
     pub async fn send_file(&mut self, head: DataHead, file: &File, at: u64) -> Result<(), TransportError> {
         let len = head.len as usize;
-        check(head, if self.takes_files() { len } else { 0 })?;
+        check(head, if self.outbox.is_clear() { len } else { 0 })?;
         self.begin()?;
         self.outbox.push(&head.encode()).await?;
         self.outbox.push_file(file, at, len).await?;

@@ -147,6 +147,36 @@ async fn clear_text_takes_files_and_sealed_text_does_not() {
     assert!(matches!(refused, Err(TransportError::PayloadLength { .. })), "{refused:?}");
 }
 
+/// How many segments a mebibyte arrives in.
+async fn segments(encryption: Encryption, most: Option<u32>) -> u32 {
+    let bytes = Numbers(8).bytes(1 << 20);
+    let (one, two) = pair(encryption).await;
+    one.path().set_burst(most);
+    let path = two.path();
+    let ((_one_reader, mut writer), (mut reader, _two_writer)) = (one.split(), two.split());
+    assert_eq!(writer.takes_files(), encryption == Encryption::Off && most.is_none());
+    let before = path.info().unwrap().segments_in;
+    let sent = bytes.clone();
+    let sender = tokio::spawn(async move {
+        writer.send_data(data(1, sent.len()), &sent).await.unwrap();
+        writer.flush().await.unwrap();
+        writer
+    });
+    expect_frame(&mut reader, 1, &bytes).await;
+    drop(sender.await.unwrap());
+    path.info().unwrap().segments_in - before
+}
+
+#[tokio::test]
+async fn no_more_leaves_at_once_than_is_allowed() {
+    for encryption in [Encryption::Required, Encryption::Off] {
+        let bounded = segments(encryption, Some(4096)).await;
+        assert!(bounded >= (1 << 20) / 4096, "{encryption:?}: {bounded}");
+        let free = segments(encryption, None).await;
+        assert!(free < bounded / 2, "{encryption:?}: {free} of {bounded}");
+    }
+}
+
 #[tokio::test]
 async fn data_right_behind_the_handshake_is_not_lost() {
     // The whole last flight with the first frames in one write, and cut at every kind of place.

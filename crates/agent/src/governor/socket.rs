@@ -11,6 +11,12 @@ use peerage_transport::{NOTSENT_LOWAT, Path, PathInfo, TransportError};
 /// Time's worth of bytes that a limited sender may have waiting unsent: what a message waits behind.
 const BACKLOG: Duration = Duration::from_millis(100);
 const LEAST_BACKLOG: u64 = 16 << 10;
+/// Time's worth of bytes that a limited sender lets go at once: a queue that several of them make of their bursts is short beside
+/// the one that is steered to. A longer one than a segment or two, for a burst costs a timer.
+const BURST: Duration = Duration::from_millis(4);
+const LEAST_BURST_SEGMENTS: u64 = 2;
+/// What the kernel sends at once at most.
+const LARGEST_BURST: u64 = 64 << 10;
 /// The window of a download that is not limited: no bound, the kernel's own rules hold.
 const OPEN_WINDOW: u32 = 1 << 30;
 
@@ -26,15 +32,26 @@ const NARROW_BUFFER: u32 = 8 << 10;
 pub(crate) struct Echo {
     latest: Latest,
     delivered: u64,
+    heard: u32,
+    mss: u64,
 }
 
 impl Echo {
-    /// Each segment measures the round trip at most once.
-    fn take(&mut self, sample: Sample) -> Sample {
+    /// Each segment measures the round trip at most once, and so does each acknowledgement: a burst that the other side takes in as
+    /// one has one.
+    fn take(&mut self, sample: Sample, segments_in: u32) -> Sample {
         let moved = sample.delivered.saturating_sub(self.delivered);
         self.delivered = sample.delivered;
-        let rtt = self.latest.take(sample.rtt, moved.div_ceil(u64::from(sample.mss.max(1))));
-        Sample { rtt, ..sample }
+        self.mss = u64::from(sample.mss.max(1));
+        let heard = u64::from(segments_in.wrapping_sub(std::mem::replace(&mut self.heard, segments_in)));
+        let sent = moved.div_ceil(self.mss);
+        Sample { rtt: self.latest.take(sample.rtt, sent.min(heard)), ..sample }
+    }
+
+    /// What may leave at once at `rate` bytes a second, in whole segments; `None`: what the kernel likes.
+    fn burst(&self, rate: u64) -> Option<u32> {
+        let segments = (rate / (1000 / BURST.as_millis() as u64) / self.mss.max(1)).max(LEAST_BURST_SEGMENTS);
+        Some(segments * self.mss).filter(|bytes| *bytes < LARGEST_BURST).map(|bytes| bytes as u32)
     }
 }
 
@@ -71,7 +88,9 @@ impl Socket {
     /// The connection has ended.
     pub(super) fn sample(&mut self, now: Time) -> Result<Sample, TransportError> {
         match self {
-            Self::Upload { path, echo } => path.info().map(|info| echo.take(sending(&info))),
+            Self::Upload { path, echo } => {
+                path.info().map(|info| echo.take(sending(&info), info.segments_in))
+            }
             Self::Download { path, incoming, window, .. } => {
                 Ok(incoming.take(&receiving(&path.info()?), window.map(u64::from), now))
             }
@@ -93,11 +112,12 @@ impl Socket {
     /// The connection has ended, or the kernel refuses.
     pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<bool, TransportError> {
         match self {
-            Self::Upload { path, .. } => {
+            Self::Upload { path, echo } => {
                 if path.pacing()? == rate {
                     return Ok(false);
                 }
                 path.set_pacing(rate)?;
+                path.set_burst(rate.and_then(|rate| echo.burst(rate)));
                 let backlog = rate.map_or(u64::from(NOTSENT_LOWAT), |rate| {
                     (rate / (1000 / BACKLOG.as_millis() as u64))
                         .clamp(LEAST_BACKLOG, u64::from(NOTSENT_LOWAT))
@@ -147,5 +167,39 @@ fn receiving(info: &PathInfo) -> Received {
         mss: info.rcv_mss,
         delivered: info.bytes_received,
         out_of_order: u64::from(info.out_of_order),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u32 = 1448;
+
+    fn sample(rtt: u64, segments: u64) -> Sample {
+        let rtt = Duration::from_micros(rtt);
+        let delivered = segments * u64::from(MSS);
+        Sample { rtt, smoothed: rtt, min_rtt: rtt, mss: MSS, delivered, resent: 0, wanting: true }
+    }
+
+    /// A burst of 45 segments that the other side takes in as one is acknowledged once: of 40 ms smoothed over eight
+    /// measurements an empty path leaves 35.
+    #[test]
+    fn a_burst_measures_as_often_as_it_is_acknowledged() {
+        let mut echo = Echo::default();
+        echo.take(sample(40_000, 45), 1);
+        let one = echo.take(sample(35_000, 90), 2).rtt;
+        assert!(one < Duration::from_millis(1), "{one:?}");
+        let each = echo.take(sample(34_000, 135), 47).rtt;
+        assert!(each > Duration::from_millis(33), "{each:?}");
+    }
+
+    #[test]
+    fn a_slow_sender_lets_little_go_at_once() {
+        let mut echo = Echo::default();
+        echo.take(sample(10_000, 1), 1);
+        assert_eq!(echo.burst(1000), Some(2 * MSS));
+        assert_eq!(echo.burst(2_000_000), Some(5 * MSS));
+        assert_eq!(echo.burst(20_000_000), None);
     }
 }
