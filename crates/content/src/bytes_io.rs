@@ -121,6 +121,11 @@ impl Writer {
         Self::default()
     }
 
+    /// Nothing written yet, and room for so many bytes.
+    pub fn with_capacity(len: usize) -> Self {
+        Self { out: Vec::with_capacity(len) }
+    }
+
     /// Raw bytes.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.out.extend_from_slice(bytes);

@@ -66,7 +66,7 @@ impl Statement for SwarmTicket {
     const MAX_LEN: usize = 89;
 
     fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
+        let mut writer = Writer::with_capacity(Self::MAX_LEN);
         writer
             .raw(self.content.as_bytes())
             .u8(self.scope as u8)
