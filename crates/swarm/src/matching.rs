@@ -123,12 +123,22 @@ impl Party {
     }
 }
 
-#[derive(Clone, Copy)]
+/// A candidate that may be named. The order of the fields is the order inside a nearness, before seeds and downloaders take turns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pick {
-    found: Match,
+    nearness: Nearness,
     seed: bool,
     spread: u64,
+    candidate: usize,
+    scope: Scope,
+    /// Its place among all, once they have taken turns.
     turn: usize,
+}
+
+impl From<Pick> for Match {
+    fn from(pick: Pick) -> Self {
+        Self { candidate: pick.candidate, scope: pick.scope, nearness: pick.nearness }
+    }
 }
 
 /// The candidates that `asker` is told of, best first, at most `limit`. The same `spread` gives the same answer.
@@ -138,40 +148,44 @@ pub fn rank(
     limit: usize,
     spread: u64,
 ) -> Vec<Match> {
-    let mut picks: Vec<Pick> = candidates
-        .into_iter()
-        .enumerate()
+    let candidates = candidates.into_iter();
+    let mut picks = Vec::with_capacity(candidates.size_hint().0);
+    for (candidate, party) in candidates.enumerate() {
         // Two seeds have nothing to give each other.
-        .filter(|(_, party)| party.peer != asker.peer && !(asker.seed && party.seed))
-        .filter_map(|(candidate, party)| {
-            let scope = asker.common_scope(&party).filter(|scope| asker.can_reach(&party, *scope))?;
-            let found = Match { candidate, scope, nearness: asker.nearness(&party) };
-            Some(Pick { found, seed: party.seed, spread: mix(spread, &party.peer), turn: 0 })
-        })
-        .collect();
-    alternate(&mut picks);
+        if party.peer == asker.peer || (asker.seed && party.seed) {
+            continue;
+        }
+        if let Some(scope) = asker.common_scope(&party).filter(|scope| asker.can_reach(&party, *scope)) {
+            let (nearness, spread) = (asker.nearness(&party), mix(spread, &party.peer));
+            picks.push(Pick { nearness, seed: party.seed, spread, candidate, scope, turn: 0 });
+        }
+    }
+    let mut picks = alternate(picks);
     if picks.len() > limit {
         for seeds in [true, false] {
             reserve(&mut picks, limit, |pick| pick.seed == seeds, |pick| pick.seed != seeds);
         }
-        let downloads = |pick: &Pick, nearness| !pick.seed && pick.found.nearness == nearness;
+        let downloads = |pick: &Pick, nearness| !pick.seed && pick.nearness == nearness;
         let (other, own) = (Nearness::Site, Nearness::Subnet);
         reserve(&mut picks, limit, |pick| downloads(pick, other), |pick| downloads(pick, own));
         picks.truncate(limit);
-        picks.sort_unstable_by_key(|pick| (pick.found.nearness, pick.turn));
+        picks.sort_unstable_by_key(|pick| pick.turn);
     }
-    picks.into_iter().map(|pick| pick.found).collect()
+    picks.into_iter().map(Match::from).collect()
 }
 
 /// Orders by nearness; inside one, seeds and downloaders take turns, each in the order of the spread.
-fn alternate(picks: &mut [Pick]) {
-    picks.sort_unstable_by_key(|pick| (pick.found.nearness, pick.seed, pick.spread, pick.found.candidate));
-    for class in picks.chunk_by_mut(|a, b| (a.found.nearness, a.seed) == (b.found.nearness, b.seed)) {
-        for (at, pick) in class.iter_mut().enumerate() {
-            pick.turn = 2 * at + usize::from(!pick.seed);
-        }
+fn alternate(mut picks: Vec<Pick>) -> Vec<Pick> {
+    picks.sort_unstable();
+    let mut ordered: Vec<Pick> = Vec::with_capacity(picks.len());
+    for near in picks.chunk_by(|a, b| a.nearness == b.nearness) {
+        let (downloads, seeds) = near.split_at(near.partition_point(|pick| !pick.seed));
+        let pairs = seeds.len().min(downloads.len());
+        ordered.extend(seeds.iter().zip(downloads).flat_map(|(seed, download)| [seed, download]));
+        ordered.extend(seeds.iter().skip(pairs).chain(downloads.iter().skip(pairs)));
     }
-    picks.sort_unstable_by_key(|pick| (pick.found.nearness, pick.turn));
+    ordered.iter_mut().enumerate().for_each(|(turn, pick)| pick.turn = turn);
+    ordered
 }
 
 /// Gives the best that are `wanted` behind `limit` the last seats before it that are `spare`, until they have their reserve.
