@@ -117,10 +117,10 @@ pub struct ResolveRequest {
     pub announce: Option<AnnounceRequest>,
 }
 
-/// What the coordinator knows.
+/// What the coordinator knows. `A` is the answer to an announce: the coordinator has it as text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum ResolveResponse {
+pub enum ResolveResponse<A = AnnounceResponse> {
     /// The content is known.
     Known {
         /// The signed record (check it with the catalog keys).
@@ -130,7 +130,7 @@ pub enum ResolveResponse {
         map: Option<String>,
         /// The answer to the announce that came along; its single item is for this content.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        announce: Option<AnnounceResponse>,
+        announce: Option<A>,
     },
     /// The coordinator is fetching the URL; ask again.
     Pending {

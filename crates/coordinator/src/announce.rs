@@ -1,17 +1,18 @@
 //! Announce: a device says what it holds or wants, and learns its peers (DO: Discovery and Array).
 
+mod answer;
+
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use answer::Answer;
 use peerage_api::Code;
-use peerage_api::coordinator::{
-    AnnounceEvent, AnnounceItem, AnnounceRequest, AnnounceResponse, PeerInfo, SwarmItem,
-};
+use peerage_api::coordinator::{AnnounceEvent, AnnounceItem, AnnounceRequest};
 use peerage_content::{ContentId, PeerId, Place, ScopeSet};
 use peerage_swarm::matching::{GroupKey, Site, is_private};
 
 use crate::claims::reachable;
-use crate::registry::{Announcer, Claim, Neighbour, Seat};
+use crate::registry::{Announcer, Claim, Seat};
 use crate::state::{Failure, Parts};
 use crate::tickets::widest;
 
@@ -24,13 +25,13 @@ const MAX_PEERS_IN_ALL: usize = 5000;
 const MAX_GROUP: usize = 255;
 
 impl Parts {
-    /// Handles an announce of `peer`, seen at `seen`.
+    /// Handles an announce of `peer`, seen at `seen`; returns an `AnnounceResponse` in JSON.
     pub(crate) async fn announce(
         &self,
         peer: PeerId,
         seen: IpAddr,
         request: &AnnounceRequest,
-    ) -> Result<AnnounceResponse, Failure> {
+    ) -> Result<String, Failure> {
         if request.items.len() > MAX_ITEMS {
             return Err(Failure::bad(format!("{} items, allowed are {MAX_ITEMS}", request.items.len())));
         }
@@ -54,11 +55,11 @@ impl Parts {
         let device = self.announcer(peer, seen, request)?;
         let seats = self.registry.announce(&device, &claims, self.clock.uptime()).await;
         let (now, place) = (self.clock.unix(), self.place(&device));
-        let mut items = Vec::with_capacity(seats.len());
-        for (claim, seat) in claims.iter().zip(seats) {
-            items.push(self.item(peer, place, claim, seat, now).await?);
+        let mut answer = Answer::new(self.interval(peer), now, &seats);
+        for (claim, seat) in claims.iter().zip(&seats) {
+            answer.item(claim.content, &self.ticket(peer, place, claim, seat, now).await?, seat);
         }
-        Ok(AnnounceResponse { interval_s: self.interval(peer), time: now, items })
+        Ok(answer.finish())
     }
 
     fn announcer(&self, peer: PeerId, seen: IpAddr, request: &AnnounceRequest) -> Result<Announcer, Failure> {
@@ -103,14 +104,14 @@ impl Parts {
         Place { site: u64::from_le_bytes(site), group: device.group.map(|group| group.0) }
     }
 
-    async fn item(
+    async fn ticket(
         &self,
         peer: PeerId,
         place: Place,
         claim: &Claim,
-        seat: Seat,
+        seat: &Seat,
         now: u64,
-    ) -> Result<SwarmItem, Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         let content = claim.content;
         let broken = || Failure::new(Code::Internal, "the coordinator could not make a ticket");
         let scope = widest(claim.scopes).ok_or_else(broken)?;
@@ -122,14 +123,7 @@ impl Parts {
                 stub
             }
         };
-        Ok(SwarmItem {
-            content,
-            ticket: self.tickets.text(&stub, peer, content, place).map_err(|_| broken())?,
-            ordinal: seat.ordinal,
-            members: seat.members,
-            seeds: seat.seeds,
-            peers: seat.peers.into_iter().map(info).collect(),
-        })
+        Ok(self.tickets.bytes(&stub, peer, content, place))
     }
 
     /// The announce interval of a device, 10 % around the configured one: devices that started together drift apart.
@@ -149,8 +143,4 @@ impl Parts {
 
 fn wanted(item: &AnnounceItem) -> usize {
     usize::from(item.want).min(MAX_PEERS)
-}
-
-fn info(found: Neighbour) -> PeerInfo {
-    PeerInfo { peer: found.peer, addresses: found.addresses, scope: found.scope, seed: found.seed }
 }

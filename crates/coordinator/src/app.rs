@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::contacts::Contacts;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::http::router;
 use crate::identity::{ADMIN_TOKEN, ENROLL_TOKEN, Identity, IdentityError};
 use crate::ingest::Ingester;
 use crate::maps::Maps;
@@ -191,7 +190,7 @@ impl Config {
         let server = Server {
             listener,
             tls,
-            router: router(Arc::clone(&state)),
+            state: Arc::clone(&state),
             relay,
             max_connections: crate::descriptors::make_room(self.max_connections),
             tasks: tasks.clone(),
@@ -286,11 +285,6 @@ impl Coordinator {
         tasks.spawn(server.0.run());
         tracing::info!(%address, "coordinator is ready");
         Running { address, stop, kill, tasks, store, _dir: dir }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn state(&self) -> Shared {
-        Arc::clone(&self.state.0)
     }
 }
 

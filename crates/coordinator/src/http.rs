@@ -1,11 +1,12 @@
-//! The HTTP side: which routes there are, who may use them, and how answers look.
+//! The HTTP side: which endpoints there are, who may use them, and how answers look.
 
+mod endpoints;
 mod gate;
-mod handlers;
 mod io;
 mod routes;
 
-pub(crate) use gate::Visitor;
-pub(crate) use routes::router;
 #[cfg(test)]
-pub(crate) use routes::{Auth, listed};
+pub(crate) use endpoints::Endpoint;
+#[cfg(test)]
+pub(crate) use routes::ROUTES;
+pub(crate) use routes::answer;

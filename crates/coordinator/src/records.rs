@@ -153,26 +153,32 @@ impl Records {
     /// Where contents may be shared now, in the order asked; nowhere if there is no record that holds.
     pub(crate) async fn scopes(&self, ids: &[ContentId]) -> Result<Vec<ScopeSet>, RecordsError> {
         let (now, uptime) = (self.clock.unix(), self.clock.uptime());
-        let mut found: Vec<Option<Option<Terms>>> = {
-            let terms = self.terms.read();
-            let fresh = |id| terms.get(id).filter(|(_, at)| uptime.saturating_sub(*at) < TERMS_LIFE_S);
-            ids.iter().map(|id| fresh(id).map(|(terms, _)| *terms)).collect()
+        let holding = |terms: Option<Terms>| {
+            terms.filter(|terms| now <= terms.not_after).map_or(ScopeSet::NONE, |terms| terms.scopes)
         };
-        let missing: Vec<ContentId> =
-            ids.iter().zip(&found).filter(|(_, known)| known.is_none()).map(|(id, _)| *id).collect();
+        let mut missing = Vec::new();
+        let mut scopes: Vec<ScopeSet> = {
+            let known = self.terms.read();
+            let look = |id| match known.get(id) {
+                Some((terms, at)) if uptime.saturating_sub(*at) < TERMS_LIFE_S => holding(*terms),
+                _ => {
+                    missing.push(*id);
+                    ScopeSet::NONE
+                }
+            };
+            ids.iter().map(look).collect()
+        };
         if !missing.is_empty() {
             let looked_up = self.catalog.terms(&missing).await?;
-            self.remember(missing.iter().copied().zip(looked_up.iter().copied()));
-            let mut looked_up = looked_up.into_iter();
-            for known in found.iter_mut().filter(|known| known.is_none()) {
-                *known = looked_up.next();
+            let found: HashMap<_, _> = missing.into_iter().zip(looked_up).collect();
+            for (id, scopes) in ids.iter().zip(&mut scopes) {
+                if let Some(terms) = found.get(id) {
+                    *scopes = holding(*terms);
+                }
             }
+            self.remember(found);
         }
-        let holds = |terms: &Terms| now <= terms.not_after;
-        Ok(found
-            .into_iter()
-            .map(|known| known.flatten().filter(holds).map_or(ScopeSet::NONE, |terms| terms.scopes))
-            .collect())
+        Ok(scopes)
     }
 
     /// Where the newest record of a content lets it be shared, even if that record has ended; everywhere without one.

@@ -1,12 +1,12 @@
 //! Soft state: who is in which swarm (architecture §5). Lost at a restart and healed by re-announce within one
 //! interval, so nothing here is ever written down.
 
-mod addresses;
 mod device;
 mod memory;
 mod swarm;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use peerage_content::{ContentId, PeerId, Scope, ScopeSet};
@@ -56,8 +56,9 @@ pub(crate) struct Seat {
 /// A peer to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Neighbour {
-    pub(crate) peer: PeerId,
-    pub(crate) addresses: Vec<SocketAddr>,
+    /// Who it is and where: the beginning of its `PeerInfo` in JSON, up to and without the scope. Written once for each
+    /// device, since every announce of a download names fifty.
+    pub(crate) entry: Arc<str>,
     pub(crate) scope: Scope,
     pub(crate) seed: bool,
 }

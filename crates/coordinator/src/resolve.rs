@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use peerage_api::Code;
 use peerage_api::coordinator::{AnnounceRequest, ResolveRequest, ResolveResponse};
 use peerage_content::PeerId;
 use peerage_origin::SourceUrl;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::ingest::{Cause, Refused, Stage, wait};
@@ -19,6 +21,9 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Largest map sent along, in bytes: contents of up to 2 GiB.
 const MAX_MAP: usize = 64 << 10;
 
+/// With the answer to the announce as it is written.
+pub(crate) type Resolved = ResolveResponse<Box<RawValue>>;
+
 impl Parts {
     /// Handles a resolve of `peer`, seen at `seen`.
     pub(crate) async fn resolve(
@@ -26,7 +31,7 @@ impl Parts {
         peer: PeerId,
         seen: IpAddr,
         request: ResolveRequest,
-    ) -> Result<ResolveResponse, Failure> {
+    ) -> Result<Resolved, Failure> {
         let named = [request.url.is_some(), request.id.is_some(), request.sha256.is_some()];
         if named.iter().filter(|named| **named).count() != 1 {
             return Err(Failure::bad("exactly one of url, id and sha256 must be given"));
@@ -101,14 +106,17 @@ impl Parts {
         seen: IpAddr,
         record: &Record,
         announce: Option<AnnounceRequest>,
-    ) -> Result<ResolveResponse, Failure> {
+    ) -> Result<Resolved, Failure> {
         let id = record.get().id;
         let map = self.records.map(id).await?.filter(|bytes| bytes.len() <= MAX_MAP);
         let announce = match announce {
             None => None,
             Some(mut announce) => {
                 announce.items.iter_mut().for_each(|item| item.content = id);
-                Some(self.announce(peer, seen, &announce).await?)
+                let answer = self.announce(peer, seen, &announce).await?;
+                let broken =
+                    |_| Failure::new(Code::Internal, "the coordinator could not answer the announce");
+                Some(RawValue::from_string(answer).map_err(broken)?)
             }
         };
         let map = map.map(|bytes| URL_SAFE_NO_PAD.encode(bytes));

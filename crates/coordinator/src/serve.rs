@@ -3,11 +3,11 @@
 //! Nobody can hold a place without cause: connections are capped, the handshake and each request's head have a
 //! deadline, idle HTTP/2 connections are pinged, HTTP/1.1 ones closed by the header time-out.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::{Request, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
-use crate::http::Visitor;
+use crate::http::answer;
 use crate::relay::{Guest, Relay, is_for_relay};
+use crate::state::Shared;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a request's head, and so for an idle HTTP/1.1 connection: somewhat longer than the usual announce interval.
@@ -34,7 +34,7 @@ const MAX_HEADERS: u32 = 16 << 10;
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) tls: TlsAcceptor,
-    pub(crate) router: Router,
+    pub(crate) state: Shared,
     /// For those who come to the same port and do not speak TLS.
     pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) max_connections: usize,
@@ -75,7 +75,7 @@ impl Server {
                         remote,
                         tls: self.tls.clone(),
                         http: Arc::clone(&http),
-                        router: self.router.clone(),
+                        state: Arc::clone(&self.state),
                         relay: self.relay.clone(),
                         stop: self.stop.clone(),
                         kill: self.kill.clone(),
@@ -98,7 +98,7 @@ struct Connection {
     remote: SocketAddr,
     tls: TlsAcceptor,
     http: Arc<Builder<TokioExecutor>>,
-    router: Router,
+    state: Shared,
     relay: Option<Arc<Relay>>,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -139,10 +139,10 @@ impl Connection {
             },
             () = self.stop.cancelled() => return,
         };
-        let router = self.router;
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Visitor::at(remote));
-            router.clone().call(request)
+        let state = self.state;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, Infallible>(answer(state, remote, request).await) }
         });
         let serving = self.http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
@@ -160,7 +160,8 @@ impl Connection {
                     draining = true;
                     serving.as_mut().graceful_shutdown();
                 }
-                () = self.kill.cancelled() => return,
+                // Nothing is dropped before everything has been asked to end.
+                () = self.kill.cancelled(), if draining => return,
             }
         }
     }

@@ -79,7 +79,7 @@ impl AdminClient {
         if answer.status != StatusCode::ACCEPTED {
             return Ok(Ingested::Done(Box::new(answer.json()?)));
         }
-        match answer.json()? {
+        match answer.json::<ResolveResponse>()? {
             ResolveResponse::Pending { fetched, size } => Ok(Ingested::Pending { fetched, size }),
             _ => Err(ApiError::new(Code::Internal, "coordinator accepted without saying how far it is")),
         }

@@ -1,16 +1,21 @@
-//! The table of routes. Default-deny by construction: the only way to add a route is [`Routes::add`], which takes its
-//! auth class and puts the gate before the handler; a test knocks at every listed route without credentials.
+//! The table of routes, and the way of a request through it. Default-deny by construction: a route leads to an endpoint, an
+//! endpoint is of one class, and nothing of a class is reached but through [`Endpoint::answer`], which asks for its credentials;
+//! a test knocks at every route without any.
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::handler::Handler;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodFilter, on};
-use http::Method;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::gate::{Gate, pass};
-use super::handlers as h;
-use crate::state::Shared;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use peerage_api::Code;
+
+use super::endpoints::Endpoint::{self, Admin, Device, Open};
+use super::endpoints::{ForAdmins as A, ForAll as O, ForDevices as D};
+use super::io::{Ask, Reply};
+use crate::state::{Failure, Shared};
 
 /// Bodies of this size need no thought.
 const SMALL: usize = 64 << 10;
@@ -21,91 +26,76 @@ const ANNOUNCE: usize = 1 << 20;
 /// The map of 1 TiB in base64url, and the rest of a publish request.
 const PUBLISH: usize = 45 << 20;
 
-/// Who may use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Auth {
-    /// Anybody: it checks by itself what it must.
-    None,
-    /// An enrolled device with a session.
-    Session,
-    /// Whoever holds the admin token.
-    Admin,
-}
+/// Longest that a request may take, its body included: the longest poll, and the upload of a map over a slow link.
+const PATIENCE: Duration = Duration::from_secs(90);
 
-/// One route as it was added.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
+/// What a request is, where it leads, and how large its body may be.
+#[derive(Debug)]
+pub(crate) struct Route {
     pub(crate) method: Method,
+    /// `{…}` stands for one part.
     pub(crate) path: &'static str,
-    pub(crate) auth: Auth,
+    pub(crate) endpoint: Endpoint,
+    body: usize,
 }
 
-struct Routes {
-    router: Router<Shared>,
-    listed: Vec<Listed>,
-    state: Shared,
+const fn get(path: &'static str, endpoint: Endpoint) -> Route {
+    Route { method: Method::GET, path, endpoint, body: 0 }
 }
 
-impl Routes {
-    fn add<H, T>(
-        mut self,
-        (filter, method): (MethodFilter, Method),
-        path: &'static str,
-        auth: Auth,
-        body: usize,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, Shared>,
-        T: 'static,
-    {
-        let gate = Gate { auth, state: self.state.clone() };
-        let route = on(filter, handler)
-            .route_layer(DefaultBodyLimit::max(body))
-            .route_layer(from_fn_with_state(gate, pass));
-        self.router = self.router.route(path, route);
-        self.listed.push(Listed { method, path, auth });
-        self
+const fn post(path: &'static str, endpoint: Endpoint, body: usize) -> Route {
+    Route { method: Method::POST, path, endpoint, body }
+}
+
+/// All routes, the commonest first.
+pub(crate) static ROUTES: [Route; 17] = [
+    post("/v1/announce", Device(D::Announce), ANNOUNCE),
+    get("/v1/policy", Device(D::Policy)),
+    post("/v1/resolve", Device(D::Resolve), SMALL),
+    get("/v1/maps/{id}", Device(D::Map)),
+    post("/v1/relay", Device(D::Relay), SMALL),
+    get("/v1/health", Open(O::Health)),
+    post("/v1/enroll", Open(O::Enroll), SMALL),
+    post("/v1/session", Open(O::Session), SMALL),
+    get("/v1/policies", Admin(A::Policies)),
+    post("/v1/policies", Admin(A::PushPolicy), POLICY),
+    post("/v1/policies/rollback", Admin(A::RollBackPolicy), SMALL),
+    post("/v1/policies/remove", Admin(A::RemovePolicy), SMALL),
+    post("/v1/publish", Admin(A::Publish), PUBLISH),
+    post("/v1/ingest", Admin(A::Ingest), SMALL),
+    post("/v1/tokens", Admin(A::Tokens), SMALL),
+    get("/v1/devices", Admin(A::Devices)),
+    Route { method: Method::DELETE, path: "/v1/devices/{peer}", endpoint: Admin(A::Revoke), body: 0 },
+];
+
+impl Route {
+    fn leads(&self, method: &Method, path: &str) -> bool {
+        let same = match self.path.split_once('{') {
+            None => self.path == path,
+            Some((before, _)) => {
+                path.strip_prefix(before).is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            }
+        };
+        same && (self.method == *method || (self.method == Method::GET && *method == Method::HEAD))
     }
 }
 
-const GET: (MethodFilter, Method) = (MethodFilter::GET, Method::GET);
-const POST: (MethodFilter, Method) = (MethodFilter::POST, Method::POST);
-const DELETE: (MethodFilter, Method) = (MethodFilter::DELETE, Method::DELETE);
-
-fn routes(state: Shared) -> Routes {
-    use Auth::{Admin, None, Session};
-    Routes { router: Router::new(), listed: Vec::new(), state }
-        .add(GET, "/v1/health", None, 0, h::health)
-        .add(POST, "/v1/enroll", None, SMALL, h::enroll)
-        .add(POST, "/v1/session", None, SMALL, h::session)
-        .add(POST, "/v1/resolve", Session, SMALL, h::resolve)
-        .add(POST, "/v1/announce", Session, ANNOUNCE, h::announce)
-        .add(GET, "/v1/maps/{id}", Session, 0, h::map)
-        .add(GET, "/v1/policy", Session, 0, h::policy)
-        .add(POST, "/v1/relay", Session, SMALL, h::relay)
-        .add(GET, "/v1/policies", Admin, 0, h::policies)
-        .add(POST, "/v1/policies", Admin, POLICY, h::push_policy)
-        .add(POST, "/v1/policies/rollback", Admin, SMALL, h::roll_back_policy)
-        .add(POST, "/v1/policies/remove", Admin, SMALL, h::remove_policy)
-        .add(POST, "/v1/publish", Admin, PUBLISH, h::publish)
-        .add(POST, "/v1/ingest", Admin, SMALL, h::ingest)
-        .add(POST, "/v1/tokens", Admin, SMALL, h::tokens)
-        .add(GET, "/v1/devices", Admin, 0, h::devices)
-        .add(DELETE, "/v1/devices/{peer}", Admin, 0, h::revoke)
-}
-
-/// The router over all routes.
-pub(crate) fn router(state: Shared) -> Router {
-    let Routes { router, state, listed } = routes(state);
-    for Listed { method, path, auth } in listed {
-        tracing::debug!(%method, path, ?auth, "route");
+/// Answers a request that came from `remote`.
+pub(crate) async fn answer(state: Shared, remote: SocketAddr, request: Request<Incoming>) -> Reply {
+    let (method, path) = (request.method(), request.uri().path());
+    let Some(route) = ROUTES.iter().find(|route| route.leads(method, path)) else {
+        return Failure::new(Code::NotFound, "there is no such endpoint").into();
+    };
+    let head_only = *method == Method::HEAD;
+    let (head, body) = request.into_parts();
+    let ask = Ask { head, body, limit: route.body };
+    let answered = tokio::time::timeout(PATIENCE, route.endpoint.answer(&state, remote, ask)).await;
+    let late = |_| Err(Failure::new(Code::NoProgress, "the request took longer than 90 s"));
+    let mut reply = answered.unwrap_or_else(late).unwrap_or_else(Reply::from);
+    if head_only {
+        let length = reply.body().size_hint().lower();
+        reply.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *reply.body_mut() = Full::<Bytes>::default();
     }
-    router.fallback(h::nowhere).method_not_allowed_fallback(h::nowhere).with_state(state)
-}
-
-/// All routes, for the test that knocks at each.
-#[cfg(test)]
-pub(crate) fn listed(state: Shared) -> Vec<Listed> {
-    routes(state).listed
+    reply
 }

@@ -1,9 +1,9 @@
 //! The registry in memory: swarms in shards, each behind a lock that is held for one announce and never across an await.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use futures_util::future::{BoxFuture, ready};
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 use peerage_content::{ContentId, PeerId};
 
@@ -15,7 +15,14 @@ use crate::tickets::Stub;
 /// More than cores, so that two announces rarely meet in one.
 const SHARDS: usize = 64;
 
-type Shard = HashMap<ContentId, Swarm<RandomState>>;
+#[derive(Debug)]
+struct Entry {
+    content: ContentId,
+    hash: u64,
+    swarm: Swarm,
+}
+
+type Shard = HashTable<Entry>;
 
 /// All swarms of this process.
 #[derive(Debug)]
@@ -33,9 +40,18 @@ impl MemoryRegistry {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), devices, hasher }
     }
 
-    fn with_shard<T>(&self, content: ContentId, act: impl FnOnce(&mut Shard) -> T) -> Option<T> {
-        let at = (self.hasher.hash_one(content) % SHARDS as u64) as usize;
-        self.shards.get(at).map(|shard| act(&mut shard.lock()))
+    fn with_shard<T>(&self, content: ContentId, act: impl FnOnce(&mut Shard, u64) -> T) -> Option<T> {
+        let hash = self.hasher.hash_one(content);
+        // A table's places follow from the lowest and the highest bits.
+        let at = (hash >> 32) as usize % SHARDS;
+        self.shards.get(at).map(|shard| act(&mut shard.lock(), hash))
+    }
+
+    /// Acts on the swarm of a content, if there is one.
+    fn with_swarm<T>(&self, content: ContentId, act: impl FnOnce(&mut Swarm) -> T) -> Option<T> {
+        self.with_shard(content, |shard, hash| {
+            shard.find_mut(hash, |entry| entry.content == content).map(|entry| act(&mut entry.swarm))
+        })?
     }
 }
 
@@ -47,22 +63,27 @@ impl SwarmRegistry for MemoryRegistry {
         now: u32,
     ) -> BoxFuture<'a, Vec<Seat>> {
         let device = self.devices.describe(device);
-        let seats = claims.iter().filter_map(|claim| {
-            self.with_shard(claim.content, |shard| {
-                let swarm = shard.entry(claim.content).or_insert_with(|| Swarm::new(self.hasher.clone()));
-                swarm.announce(&device, claim, now)
-            })
-        });
-        Box::pin(ready(seats.collect()))
+        let mut seats = Vec::with_capacity(claims.len());
+        for claim in claims {
+            seats.extend(self.with_shard(claim.content, |shard, hash| {
+                let content = claim.content;
+                let entry = shard.entry(hash, |entry| entry.content == content, |entry| entry.hash);
+                let mut entry = entry.or_insert_with(|| Entry { content, hash, swarm: Swarm::default() });
+                entry.get_mut().swarm.announce(&device, claim, now)
+            }));
+        }
+        Box::pin(ready(seats))
     }
 
     fn leave<'a>(&'a self, peer: PeerId, contents: &'a [ContentId]) -> BoxFuture<'a, ()> {
+        let name = self.devices.name(peer);
         for content in contents {
-            self.with_shard(*content, |shard| {
-                if let Some(swarm) = shard.get_mut(content) {
-                    swarm.leave(&peer);
+            self.with_shard(*content, |shard, hash| {
+                if let Ok(mut entry) = shard.find_entry(hash, |entry| entry.content == *content) {
+                    let swarm = &mut entry.get_mut().swarm;
+                    swarm.leave(&name);
                     if swarm.is_empty() {
-                        shard.remove(content);
+                        entry.remove();
                     }
                 }
             });
@@ -71,8 +92,9 @@ impl SwarmRegistry for MemoryRegistry {
     }
 
     fn banish(&self, peer: PeerId) -> BoxFuture<'_, ()> {
+        let name = self.devices.name(peer);
         for shard in &self.shards {
-            shard.lock().values_mut().for_each(|swarm| swarm.leave(&peer));
+            shard.lock().iter_mut().for_each(|entry| entry.swarm.leave(&name));
         }
         Box::pin(ready(()))
     }
@@ -83,28 +105,25 @@ impl SwarmRegistry for MemoryRegistry {
         other: &'a PeerId,
         content: ContentId,
     ) -> BoxFuture<'a, bool> {
-        let introduced = self.with_shard(content, |shard| {
-            shard.get(&content).is_some_and(|swarm| swarm.introduces(asker, other))
-        });
+        let (asker, other) = (self.devices.name(*asker), self.devices.name(*other));
+        let introduced = self.with_swarm(content, |swarm| swarm.introduces(&asker, &other));
         Box::pin(ready(introduced.unwrap_or(false)))
     }
 
     fn keep_ticket(&self, peer: PeerId, content: ContentId, ticket: Stub) -> BoxFuture<'_, ()> {
-        self.with_shard(content, |shard| {
-            if let Some(swarm) = shard.get_mut(&content) {
-                swarm.keep_ticket(&peer, ticket);
-            }
-        });
+        self.with_swarm(content, |swarm| swarm.keep_ticket(&self.devices.name(peer), ticket));
         Box::pin(ready(()))
     }
 
     fn expire(&self, before: u32) -> BoxFuture<'_, ()> {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            shard.values_mut().for_each(|swarm| swarm.expire(before));
-            shard.retain(|_, swarm| !swarm.is_empty());
+            shard.retain(|entry| {
+                entry.swarm.expire(before);
+                !entry.swarm.is_empty()
+            });
             if shard.capacity() > 64 + 4 * shard.len() {
-                shard.shrink_to_fit();
+                shard.shrink_to_fit(|entry| entry.hash);
             }
         }
         self.devices.expire();
@@ -112,7 +131,8 @@ impl SwarmRegistry for MemoryRegistry {
     }
 
     fn members(&self) -> BoxFuture<'_, u64> {
-        let count = |shard: &Mutex<Shard>| shard.lock().values().map(|swarm| swarm.len() as u64).sum::<u64>();
+        let count =
+            |shard: &Mutex<Shard>| shard.lock().iter().map(|entry| entry.swarm.len() as u64).sum::<u64>();
         Box::pin(ready(self.shards.iter().map(count).sum()))
     }
 }

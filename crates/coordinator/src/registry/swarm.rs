@@ -6,16 +6,14 @@
 //! closed up, and index and lists made anew, when members are forgotten.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use peerage_content::{PeerId, Scope, ScopeSet};
+use peerage_content::{Scope, ScopeSet};
 use peerage_swarm::matching::{GroupKey, Party, Site, Subnet, rank};
 
-use super::device::Device;
+use super::device::{Device, Name};
 use super::{Claim, Neighbour, Seat};
-use crate::claims::reach;
 use crate::tickets::Stub;
 
 /// From this many members on circles are kept.
@@ -34,28 +32,25 @@ struct Member {
     seed: bool,
     /// Has left; its place is swept with the next expiry.
     gone: bool,
+    census: Census,
+}
+
+/// What a member of a small swarm was told of its size. It holds until something changes in the swarm, which between two
+/// announces that only say that a device is still there is nothing.
+#[derive(Debug, Clone, Copy)]
+struct Census {
+    /// [`Swarm::changes`] at that time.
+    at: u32,
+    members: u8,
+    seeds: u8,
 }
 
 // Product §9: at most 200 bytes a member, of which 5 to 10 are the index and a twelfth is room to grow.
-const _: () = assert!(size_of::<Member>() <= 96);
+const _: () = assert!(size_of::<Member>() <= 104);
 
 impl Member {
     fn party(&self) -> Party {
-        let device = &*self.device;
-        Party {
-            peer: device.peer,
-            site: device.site,
-            inside: device.inside,
-            subnet: Subnet::of(device.addresses.iter()),
-            group: device.group,
-            scopes: self.scopes,
-            seed: self.seed,
-            reach: reach(device.addresses.iter()),
-        }
-    }
-
-    fn is(&self, peer: &PeerId) -> bool {
-        self.device.peer == *peer
+        Party { scopes: self.scopes, seed: self.seed, ..self.device.party }
     }
 }
 
@@ -74,20 +69,17 @@ type Circles = HashMap<Circle, Vec<u32>>;
 
 /// The members of one content's swarm.
 #[derive(Debug, Default)]
-pub(super) struct Swarm<S> {
+pub(super) struct Swarm {
     members: Vec<Member>,
     index: HashTable<u32>,
-    hasher: S,
     next_ordinal: u32,
     gone: usize,
+    /// Counts whatever could make a member's census another one.
+    changes: u32,
     circles: Option<Circles>,
 }
 
-impl<S: BuildHasher> Swarm<S> {
-    pub(super) fn new(hasher: S) -> Self {
-        Self { members: Vec::new(), index: HashTable::new(), hasher, next_ordinal: 0, gone: 0, circles: None }
-    }
-
+impl Swarm {
     pub(super) fn len(&self) -> usize {
         self.members.len() - self.gone
     }
@@ -98,32 +90,40 @@ impl<S: BuildHasher> Swarm<S> {
 
     /// Notes that a device is here, and finds its peers.
     pub(super) fn announce(&mut self, device: &Arc<Device>, claim: &Claim, now: u32) -> Seat {
-        let hash = self.hasher.hash_one(device.peer);
-        let slot = self.enter(device, claim, hash, now);
+        let slot = self.enter(device, claim, now);
+        let (members, seeds) = self.census(slot);
         let Some(member) = self.members.get(slot as usize) else {
             return Seat { ordinal: 0, members: 0, seeds: 0, ticket: None, peers: Vec::new() };
         };
-        let (members, seeds) = self.census(member);
-        let peers = if claim.want == 0 { Vec::new() } else { self.peers(&member.party(), claim.want, hash) };
+        let peers = if claim.want == 0 {
+            Vec::new()
+        } else {
+            self.peers(&member.party(), claim.want, device.name.hash)
+        };
         Seat { ordinal: member.ordinal, members, seeds, ticket: member.ticket, peers }
     }
 
-    fn enter(&mut self, device: &Arc<Device>, claim: &Claim, hash: u64, now: u32) -> u32 {
-        let known = self.find(&device.peer, hash);
+    fn enter(&mut self, device: &Arc<Device>, claim: &Claim, now: u32) -> u32 {
+        let known = self.find(&device.name);
         let slot = match known {
             Some(slot) => slot,
-            None => self.add(device, claim, hash),
+            None => self.add(device, claim),
         };
         let Some(member) = self.members.get_mut(slot as usize) else { return slot };
-        if std::mem::take(&mut member.gone) {
+        let back = std::mem::take(&mut member.gone);
+        if back {
             self.gone -= 1;
         }
         let before = known.filter(|_| self.circles.is_some()).map(|_| member.party());
         member.heard = now;
-        (member.scopes, member.seed) = (claim.scopes, claim.seed);
-        if !Arc::ptr_eq(&member.device, device) {
-            member.device = Arc::clone(device);
+        let same =
+            Arc::ptr_eq(&member.device, device) && (member.scopes, member.seed) == (claim.scopes, claim.seed);
+        if known.is_some() && same && !back {
+            return slot;
         }
+        self.changes = self.changes.wrapping_add(1);
+        (member.scopes, member.seed) = (claim.scopes, claim.seed);
+        member.device = Arc::clone(device);
         match &mut self.circles {
             Some(circles) => {
                 let after = member.party();
@@ -137,7 +137,7 @@ impl<S: BuildHasher> Swarm<S> {
         slot
     }
 
-    fn add(&mut self, device: &Arc<Device>, claim: &Claim, hash: u64) -> u32 {
+    fn add(&mut self, device: &Arc<Device>, claim: &Claim) -> u32 {
         let slot = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         if self.members.len() == self.members.capacity() {
             // Doubling would leave half of a large swarm's memory empty.
@@ -151,32 +151,35 @@ impl<S: BuildHasher> Swarm<S> {
             scopes: claim.scopes,
             seed: claim.seed,
             gone: false,
+            census: Census { at: self.changes, members: 0, seeds: 0 },
         });
         self.next_ordinal = self.next_ordinal.wrapping_add(1);
-        let (members, hasher) = (&self.members, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| hash_of(members, hasher, *slot));
+        let members = &self.members;
+        self.index.insert_unique(device.name.hash, slot, |slot| hash_of(members, *slot));
         slot
     }
 
-    fn find(&self, peer: &PeerId, hash: u64) -> Option<u32> {
-        let is = |slot: &u32| self.members.get(*slot as usize).is_some_and(|member| member.is(peer));
-        self.index.find(hash, is).copied()
+    fn find(&self, name: &Name) -> Option<u32> {
+        let is =
+            |slot: &u32| self.members.get(*slot as usize).is_some_and(|member| member.device.name == *name);
+        self.index.find(name.hash, is).copied()
     }
 
-    fn member_mut(&mut self, peer: &PeerId) -> Option<&mut Member> {
-        let slot = self.find(peer, self.hasher.hash_one(peer))?;
+    fn member_mut(&mut self, name: &Name) -> Option<&mut Member> {
+        let slot = self.find(name)?;
         self.members.get_mut(slot as usize)
     }
 
     /// The device has left. Its ordinal waits for it until the next expiry.
-    pub(super) fn leave(&mut self, peer: &PeerId) {
-        if self.member_mut(peer).is_some_and(|member| !std::mem::replace(&mut member.gone, true)) {
+    pub(super) fn leave(&mut self, name: &Name) {
+        if self.member_mut(name).is_some_and(|member| !std::mem::replace(&mut member.gone, true)) {
             self.gone += 1;
+            self.changes = self.changes.wrapping_add(1);
         }
     }
 
-    pub(super) fn keep_ticket(&mut self, peer: &PeerId, ticket: Stub) {
-        if let Some(member) = self.member_mut(peer) {
+    pub(super) fn keep_ticket(&mut self, name: &Name, ticket: Stub) {
+        if let Some(member) = self.member_mut(name) {
             member.ticket = Some(ticket);
         }
     }
@@ -189,12 +192,13 @@ impl<S: BuildHasher> Swarm<S> {
         }
         self.members.retain(stays);
         self.gone = 0;
+        self.changes = self.changes.wrapping_add(1);
         if self.members.capacity() > 2 * self.members.len() {
             self.members.shrink_to_fit();
         }
         self.index.clear();
-        let (members, hasher) = (&self.members, &self.hasher);
-        let hash = |slot: &u32| hash_of(members, hasher, *slot);
+        let members = &self.members;
+        let hash = |slot: &u32| hash_of(members, *slot);
         self.index.shrink_to(members.len(), hash);
         for slot in 0..u32::try_from(members.len()).unwrap_or(u32::MAX) {
             self.index.insert_unique(hash(&slot), slot, hash);
@@ -215,18 +219,33 @@ impl<S: BuildHasher> Swarm<S> {
     }
 
     /// Members and seeds in the asker's scopes.
-    fn census(&self, asker: &Member) -> (u32, u32) {
+    fn census(&mut self, asker: u32) -> (u32, u32) {
+        let Some(member) = self.members.get(asker as usize) else { return (0, 0) };
+        if let Some(circles) = &self.circles {
+            return self.estimate(circles, member);
+        }
+        let mut census = member.census;
+        if census.at != self.changes {
+            let near = self.members.iter().filter(|other| !other.gone && shares(other, member));
+            // Small swarms have no more members than fit.
+            let (members, seeds) = near
+                .fold((0u8, 0u8), |(m, s), other| (m.saturating_add(1), s.saturating_add(other.seed.into())));
+            census = Census { at: self.changes, members, seeds };
+        }
+        if let Some(member) = self.members.get_mut(asker as usize) {
+            member.census = census;
+        }
+        (census.members.into(), census.seeds.into())
+    }
+
+    /// The same in a large swarm.
+    fn estimate(&self, circles: &Circles, asker: &Member) -> (u32, u32) {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let Some(circles) = &self.circles else {
-            let near = self.members.iter().filter(|member| !member.gone && shares(member, asker));
-            let (members, seeds) = near.fold((0, 0), |(m, s), member| (m + 1, s + usize::from(member.seed)));
-            return (count(members), count(seeds));
-        };
         let size = |circle| circles.get(&circle).map_or(0, Vec::len);
         if asker.scopes.contains(Scope::Internet) {
             return (count(self.len()), count(size(Circle::Seeds).min(self.len())));
         }
-        let device = &*asker.device;
+        let device = &asker.device.party;
         let group = device.group.filter(|_| asker.scopes.contains(Scope::Group));
         let site = (size(Circle::Site(device.site)), size(Circle::SiteSeeds(device.site)));
         let group = group.map_or((0, 0), |g| (size(Circle::Group(g)), size(Circle::GroupSeeds(g))));
@@ -235,9 +254,9 @@ impl<S: BuildHasher> Swarm<S> {
     }
 
     /// Whether `asker` may be told of `other`, as of a device of another site.
-    pub(super) fn introduces(&self, asker: &PeerId, other: &PeerId) -> bool {
-        let party = |peer: &PeerId| {
-            let slot = self.find(peer, self.hasher.hash_one(peer))?;
+    pub(super) fn introduces(&self, asker: &Name, other: &Name) -> bool {
+        let party = |name: &Name| {
+            let slot = self.find(name)?;
             self.members.get(slot as usize).filter(|member| !member.gone).map(Member::party)
         };
         let Some((asker, other)) = party(asker).zip(party(other)) else { return false };
@@ -255,16 +274,11 @@ impl<S: BuildHasher> Swarm<S> {
             .filter_map(|found| {
                 let member = candidates.get(found.candidate)?;
                 let device = &*member.device;
-                // To strangers private addresses are of no use and none of their business.
                 let strangers = found.scope == Scope::Internet
-                    && device.site != asker.site
-                    && !(asker.inside && device.inside);
-                let addresses = device
-                    .addresses
-                    .iter()
-                    .filter(|address| !strangers || !peerage_swarm::matching::is_private(address.ip()))
-                    .collect();
-                Some(Neighbour { peer: device.peer, addresses, scope: found.scope, seed: member.seed })
+                    && device.party.site != asker.site
+                    && !(asker.inside && device.party.inside);
+                let entry = if strangers { &device.entry_for_strangers } else { &device.entry };
+                Some(Neighbour { entry: Arc::clone(entry), scope: found.scope, seed: member.seed })
             })
             .collect()
     }
@@ -286,8 +300,8 @@ impl<S: BuildHasher> Swarm<S> {
     }
 }
 
-fn hash_of(members: &[Member], hasher: &impl BuildHasher, slot: u32) -> u64 {
-    members.get(slot as usize).map_or(0, |member| hasher.hash_one(member.device.peer))
+fn hash_of(members: &[Member], slot: u32) -> u64 {
+    members.get(slot as usize).map_or(0, |member| member.device.name.hash)
 }
 
 /// Whether the asker is in a scope with `member` that both allow; a device always is with itself.
@@ -297,7 +311,7 @@ fn shares(member: &Member, asker: &Member) -> bool {
     if both.contains(Scope::Internet) {
         return true;
     }
-    let (one, other) = (&*member.device, &*asker.device);
+    let (one, other) = (&member.device.party, &asker.device.party);
     let site = both.contains(Scope::Lan) && one.site == other.site;
     let group = both.contains(Scope::Group) && one.group.is_some() && one.group == other.group;
     site || group || one.peer == other.peer

@@ -1,9 +1,10 @@
 //! Tests of the room's registry swarm part.
 
 use std::collections::BTreeSet;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use peerage_content::{ContentId, Place, SecretKey};
+use peerage_api::coordinator::PeerInfo;
+use peerage_content::{ContentId, PeerId, Place, SecretKey};
 use peerage_swarm::matching::Sites;
 
 use super::*;
@@ -20,6 +21,16 @@ fn peer(n: u32) -> PeerId {
     PeerId::from_bytes(key)
 }
 
+fn name(n: u32) -> Name {
+    Name { peer: peer(n), hash: BuildHasherDefault::<DefaultHasher>::default().hash_one(peer(n)) }
+}
+
+/// What a device reads of a neighbour.
+fn told(neighbour: &Neighbour) -> PeerInfo {
+    let text = format!("{},\"scope\":\"internet\",\"seed\":{}}}", neighbour.entry, neighbour.seed);
+    PeerInfo { scope: neighbour.scope, ..serde_json::from_str(&text).unwrap() }
+}
+
 /// A device at a private address of the coordinator's own network.
 fn device(n: u32, ip: &str) -> Announcer {
     let (seen, sites) = (ip.parse().unwrap(), Sites::default());
@@ -31,23 +42,20 @@ fn claim(seed: bool, want: usize) -> Claim {
     Claim { content: CONTENT, scopes: ScopeSet::ALL, seed, want }
 }
 
-fn swarm() -> Swarm<RandomState> {
-    Swarm::new(RandomState::new())
-}
-
-fn announce(swarm: &mut Swarm<RandomState>, device: &Announcer, claim: &Claim, now: u32) -> Seat {
-    swarm.announce(&Arc::new(Device::from(device)), claim, now)
+fn announce(swarm: &mut Swarm, device: &Announcer, claim: &Claim, now: u32) -> Seat {
+    let n = u32::from_be_bytes(*device.peer.as_bytes().first_chunk().unwrap());
+    swarm.announce(&Arc::new(Device::new(device, name(n).hash)), claim, now)
 }
 
 #[test]
 fn arrival_order_and_mutual_discovery() {
-    let mut swarm = swarm();
+    let mut swarm = Swarm::default();
     assert_eq!(announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 50), 0).ordinal, 0);
     let seat = announce(&mut swarm, &device(8, "10.0.0.8"), &claim(true, 50), 0);
     assert_eq!((seat.ordinal, seat.members, seat.seeds), (1, 2, 1));
     assert_eq!(seat.peers.len(), 1);
-    assert_eq!(seat.peers[0].peer, peer(7));
-    assert_eq!(seat.peers[0].addresses, ["10.0.0.7:7680".parse().unwrap()]);
+    assert_eq!(told(&seat.peers[0]).peer, peer(7));
+    assert_eq!(told(&seat.peers[0]).addresses, ["10.0.0.7:7680".parse().unwrap()]);
     let again = announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 50), 5);
     assert_eq!((again.ordinal, again.peers[0].seed), (0, true));
     assert!(announce(&mut swarm, &device(7, "10.0.0.7"), &claim(false, 0), 5).peers.is_empty());
@@ -55,13 +63,13 @@ fn arrival_order_and_mutual_discovery() {
 
 #[test]
 fn who_left_or_fell_silent_is_forgotten() {
-    let mut swarm = swarm();
+    let mut swarm = Swarm::default();
     for n in 0..10 {
         announce(&mut swarm, &device(n, "10.0.0.1"), &claim(false, 0), n);
     }
-    swarm.leave(&peer(9));
-    swarm.leave(&peer(9));
-    swarm.leave(&peer(99));
+    swarm.leave(&name(9));
+    swarm.leave(&name(9));
+    swarm.leave(&name(99));
     assert_eq!(swarm.len(), 9);
     let seat = announce(&mut swarm, &device(8, "10.0.0.1"), &claim(false, 50), 8);
     assert_eq!((seat.members, seat.peers.len()), (9, 8));
@@ -74,24 +82,52 @@ fn who_left_or_fell_silent_is_forgotten() {
     assert!(swarm.is_empty());
 }
 
+#[tokio::test]
+async fn members_are_counted_anew_whenever_something_changes() {
+    let registry = MemoryRegistry::new();
+    let lan = |seed| Claim { scopes: ScopeSet::up_to(Scope::Lan), ..claim(seed, 0) };
+    let count = async |n: u32, ip: &str, claim: Claim| {
+        let seats = registry.announce(&device(n, ip), &[claim], n).await;
+        (seats[0].members, seats[0].seeds)
+    };
+    assert_eq!(count(1, "10.0.0.1", claim(false, 0)).await, (1, 0));
+    assert_eq!(count(2, "10.0.0.2", claim(true, 0)).await, (2, 1));
+    for _ in 0..2 {
+        assert_eq!(count(1, "10.0.0.1", claim(false, 0)).await, (2, 1));
+    }
+    assert_eq!(count(2, "10.0.0.2", claim(false, 0)).await, (2, 0));
+    assert_eq!(count(1, "10.0.0.1", claim(false, 0)).await, (2, 0), "the other is no seed any more");
+    assert_eq!(count(1, "10.0.0.1", lan(false)).await, (2, 0));
+    assert_eq!(count(2, "198.51.100.2", lan(false)).await, (1, 0), "it has moved away");
+    assert_eq!(count(1, "10.0.0.1", lan(false)).await, (1, 0));
+    assert_eq!(count(2, "198.51.100.2", claim(false, 0)).await, (1, 0), "the other's policy is for the site");
+    assert_eq!(count(1, "10.0.0.1", claim(false, 0)).await, (2, 0), "both allow the Internet");
+    registry.leave(peer(2), &[CONTENT]).await;
+    assert_eq!(count(1, "10.0.0.1", claim(false, 0)).await, (1, 0));
+    assert_eq!(count(2, "10.0.0.2", claim(false, 0)).await, (2, 0), "it is back");
+    assert_eq!(count(3, "10.0.0.3", claim(false, 0)).await, (3, 0));
+    registry.expire(2).await;
+    assert_eq!(count(3, "10.0.0.3", claim(false, 0)).await, (2, 0), "1 was forgotten");
+}
+
 #[test]
 fn a_ticket_is_remembered_until_its_holder_is_forgotten() {
-    let mut swarm = swarm();
+    let mut swarm = Swarm::default();
     let tickets = Tickets::new(SecretKey::from_seed(&[1; 32]));
     let stub = tickets.sign(peer(1), CONTENT, Scope::Lan, PLACE, 1000).unwrap();
-    swarm.keep_ticket(&peer(1), stub);
+    swarm.keep_ticket(&name(1), stub);
     assert!(
         announce(&mut swarm, &device(1, "10.0.0.1"), &claim(false, 0), 0).ticket.is_none(),
         "not a member then"
     );
-    swarm.keep_ticket(&peer(1), stub);
+    swarm.keep_ticket(&name(1), stub);
     assert_eq!(announce(&mut swarm, &device(1, "10.0.0.1"), &claim(true, 0), 1).ticket, Some(stub));
     swarm.expire(2);
     assert!(announce(&mut swarm, &device(1, "10.0.0.1"), &claim(true, 0), 3).ticket.is_none());
 }
 
 /// Every member stands in exactly the lists of what it is now.
-fn check_circles(swarm: &Swarm<RandomState>) {
+fn check_circles(swarm: &Swarm) {
     let circles = swarm.circles.as_ref().expect("large enough");
     let mut expected: HashMap<Circle, BTreeSet<u32>> = HashMap::new();
     for (slot, member) in (0u32..).zip(&swarm.members) {
@@ -110,14 +146,13 @@ fn check_circles(swarm: &Swarm<RandomState>) {
         expected.values().map(BTreeSet::len).sum::<usize>()
     );
     for (slot, member) in (0u32..).zip(&swarm.members) {
-        let peer = &member.device.peer;
-        assert_eq!(swarm.find(peer, swarm.hasher.hash_one(peer)), Some(slot));
+        assert_eq!(swarm.find(&member.device.name), Some(slot));
     }
 }
 
 #[test]
 fn a_large_swarm_keeps_its_circles_right() {
-    let mut swarm = swarm();
+    let mut swarm = Swarm::default();
     let address = |n: u32, shift: u32| format!("10.1.{}.{}", (n + shift) % 40, n % 250);
     let group = |n: u64| std::num::NonZeroU64::new(n % 4).map(GroupKey);
     for n in 0..2000 {
@@ -131,7 +166,7 @@ fn a_large_swarm_keeps_its_circles_right() {
         announce(&mut swarm, &device, &claim(true, 0), 2000 + n);
     }
     check_circles(&swarm);
-    (0..100).for_each(|n| swarm.leave(&peer(n)));
+    (0..100).for_each(|n| swarm.leave(&name(n)));
     swarm.expire(500);
     check_circles(&swarm);
 
@@ -139,12 +174,12 @@ fn a_large_swarm_keeps_its_circles_right() {
     let seat = announce(&mut swarm, &asker, &claim(false, 50), 3000);
     assert_eq!((seat.peers.len(), seat.members as usize), (50, swarm.len()));
     assert!(seat.peers.iter().filter(|peer| peer.seed).count() >= 10);
-    let subnet = |peer: &Neighbour| peer.addresses[0].to_string().starts_with("10.1.3.");
+    let subnet = |peer: &Neighbour| told(peer).addresses[0].to_string().starts_with("10.1.3.");
     assert!(seat.peers.iter().filter(|peer| subnet(peer)).count() >= 30, "of 48 in its subnet");
     let mut met = BTreeSet::new();
     for n in 0..100 {
         let seat = announce(&mut swarm, &device(6000 + n, &address(6000 + n, 0)), &claim(false, 50), 3000);
-        met.extend(seat.peers.iter().map(|peer| peer.peer));
+        met.extend(seat.peers.iter().map(|peer| told(peer).peer));
     }
     assert!(met.len() > 400, "a hundred askers met only {}", met.len());
     swarm.expire(u32::MAX);
@@ -159,13 +194,13 @@ fn strangers_see_public_addresses_only() {
         let addresses = reachable(&["192.168.1.5:7680".parse().unwrap()], seen, &sites);
         Announcer { peer: peer(n), site: sites.site_of(seen), inside: false, group: None, addresses }
     };
-    let mut swarm = swarm();
+    let mut swarm = Swarm::default();
     announce(&mut swarm, &outside(1, "198.51.100.1"), &claim(true, 0), 0);
     let far = announce(&mut swarm, &outside(2, "203.0.113.1"), &claim(false, 50), 0);
-    assert_eq!(far.peers[0].addresses, ["198.51.100.1:7680".parse().unwrap()]);
+    assert_eq!(told(&far.peers[0]).addresses, ["198.51.100.1:7680".parse().unwrap()]);
     assert_eq!(far.peers[0].scope, Scope::Internet);
     let near = announce(&mut swarm, &outside(3, "198.51.100.1"), &claim(false, 50), 0);
-    let seed = near.peers.iter().find(|p| p.peer == peer(1)).unwrap();
+    let seed = near.peers.iter().map(told).find(|p| p.peer == peer(1)).unwrap();
     assert_eq!((seed.addresses.len(), seed.scope), (2, Scope::Lan));
     let lan = Claim { scopes: ScopeSet::up_to(Scope::Lan), ..claim(false, 50) };
     let seat = announce(&mut swarm, &outside(4, "203.0.113.1"), &lan, 0);
@@ -186,8 +221,8 @@ async fn a_device_is_described_once_and_forgotten_with_its_last_swarm() {
     for (claim, address) in [(&contents[0], "10.0.0.9:7680"), (&contents[1], "10.0.0.1:7680")] {
         let asker = Claim { seed: false, ..*claim };
         let seats = registry.announce(&device(7, "10.0.0.7"), &[asker], 1).await;
-        let told = seats[0].peers.iter().find(|found| found.peer == peer(0)).unwrap();
-        assert_eq!(told.addresses, [address.parse().unwrap()]);
+        let found = seats[0].peers.iter().map(told).find(|found| found.peer == peer(0)).unwrap();
+        assert_eq!(found.addresses, [address.parse().unwrap()]);
     }
     registry.expire(1).await;
     assert_eq!((registry.members().await, registry.devices.len()), (3, 2), "0 and 7");
