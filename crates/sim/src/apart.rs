@@ -10,20 +10,23 @@
 use peerage_swarm::Rng;
 
 use crate::world::Begin;
-use crate::{DeviceReport, Fault, Report, SiteReport, Violation, World};
+use crate::{DeviceReport, Fault, Progress, Report, SiteReport, Violation, World};
 
 impl World {
     /// Whether the sites of this world have nothing to do with each other.
     pub(crate) fn falls_apart(&self) -> bool {
+        self.sites_do_not_meet() && (self.origin.is_none() || self.own_origins)
+    }
+
+    /// Whether no device of one site has to do with those of another.
+    pub(crate) fn sites_do_not_meet(&self) -> bool {
         // Whoever waits for another device must find it in its own site.
         let chained = self
             .devices
             .iter()
             .zip(self.devices.iter().skip(1))
             .all(|(before, device)| device.begin != Begin::AfterPrevious || device.site == before.site);
-        let shared =
-            self.far_kind.is_some() || self.cache.is_some() || (self.origin.is_some() && !self.own_origins);
-        self.sites() > 1 && !shared && chained
+        self.sites() > 1 && self.far_kind.is_none() && self.cache.is_none() && chained
     }
 
     /// How many sites there are.
@@ -32,42 +35,43 @@ impl World {
     }
 
     /// Lets site after site have its course.
-    pub(crate) fn run_apart(&self, seed: u64) -> Result<Report, Violation> {
-        let mut whole = Report {
+    pub(crate) fn run_apart(&self, seed: u64, watch: &mut dyn FnMut(Progress)) -> Result<Report, Violation> {
+        let (mut whole, mut seeds) = (self.no_report(seed), Rng::new(seed));
+        let mut done = Progress { devices: self.devices.len(), ..Progress::default() };
+        for (site, places) in self.places().iter().enumerate() {
+            let mut watch_site = |now: Progress| {
+                let (events, complete) = (done.events + now.events, done.complete + now.complete);
+                watch(Progress { events, complete, at: now.at, ..done });
+            };
+            let part = self.site(site, places).run_whole(seeds.next_u64(), &mut watch_site);
+            let part = part.map_err(|violation| of_the_whole(violation, seed, site, places))?;
+            (done.events, done.complete) = (done.events + part.events, done.complete + places.len());
+            whole.add(site, places, part);
+        }
+        Ok(whole)
+    }
+
+    /// The devices of each site.
+    pub(crate) fn places(&self) -> Vec<Vec<usize>> {
+        let mut places = vec![Vec::new(); self.sites()];
+        self.devices.iter().enumerate().for_each(|(at, device)| places[device.site].push(at));
+        places
+    }
+
+    /// A report to which those of the sites are added.
+    pub(crate) fn no_report(&self, seed: u64) -> Report {
+        Report {
             seed,
             size: self.size,
             bound: self.bound(),
             devices: vec![DeviceReport::default(); self.devices.len()],
             sites: vec![SiteReport::default(); self.sites()],
             ..Report::default()
-        };
-        let mut seeds = Rng::new(seed);
-        for site in 0..self.sites() {
-            let places: Vec<usize> =
-                (0..self.devices.len()).filter(|at| self.devices[*at].site == site).collect();
-            let part =
-                self.site(site, &places).run_whole(seeds.next_u64()).map_err(|violation| Violation {
-                    seed,
-                    device: places.get(violation.device).copied().unwrap_or_default(),
-                    what: format!("site {site}, device {} of it: {}", violation.device, violation.what),
-                    ..violation
-                })?;
-            whole.origin_bytes += part.origin_bytes;
-            whole.events += part.events;
-            whole.end = whole.end.max(part.end);
-            whole.diary.extend(part.diary);
-            whole.sites[site] = part.sites.first().copied().unwrap_or_default();
-            for (place, mut device) in places.iter().zip(part.devices) {
-                device.site = site;
-                device.banned_by.iter_mut().for_each(|by| *by = places.get(*by).copied().unwrap_or(*by));
-                whole.devices[*place] = device;
-            }
         }
-        Ok(whole)
     }
 
     /// One site by itself; `places` are its devices.
-    fn site(&self, site: usize, places: &[usize]) -> Self {
+    pub(crate) fn site(&self, site: usize, places: &[usize]) -> Self {
         let devices = places.iter().map(|at| crate::DeviceSetup { site: 0, ..self.devices[*at].clone() });
         let faults = self.faults.iter().filter_map(|(at, fault)| Some((*at, fault.among(places)?)));
         Self {
@@ -75,6 +79,32 @@ impl World {
             devices: devices.collect(),
             faults: faults.collect(),
             ..self.clone()
+        }
+    }
+}
+
+/// A breach at one site, told of the whole world.
+pub(crate) fn of_the_whole(violation: Violation, seed: u64, site: usize, places: &[usize]) -> Violation {
+    Violation {
+        seed,
+        device: places.get(violation.device).copied().unwrap_or_default(),
+        what: format!("site {site}, device {} of it: {}", violation.device, violation.what),
+        ..violation
+    }
+}
+
+impl Report {
+    /// Adds what came out of one site, whose devices are those at `places`.
+    pub(crate) fn add(&mut self, site: usize, places: &[usize], part: Self) {
+        self.origin_bytes += part.origin_bytes;
+        self.events += part.events;
+        self.end = self.end.max(part.end);
+        self.diary.extend(part.diary);
+        self.sites[site] = part.sites.first().copied().unwrap_or_default();
+        for (place, mut device) in places.iter().zip(part.devices) {
+            device.site = site;
+            device.banned_by.iter_mut().for_each(|by| *by = places.get(*by).copied().unwrap_or(*by));
+            self.devices[*place] = device;
         }
     }
 }
@@ -134,7 +164,7 @@ mod tests {
             figures.sort_by(f64::total_cmp);
             figures[3]
         };
-        let together = |seed| three().run_whole(seed).unwrap();
+        let together = |seed| three().run_whole(seed, &mut |_| {}).unwrap();
         let apart = |seed| three().run(seed).unwrap();
         for figure in [&Report::origin_copies as &dyn Fn(&Report) -> f64, &seconds] {
             let (one, other) = (median(&together, figure), median(&apart, figure));

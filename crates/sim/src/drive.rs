@@ -7,7 +7,7 @@ use peerage_wire::Message;
 use crate::conn::Socket;
 use crate::device::Fetch;
 use crate::run::{Run, What};
-use crate::server::Key;
+use crate::server::{Key, Word};
 use crate::uplink::{Job, window};
 use crate::{Health, Manner, Violation};
 
@@ -79,6 +79,7 @@ impl Run {
         if !device.disk.have().is_full() {
             return Err(self.violation(at, "says that it is complete, and is not"));
         }
+        self.complete += usize::from(device.took.is_none());
         device.took.get_or_insert(now);
         self.begin_next(at);
         let setup = &self.devices[at].setup;
@@ -177,8 +178,7 @@ impl Run {
         }
         let key = Key::new(at, device.life, fetch);
         self.devices[at].fetches.insert(fetch, Fetch { server, source, at: start, end });
-        let arrival = self.now() + self.servers[server].latency;
-        self.queue.push(arrival, What::Ask { server, key, start, end });
+        self.say(server, Word::Ask { key, start, end });
         Ok(())
     }
 
@@ -188,8 +188,7 @@ impl Run {
             return Err(self.violation(at, format!("cancels {fetch:?}, which is not under way")));
         };
         let key = Key::new(at, device.life, fetch);
-        let arrival = self.now() + self.servers[gone.server].latency;
-        self.queue.push(arrival, What::Close(gone.server, key));
+        self.say(gone.server, Word::Close(key));
         Ok(())
     }
 

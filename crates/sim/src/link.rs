@@ -28,6 +28,11 @@ impl Link {
         Duration::from_nanos(self.free_at.saturating_sub(at.micros() * 1000))
     }
 
+    /// When the next bytes leave at the earliest.
+    pub(crate) const fn free(&self) -> Time {
+        Time::from_micros(self.free_at / 1000)
+    }
+
     /// Puts `bytes` on the link, not before `from`; returns when the first and when the last of them leave.
     pub(crate) fn take(&mut self, bytes: u64, from: Time) -> (Time, Time) {
         let start = self.free_at.max(from.micros() * 1000);

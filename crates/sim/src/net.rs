@@ -8,7 +8,7 @@ use peerage_wire::{IDLE_TIMEOUT, Message};
 
 use crate::conn::{Conn, End, Socket, Verdict};
 use crate::run::{Run, What};
-use crate::server::Key;
+use crate::server::{Key, Word};
 use crate::uplink::{Bytes, Job, window};
 use crate::way::Load;
 use crate::{Health, Violation};
@@ -262,20 +262,46 @@ impl Run {
         (origins > 0).then_some(own).into_iter().chain(cache)
     }
 
-    pub(crate) fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
-        let wrong = self.servers[server].health == Health::Wrong;
-        let error = match self.servers[server].health {
-            Health::Fine | Health::Silent | Health::Wrong => {
-                let window = window(self.way_rate_in(key.device()), self.servers[server].latency);
-                self.servers[server].uplink.push(key, Job { at: start, end, wrong }, window);
+    /// Says something to an HTTP source.
+    pub(crate) fn say(&mut self, server: usize, word: Word) {
+        let there = self.now() + self.servers[server].latency;
+        match &mut self.outside {
+            Some(outside) => outside.say(there, word),
+            None => self.queue.push(there, What::Word(server as u32, word)),
+        }
+    }
+
+    /// The same without the time on the way.
+    pub(crate) fn say_now(&mut self, server: usize, word: Word) {
+        let now = self.now();
+        match &mut self.outside {
+            Some(outside) => outside.say(now, word),
+            None => self.hear(server, word),
+        }
+    }
+
+    /// An HTTP source hears a word.
+    pub(crate) fn hear(&mut self, server: usize, word: Word) {
+        match word {
+            Word::Ask { key, start, end } => self.asked(server, key, start, end),
+            Word::Close(key) => self.servers[server].uplink.close(key),
+            Word::Landed(key, len) => {
+                self.servers[server].uplink.landed(key, len);
                 self.serve(server);
-                return;
             }
-            Health::Busy(wish) => FetchError::Retry(wish),
-            Health::Gone => FetchError::Unusable,
-        };
-        let back = self.now() + self.servers[server].latency;
-        self.queue.push(back, What::Failed(key, error));
+        }
+    }
+
+    fn asked(&mut self, server: usize, key: Key, start: u64, end: u64) {
+        let (health, latency) = (self.servers[server].health, self.servers[server].latency);
+        if let Some(error) = health.refuses() {
+            self.queue.push(self.now() + latency, What::Failed(key, error));
+            return;
+        }
+        let window = window(self.way_rate_in(key.device()), latency);
+        let job = Job { at: start, end, wrong: health == Health::Wrong };
+        self.servers[server].uplink.push(key, job, window);
+        self.serve(server);
     }
 
     pub(crate) fn serve(&mut self, server: usize) {
@@ -297,8 +323,7 @@ impl Run {
     pub(crate) fn bytes(&mut self, server: usize, key: Key, bytes: Bytes) -> Result<(), Violation> {
         let Bytes { at, len, wrong, .. } = bytes;
         self.landed += u64::from(len);
-        self.servers[server].uplink.landed(key, len);
-        self.serve(server);
+        self.say_now(server, Word::Landed(key, len));
         let device = &mut self.devices[key.device()];
         let Some(fetch) = device.fetches.get_mut(&key.fetch).filter(|_| device.life == key.life) else {
             return Ok(());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use peerage_content::PieceIndex;
-use peerage_swarm::{Candidate, Event, FetchError, SourceId, SourceKind};
+use peerage_swarm::{Candidate, Event, SourceId, SourceKind};
 
 use crate::conn::Socket;
 use crate::run::{Run, What};
-use crate::server::Key;
+use crate::server::{Key, Word};
 use crate::world::Begin;
 use crate::{Fault, Health, Violation};
 
@@ -15,8 +15,6 @@ use crate::{Fault, Health, Violation};
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// … when the last was not answered.
 const ANNOUNCE_RETRY: Duration = Duration::from_secs(5);
-/// The driver gives a request up that is not answered for this long.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Run {
     pub(crate) fn switch_on(&mut self, at: usize) -> Result<(), Violation> {
@@ -53,7 +51,7 @@ impl Run {
         }
         let life = self.devices[at].life;
         for (fetch, gone) in std::mem::take(&mut self.devices[at].fetches) {
-            self.servers[gone.server].uplink.close(Key::new(at, life, fetch));
+            self.say_now(gone.server, Word::Close(Key::new(at, life, fetch)));
         }
         self.devices[at].switch_off(now);
         self.registry.leave(at);
@@ -128,6 +126,7 @@ impl Run {
             Fault::Link(at, down, up) => {
                 let device = &mut self.devices[at];
                 (device.down.rate, device.up.link.rate) = (crate::link::mbit(down), crate::link::mbit(up));
+                self.show_link(at);
             }
             Fault::Coordinator(up) => self.coordinator = up,
             Fault::Partition(at) => {
@@ -178,13 +177,11 @@ impl Run {
 
     fn server_health(&mut self, server: usize, health: Health) {
         self.servers[server].health = health;
+        if self.outside.is_some() {
+            return;
+        }
         self.servers[server].uplink.stopped = health == Health::Silent;
-        let (span, error) = match health {
-            Health::Fine | Health::Wrong => return self.serve(server),
-            Health::Busy(wish) => (Duration::ZERO, FetchError::Retry(wish)),
-            Health::Gone => (Duration::ZERO, FetchError::Unusable),
-            Health::Silent => (HTTP_TIMEOUT, FetchError::Retry(None)),
-        };
+        let Some((span, error)) = health.breaks_off() else { return self.serve(server) };
         for key in self.servers[server].uplink.close_all() {
             self.queue.push(self.after(span), What::Failed(key, error));
         }

@@ -43,13 +43,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Goes on to the next event.
-    pub(crate) fn pop(&mut self) -> Option<T> {
+    /// Goes on to the next event, if it is before `until`. Whatever is entered later may lie between now and `until`.
+    pub(crate) fn pop_before(&mut self, until: Time) -> Option<T> {
         if self.present.is_empty() && self.filled != 0 {
             let bit = self.filled.trailing_zeros();
+            let nearest = &mut self.later[bit as usize];
+            let next = nearest.iter().map(|(at, _)| *at).min().filter(|next| *next < until)?;
+            let mut nearest = std::mem::take(nearest);
             self.filled &= !(1 << bit);
-            let mut nearest = std::mem::take(&mut self.later[bit as usize]);
-            self.now = nearest.iter().map(|(at, _)| *at).min().unwrap_or(self.now);
+            self.now = next;
             // All of them agree with the new present in this bit, so none comes back.
             nearest.drain(..).for_each(|(at, what)| self.push(at, what));
             self.later[bit as usize] = nearest;
@@ -63,6 +65,25 @@ mod tests {
     use peerage_swarm::Rng;
 
     use super::*;
+
+    impl<T> Queue<T> {
+        fn pop(&mut self) -> Option<T> {
+            self.pop_before(Time::from_micros(u64::MAX))
+        }
+    }
+
+    #[test]
+    fn what_is_entered_later_may_come_first() {
+        let mut queue = Queue::new();
+        let at = Time::from_micros;
+        queue.push(at(700), 'b');
+        assert_eq!((queue.pop_before(at(700)), queue.now()), (None, Time::ZERO));
+        queue.push(at(600), 'a');
+        queue.push(at(700), 'c');
+        assert_eq!((queue.pop_before(at(601)), queue.now()), (Some('a'), at(600)));
+        assert_eq!((queue.pop_before(at(700)), queue.pop_before(at(701))), (None, Some('b')));
+        assert_eq!((queue.pop(), queue.pop(), queue.now()), (Some('c'), None, at(700)));
+    }
 
     #[test]
     fn by_time_then_by_entry() {

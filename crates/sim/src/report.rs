@@ -4,6 +4,19 @@ use std::time::Duration;
 
 use peerage_swarm::ByKind;
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The virtual time; where sites are simulated in turns, that of the last one looked at.
+    pub at: Duration,
+    /// Events that have happened.
+    pub events: u64,
+    /// Devices that are complete.
+    pub complete: usize,
+    /// All devices.
+    pub devices: usize,
+}
+
 /// Figures of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeviceReport {

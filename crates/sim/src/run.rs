@@ -9,14 +9,15 @@ use peerage_wire::Message;
 
 use crate::conn::{Conn, Socket};
 use crate::device::Device;
+use crate::outside::Outside;
 use crate::queue::Queue;
 use crate::registry::Registry;
-use crate::server::{Key, Server};
+use crate::server::{Key, Server, Word};
 use crate::uplink::Bytes;
 use crate::wan::Wan;
 use crate::way::Leg;
 use crate::world::{Begin, World};
-use crate::{DeviceReport, Report, SiteReport, Violation};
+use crate::{DeviceReport, Progress, Report, SiteReport, Violation};
 
 /// A run that needs more events than this goes round in circles.
 const MAX_EVENTS: u64 = 20_000_000_000;
@@ -27,6 +28,22 @@ const DIARY: usize = 100_000;
 const DIARY_SHOWN: usize = 80;
 /// Time after the last completion in which nothing may go wrong either.
 const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// After so many events whoever watches is told.
+pub(crate) const LOOK: u64 = 1 << 18;
+/// Nothing happens then or later.
+pub(crate) const END: Time = Time::from_micros(u64::MAX);
+
+/// Why a run stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// All before this moment has happened.
+    At(Time),
+    /// As many events as were allowed have happened.
+    Paused,
+    /// Nothing is left to happen.
+    Over,
+}
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -55,10 +72,8 @@ pub(crate) enum What {
     Free(usize),
     /// An end of a connection learns that it has ended.
     Left(Socket),
-    /// A request reaches an HTTP source.
-    Ask { server: usize, key: Key, start: u64, end: u64 },
-    /// The end of a request does.
-    Close(usize, Key),
+    /// A word reaches an HTTP source.
+    Word(u32, Word),
     /// An HTTP source's uplink is free again.
     Served(usize),
     /// Bytes from an HTTP source arrive.
@@ -86,6 +101,8 @@ pub(crate) struct Run {
     pub(crate) conns: Vec<Conn>,
     /// The origin, or one for every site, then the cache.
     pub(crate) servers: Vec<Server>,
+    /// The origin is not part of this run.
+    pub(crate) outside: Option<Outside>,
     /// Links of the sites.
     pub(crate) wans: Vec<Wan>,
     pub(crate) registry: Registry,
@@ -96,6 +113,8 @@ pub(crate) struct Run {
     pub(crate) ordinals: Vec<u32>,
     /// Devices whose downloads are still to come to an end.
     busy: usize,
+    /// Devices that have come to it once.
+    pub(crate) complete: usize,
     pub(crate) partition: Option<usize>,
     /// What waits for the partition to end: TCP sends it again until it gets through.
     pub(crate) held: Vec<What>,
@@ -139,6 +158,7 @@ impl Run {
             devices,
             conns: Vec::new(),
             servers: servers.collect(),
+            outside: None,
             wans: (0..sites)
                 .map(|site| world.wan(site).unwrap_or((u64::MAX, u64::MAX)))
                 .map(|(down, up)| Wan::new(down, up))
@@ -148,6 +168,7 @@ impl Run {
             lies: world.devices.iter().any(|setup| !setup.manner.runs_engine()),
             ordinals: vec![0; sites],
             busy: 0,
+            complete: 0,
             partition: None,
             held: Vec::new(),
             to_come: 0,
@@ -174,12 +195,24 @@ impl Run {
         self.queue.now()
     }
 
-    pub(crate) fn run(mut self) -> Result<Report, Violation> {
+    pub(crate) fn run(mut self, watch: &mut dyn FnMut(Progress)) -> Result<Report, Violation> {
+        while self.advance(END, LOOK)? == Stop::Paused {
+            watch(self.progress());
+        }
+        self.finish()
+    }
+
+    /// Lets what comes before `until` happen, and at most `most` events of it.
+    pub(crate) fn advance(&mut self, until: Time, most: u64) -> Result<Stop, Violation> {
         let limit = Time::ZERO + self.world.time_limit;
-        while let Some(what) = self.queue.pop() {
+        for _ in 0..most {
+            let until = self.outside.as_ref().map_or(until, |outside| outside.until(until));
+            let Some(what) = self.queue.pop_before(until) else {
+                return Ok(if until == END { Stop::Over } else { Stop::At(until) });
+            };
             self.events += 1;
             if self.ended.is_some_and(|ended| self.now() > ended + AFTERMATH) {
-                break;
+                return Ok(Stop::Over);
             }
             if self.events > MAX_EVENTS || self.now() > limit {
                 return Err(self.unfinished("does not come to an end"));
@@ -189,11 +222,32 @@ impl Run {
                 self.ended = Some(self.now());
             }
         }
+        Ok(Stop::Paused)
+    }
+
+    /// `what` comes from outside at `at`.
+    pub(crate) fn comes_from_outside(&mut self, at: Time, what: What) {
+        let reached = self.outside.as_ref().map(|outside| outside.reached);
+        debug_assert!(Some(at) >= reached, "{what:?} comes at {at:?}, the site is at {reached:?}");
+        self.queue.push(at, what);
+    }
+
+    /// What came out of it, now that it is over.
+    pub(crate) fn finish(self) -> Result<Report, Violation> {
         if self.ended.is_none() {
             return Err(self.unfinished("waits for nothing"));
         }
         self.check_end()?;
         Ok(self.report())
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            at: self.now().since(Time::ZERO),
+            events: self.events,
+            complete: self.complete,
+            devices: self.devices.len(),
+        }
     }
 
     fn happen(&mut self, what: What) -> Result<(), Violation> {
@@ -225,12 +279,8 @@ impl Run {
                 Ok(())
             }
             What::Left(socket) => self.left(socket),
-            What::Ask { server, key, start, end } => {
-                self.asked(server, key, start, end);
-                Ok(())
-            }
-            What::Close(server, key) => {
-                self.servers[server].uplink.close(key);
+            What::Word(server, word) => {
+                self.hear(server as usize, word);
                 Ok(())
             }
             What::Served(server) => {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use peerage_swarm::{FetchId, SourceKind};
+use peerage_swarm::{FetchError, FetchId, SourceKind};
 
 use crate::uplink::Uplink;
+
+/// A driver gives a request up that is not answered for this long.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How an HTTP source behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,26 @@ pub enum Health {
     Silent,
     /// It serves something else than the content.
     Wrong,
+}
+
+impl Health {
+    /// How it answers requests that it does not take.
+    pub(crate) const fn refuses(self) -> Option<FetchError> {
+        match self {
+            Self::Fine | Self::Silent | Self::Wrong => None,
+            Self::Busy(wish) => Some(FetchError::Retry(wish)),
+            Self::Gone => Some(FetchError::Unusable),
+        }
+    }
+
+    /// What becomes of the ranges under way when it is like this from now on, and after which time; `None`: they go on.
+    pub(crate) const fn breaks_off(self) -> Option<(Duration, FetchError)> {
+        match (self, self.refuses()) {
+            (Self::Silent, _) => Some((HTTP_TIMEOUT, FetchError::Retry(None))),
+            (_, Some(error)) => Some((Duration::ZERO, error)),
+            (_, None) => None,
+        }
+    }
 }
 
 /// Who asked: a device in one of its lives, and its name for the range.
@@ -41,16 +64,28 @@ impl Key {
     }
 }
 
+/// What a site says to an HTTP source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Word {
+    /// A request for `[start, end)` of the content.
+    Ask { key: Key, start: u64, end: u64 },
+    /// The end of one.
+    Close(Key),
+    /// So many bytes of its answer have arrived.
+    Landed(Key, u32),
+}
+
+/// `F` names a range: a [`Key`], with the site where several share it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct Server<F = Key> {
     pub(crate) kind: SourceKind,
-    pub(crate) uplink: Uplink<Key>,
+    pub(crate) uplink: Uplink<F>,
     /// One way.
     pub(crate) latency: Duration,
     pub(crate) health: Health,
 }
 
-impl Server {
+impl<F: Ord + Copy> Server<F> {
     pub(crate) const fn new(kind: SourceKind, rate: u64, quantum: u64, latency: Duration) -> Self {
         Self { kind, uplink: Uplink::new(rate, quantum), latency, health: Health::Fine }
     }

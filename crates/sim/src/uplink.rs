@@ -109,6 +109,11 @@ impl<F: Ord + Copy> Uplink<F> {
         std::mem::take(&mut self.flows).into_keys().collect()
     }
 
+    /// The first flow from `flow` on, in order.
+    pub(crate) fn flow_from(&self, flow: F) -> Option<F> {
+        self.flows.range(flow..).next().map(|(flow, _)| *flow)
+    }
+
     fn queue(&mut self, flow: F) {
         let Some(state) = self.flows.get_mut(&flow) else { return };
         let most = if state.congested { 1 } else { state.window };

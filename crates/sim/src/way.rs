@@ -9,6 +9,7 @@ use peerage_swarm::Time;
 use peerage_wire::Message;
 
 use crate::conn::Socket;
+use crate::link::Link;
 use crate::run::{Run, What};
 use crate::server::Key;
 use crate::uplink::{Bytes, QUEUE};
@@ -48,6 +49,13 @@ pub(crate) struct Leg {
     /// When its last byte gets there.
     last: Time,
     latency: Duration,
+}
+
+impl Leg {
+    /// Bytes from outside that have left the site's link, on their way into device `to`; `last` is when the last of them do.
+    pub(crate) const fn into_device(load: Load, to: usize, last: Time) -> Self {
+        Self { gate: Gate::Device, load, to, last, latency: Duration::ZERO }
+    }
 }
 
 impl Load {
@@ -93,6 +101,20 @@ impl Run {
         }
     }
 
+    /// Shows an origin that is not part of this run the link of device `at`.
+    pub(crate) fn show_link(&mut self, at: usize) {
+        let (now, link) = (self.now(), self.devices[at].down);
+        if let Some(outside) = &mut self.outside {
+            outside.show(at, now, link);
+        }
+    }
+
+    /// The link into device `at`, before anything happened at `now`, which has passed.
+    pub(crate) fn link_before(&self, at: usize, now: Time) -> Link {
+        let seen = self.outside.as_ref().and_then(|outside| outside.link(at, now));
+        seen.unwrap_or(self.devices[at].down)
+    }
+
     /// A load comes to the next link.
     pub(crate) fn way(&mut self, mut leg: Box<Leg>) {
         let (now, len) = (self.now(), leg.load.len());
@@ -115,7 +137,11 @@ impl Run {
     pub(crate) fn enter(&mut self, load: Load, to: usize, comes: Leaves) {
         let there = match load.len() {
             0 => comes.1,
-            len => self.devices[to].down.take(len, comes.0).1.max(comes.1),
+            len => {
+                let (_, last) = self.devices[to].down.take(len, comes.0);
+                self.show_link(to);
+                last.max(comes.1)
+            }
         };
         match load {
             Load::Data(to, bytes) => {

@@ -8,7 +8,7 @@ use peerage_swarm::{Limits, SourceKind};
 
 use crate::link::mbit;
 use crate::run::Run;
-use crate::{Fault, Manner, Report, Violation};
+use crate::{Fault, Manner, Progress, Report, Violation};
 
 /// Bytes that leave a fast link at once: four blocks.
 const QUANTUM: u64 = 4 * BLOCK_SIZE as u64;
@@ -302,16 +302,30 @@ impl World {
     /// # Errors
     /// An invariant was broken, or not every honest device came to its end.
     pub fn run(self, seed: u64) -> Result<Report, Violation> {
-        if self.falls_apart() { self.run_apart(seed) } else { self.run_whole(seed) }
+        self.run_watched(seed, &mut |_| {})
+    }
+
+    /// The same; `watch` is told now and then how far it is.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_watched(self, seed: u64, watch: &mut dyn FnMut(Progress)) -> Result<Report, Violation> {
+        if self.falls_apart() {
+            self.run_apart(seed, watch)
+        } else if self.shares_an_origin_only() {
+            self.run_shared(seed, watch)
+        } else {
+            self.run_whole(seed, watch)
+        }
     }
 
     /// Lets it happen in one run, whatever its sites have to do with each other.
-    pub(crate) fn run_whole(self, seed: u64) -> Result<Report, Violation> {
+    pub(crate) fn run_whole(self, seed: u64, watch: &mut dyn FnMut(Progress)) -> Result<Report, Violation> {
         let again = (!self.diary).then(|| self.clone().diary());
-        let outcome = Run::new(self, seed).and_then(Run::run);
+        let outcome = Run::new(self, seed).and_then(|run| run.run(watch));
         match (outcome, again) {
             // Once more, to tell how it came to that.
-            (Err(_), Some(world)) => world.run_whole(seed),
+            (Err(_), Some(world)) => world.run_whole(seed, watch),
             (outcome, _) => outcome,
         }
     }
