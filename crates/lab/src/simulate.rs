@@ -12,24 +12,36 @@ mod world;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use peerage_api::{ApiError, Code};
+use peerage_sim::Progress;
 
 use self::report::Report;
 use self::scenario::Scenario;
+use crate::view::View;
 
 /// Bytes of a scenario file at most.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// Runs the scenario in `file` and prints its result on stdout; the exit code: 0 if every device got the content.
+/// Between two lines about how far a run is; short ones say nothing.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the scenario in `file` and prints its result on stdout, and how far it is on stderr; the exit code: 0 if every device got the content.
 ///
 /// # Errors
 /// The file cannot be read or is no scenario ([`Code::BadRequest`]), or the devices cannot get the content.
 pub(crate) async fn run(file: &Path, json: bool) -> Result<u8> {
     let scenario = read(file)?;
     let simulated = tokio::task::spawn_blocking(move || {
-        let outcome = world::build(&scenario).run(scenario.seed);
+        let (mut view, mut shown) = (View::new(), Instant::now());
+        let outcome = world::build(&scenario).run_watched(scenario.seed, &mut |progress| {
+            if shown.elapsed() >= SHOW_EVERY {
+                shown = Instant::now();
+                view.phase(&line(&progress));
+            }
+        });
         outcome.map(|outcome| Report::new(&scenario, &outcome))
     });
     let report = simulated.await?.map_err(|violation| {
@@ -47,6 +59,16 @@ pub(crate) async fn run(file: &Path, json: bool) -> Result<u8> {
     Ok(report.totals.exit_code())
 }
 
+/// How far a run is, in words.
+fn line(progress: &Progress) -> String {
+    let Progress { at, events, complete, devices } = progress;
+    format!(
+        "{complete} of {devices} devices complete, {:.1} simulated seconds, {} million events",
+        at.as_secs_f64(),
+        events / 1_000_000
+    )
+}
+
 fn read(file: &Path) -> Result<Scenario> {
     let refuse = |why: String| ApiError::new(Code::BadRequest, format!("{}: {why}", file.display()));
     let mut text = String::new();
@@ -57,4 +79,16 @@ fn read(file: &Path) -> Result<Scenario> {
         return Err(refuse(format!("more than {MAX_TEXT} bytes")).into());
     }
     Ok(Scenario::parse(&text).map_err(refuse)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_in_words() {
+        let at = Duration::from_millis(12_340);
+        let told = line(&Progress { at, events: 345_678_901, complete: 17, devices: 10_000 });
+        assert_eq!(told, "17 of 10000 devices complete, 12.3 simulated seconds, 345 million events");
+    }
 }
