@@ -10,6 +10,10 @@ const BUCKETS: usize = 10;
 /// A segment is taken for no longer than this, in seconds: what the path can carry is not known at first.
 const LONGEST_SEGMENT: f64 = 0.0125;
 
+/// What is shorter counts as this, in seconds. A receiver's kernel tells milliseconds and passes over round trips of none; on a
+/// near path it is chance whether a device has met one of 1 ms or remembers the 5 of a queue that went away.
+const SHORTEST: f64 = 0.004;
+
 /// What a full segment takes there and its acknowledgement back, without a queue. A handshake is faster by the time that the
 /// link is busy with the segment: at 1 Mbit/s 12 ms, which whoever had shaken hands on an empty path would take for
 /// a queue, and leave the link to those who had not.
@@ -44,8 +48,9 @@ impl Base {
 
     /// That of full segments, as far as a segment's time explains what it has beyond the least of all.
     pub(super) fn get(&self) -> Option<f64> {
-        let most = self.any.get()? + self.segment;
-        self.full.get().map_or(self.any.get(), |full| Some(full.min(most)))
+        let least = self.any.get()?;
+        let full = self.full.get().map_or(least, |full| full.min(least + self.segment));
+        Some(full.max(SHORTEST))
     }
 }
 

@@ -17,12 +17,14 @@ const FREE_TRIPS: f64 = 8.0;
 /// Besides the gain, a window grows by this share of itself while there is next to no queue: the gain alone would take
 /// minutes to fill a gigabit again. Closer to the target growth must be of segments, or two flows never become equal.
 const SCALE: f64 = 1.0 / 32.0;
-/// The window that is right falls with the queue, by e for each so many seconds of it or for each such part of the target,
-/// whichever is less. It hardly depends on what a flow takes for the target or for the path without a queue: flows that
-/// differ in that by a millisecond or by a third get about the same, and more so the longer a queue it takes. If all went
-/// straight for the target, the one to which it looks longest would take everything from the others, if slowly.
-const FALL: f64 = 0.006;
-const FALL_PART: f64 = 5.0;
+/// The window that is right falls with the square of the queue: it is [`Look::share`] at so many seconds of it or at such a part
+/// of the target, whichever is less. The more flows, the longer is their queue, and the less matters what each takes for the path
+/// without one: 3 ms are a quarter of the window at 28 ms. Were it to fall by e for each so many milliseconds they would matter
+/// alike beside many; if all went straight for the target, who sees it last would take everything, if slowly.
+const REFERENCE: f64 = 0.0135;
+const REFERENCE_PART: f64 = 0.45;
+/// Beyond the target it falls besides, by e for each such part of it.
+const BEYOND_PART: f64 = 7.5;
 /// Beyond this many targets a window is cut, too. A CUBIC flow's queue is there nearly always (RFC 9438 §4.6: 0.7 of the
 /// buffer); that of our own is not, or the one that has learned the shortest target would be cut alone.
 const CUT: f64 = 1.4;
@@ -77,7 +79,7 @@ pub(super) struct Look {
     pub(super) gain: f64,
     /// Next to no queue, in seconds.
     pub(super) little: f64,
-    /// Segments under way that would be right for a flow without a queue.
+    /// Segments under way that are right for a flow at the queue of reference.
     pub(super) share: f64,
     /// No flow goes slower than this, in bytes/s.
     pub(super) floor: f64,
@@ -86,6 +88,8 @@ pub(super) struct Look {
     /// They move less than the path has carried, and its buffer is short beside its round trip: another flow that lost packets with
     /// theirs comes back slowly, and only what is not taken meanwhile lets it.
     pub(super) beside: bool,
+    /// And that buffer holds less than would be steered to.
+    pub(super) brief: bool,
     /// Bytes a second that are surely to be had for each flow when the path is free.
     pub(super) known: f64,
     pub(super) now: Time,
@@ -340,17 +344,16 @@ impl Flow {
     /// Moves towards the window that is right for the queue that is seen: small where it is near the target, and any where
     /// there is next to none.
     fn lean(&mut self, look: &Look, wanting: bool, trips: f64) {
-        let fall = (look.target / FALL_PART).min(FALL);
-        let right = if self.queue < look.little {
-            f64::INFINITY
-        } else {
-            look.share * self.mss * (-self.queue / fall).exp()
-        };
-        let lean = LEAN.min(STABLE * fall / self.rtt);
+        let queue = self.queue.max(look.little);
+        let reference = (look.target * REFERENCE_PART).min(REFERENCE);
+        let beyond = (queue - look.target).max(0.0) / look.target * BEYOND_PART;
+        let law = look.share * self.mss * (reference / queue).powi(2) * (-beyond).exp();
+        let right = if self.queue < look.little { f64::INFINITY } else { law };
+        let lean = LEAN.min(STABLE * queue / 2.0 / self.rtt);
         if self.window > right {
             self.window -= (self.window - right) * lean * trips;
-        } else if wanting {
-            // The queue that somebody else left empty with that loss will be wanted.
+        } else if wanting && !(look.brief && look.now.since(self.pressed) < CALM) {
+            // What somebody else left empty with that loss will be wanted.
             let scaled = !(look.beside && look.now.since(self.halved) < CALM);
             let most = look.gain * self.mss + if scaled { self.window * SCALE } else { 0.0 };
             self.window += ((right - self.window) * lean).min(most) * trips;

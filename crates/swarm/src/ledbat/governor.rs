@@ -23,8 +23,10 @@ const SLOWDOWN_EVERY: Duration = Duration::from_secs(10);
 const SLOWDOWN_SHARE: f64 = 19.0;
 /// The first slowdown comes this many round trips after the limit began to bind.
 const FIRST_SLOWDOWN: f64 = 2.0;
-/// How long a slowdown holds, in round trips.
+/// How long a slowdown holds, in round trips, and at least so many seconds: what receivers have let come still comes, then the
+/// queue of eight goes away at three quarters of the link's rate, and then each must get a segment or some.
 const SLOWDOWN_HOLD: f64 = 2.0;
+const LEAST_HOLD: f64 = 0.25;
 /// Share of what the path has carried that is always allowed: enough to notice that it is free again.
 const FLOOR_SHARE: f64 = 1.0 / 128.0;
 /// And no less than this many segments a second.
@@ -33,8 +35,8 @@ const FLOOR_SEGMENTS: f64 = 2.0;
 const PEAK_MEMORY: f64 = 1800.0;
 /// And measured over this, in seconds.
 const PEAK_SPAN: f64 = 1.0;
-/// Segments that all flows together would have under way without a queue, were the law that of [`Flow`] there too.
-const SEGMENTS: f64 = 500.0;
+/// Segments that all flows together have under way at the queue of reference: a link of 10 Mbit/s carries so many in 30 ms.
+const SEGMENTS: f64 = 25.0;
 /// A queue below this, and below a quarter of the target, is next to none, in seconds.
 const LITTLE: f64 = 0.005;
 /// Less than this part of what the path has carried: somebody else has the rest.
@@ -252,6 +254,7 @@ impl Governor {
             floor,
             crowded,
             beside,
+            brief: beside && target < TARGET.as_secs_f64() / 2.0,
             known,
             now,
         }
@@ -282,7 +285,8 @@ impl Governor {
             Slowdown::None => self.slowdown = Slowdown::At(after(FIRST_SLOWDOWN * trip)),
             Slowdown::At(at) if now >= at => {
                 self.flows.values_mut().for_each(|flow| flow.slow(look));
-                self.slowdown = Slowdown::Holding { began: now, until: after(SLOWDOWN_HOLD * trip) };
+                self.slowdown =
+                    Slowdown::Holding { began: now, until: after((SLOWDOWN_HOLD * trip).max(LEAST_HOLD)) };
             }
             Slowdown::Holding { began, until } if now >= until => {
                 self.flows.values_mut().for_each(Flow::resume);

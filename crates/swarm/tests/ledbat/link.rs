@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use peerage_swarm::Time;
-use peerage_swarm::ledbat::{FlowId, Governor};
+use peerage_swarm::ledbat::{FlowId, Governor, LOOK_EVERY};
 
 use crate::flow::{Flow, MSS, Source};
 
@@ -88,6 +88,7 @@ pub(crate) struct World {
     due: BinaryHeap<Reverse<Due>>,
     count: u64,
     random: u64,
+    seeded: bool,
     /// Sum of the queue's delay, seen at each look of a clock of 1 ms, and the number of looks.
     queue: (f64, u64),
     watched: f64,
@@ -103,6 +104,8 @@ pub(crate) struct World {
     pub(crate) lone: bool,
     /// The governed are receivers. Of flows that begin from now on.
     pub(crate) receivers: bool,
+    /// The shortest round trip that each device sees, in seconds, if it has never met the path empty.
+    pub(crate) unseen: Vec<f64>,
     /// Receivers acknowledge each second segment, or after 40 ms (RFC 9293 §3.8.6.3, with Linux's least delay).
     pub(crate) late: bool,
 }
@@ -148,6 +151,7 @@ impl World {
             due: BinaryHeap::new(),
             count: 0,
             random: 0x9e37_79b9_7f4a_7c15,
+            seeded: false,
             queue: (0.0, 0),
             watched: 1.0,
             trace: None,
@@ -156,6 +160,7 @@ impl World {
             clocks_agree: false,
             lone: false,
             receivers: false,
+            unseen: Vec::new(),
             late: false,
         }
     }
@@ -169,8 +174,15 @@ impl World {
         }
         self.governors.push(governor);
         let governor = number;
-        self.at(self.now, Event::Look { governor });
+        let first = self.now + if self.seeded { self.chance() * LOOK_EVERY.as_secs_f64() } else { 0.0 };
+        self.at(first, Event::Look { governor });
         governor
+    }
+
+    /// Another course of events.
+    pub(crate) fn seed(&mut self, seed: u64) {
+        self.seeded = true;
+        self.random ^= seed.wrapping_mul(0xd134_2543_de82_ef95);
     }
 
     /// A flow that has always something to send.
@@ -229,7 +241,7 @@ impl World {
         self.due.push(Reverse(Due(when, self.count, event)));
     }
 
-    fn chance(&mut self) -> f64 {
+    pub(crate) fn chance(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -288,8 +300,15 @@ impl World {
         let now = Time::from_micros((self.now * 1e6) as u64);
         let mine: Vec<usize> =
             (0..self.flows.len()).filter(|flow| self.flows[*flow].governed == Some(number)).collect();
-        let samples: Vec<_> =
+        let mut samples: Vec<_> =
             mine.iter().map(|flow| (FlowId(*flow as u64), self.flows[*flow].sample(self.now, now))).collect();
+        if let Some(least) = self.unseen.get(number).map(|least| Duration::from_secs_f64(*least)) {
+            for (_, sample) in &mut samples {
+                sample.rtt = sample.rtt.max(least);
+                sample.smoothed = sample.smoothed.max(least);
+                sample.min_rtt = sample.min_rtt.max(least);
+            }
+        }
         self.governors[number].look(&samples, now);
         for flow in mine {
             let id = FlowId(flow as u64);

@@ -156,6 +156,47 @@ fn flows_of_one_device_and_of_several_share() {
     }
 }
 
+/// Jain's indices of courses of events in which no device has seen less than up to `most_ms` of queue, one after the other begun.
+fn misled(path: Path, receivers: bool, flows: usize, most_ms: f64) -> Vec<f64> {
+    let one = |seed| {
+        let mut world = World::new(path);
+        world.seed(seed);
+        (world.lone, world.receivers, world.clocks_agree) = (true, receivers, true);
+        for _ in 0..flows {
+            let unseen = world.chance() * most_ms / 1e3;
+            world.unseen.push(path.base.as_secs_f64() + unseen);
+        }
+        jain(&crowd(&mut world, flows, true).bytes)
+    };
+    (1..=4).map(one).collect()
+}
+
+/// Slowdowns are short, and the queue is not gone for everybody: real receivers took 0 to 5 ms for the same path.
+#[test]
+fn flows_share_whatever_they_take_for_an_empty_path() {
+    for receivers in [false, true] {
+        // What a near path takes is known to some milliseconds only.
+        for flows in [2, 4, 8, 12] {
+            let found = misled(path(0.2, 200, 0.0), receivers, flows, 3.5);
+            assert!(
+                found.iter().all(|jain| *jain >= 0.98),
+                "{flows} flows, receivers {receivers}: {found:.3?}"
+            );
+        }
+        let mut all = Vec::new();
+        for base in [0.2, 20.0] {
+            for buffer in [50, 200] {
+                for flows in [2, 4, 8, 12] {
+                    all.extend(misled(path(base, buffer, 0.0), receivers, flows, 6.0));
+                }
+            }
+        }
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
+        let least = all.iter().copied().fold(1.0, f64::min);
+        assert!(mean >= 0.965 && least >= 0.85, "receivers {receivers}: mean {mean:.4}, least {least:.3}");
+    }
+}
+
 /// A handshake passes a thin link in no time, a segment takes 6 ms at 2 Mbit/s: whoever had shaken hands while it was empty
 /// took that for a queue, and two had 0.5 to 0.7.
 #[test]
@@ -236,14 +277,14 @@ fn devices_share_whether_their_clocks_agree_or_not() {
     }
 }
 
-/// Why our receivers acknowledge at once what comes segment by segment (transport: inbox): the slower flow's segments wait
-/// longest for their acknowledgement, which looks like a queue.
+/// Segments of the slower flow wait longest for their acknowledgement where these are held back, which looks like a queue. Our
+/// receivers acknowledge at once what comes segment by segment (transport: inbox); others need not.
 #[test]
-fn late_acknowledgements_would_starve_the_slower_flow() {
+fn late_acknowledgements_starve_nobody() {
     let mut world = World::new(path(0.2, 200, 0.0));
     (world.lone, world.late) = (true, true);
     let span = crowd(&mut world, 2, true);
-    assert!(jain(&span.bytes) < 0.8, "{:?}", span.bytes);
+    assert!(jain(&span.bytes) >= 0.9, "{:?}", span.bytes);
 }
 
 #[test]
@@ -284,7 +325,7 @@ fn on_a_lossy_path_the_user_keeps_more_than_beside_an_ordinary_flow() {
             for receivers in [false, true] {
                 let keeps = user_keeps(path(base, 200, loss), receivers, 60.0);
                 let least = match (base as u64, (loss * 1e3) as u64) {
-                    (0 | 5, 1) => 0.97,
+                    (0 | 5, 1) => 0.96,
                     (0 | 5, 10) => 0.55,
                     (0 | 5, _) => 0.45,
                     // Little is used there.
