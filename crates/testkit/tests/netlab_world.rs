@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,25 @@ fn a_bottleneck_has_about_its_rate() {
         carried.rx_bytes > size && took >= floor.mul_f64(0.98),
         "{carried:?} in {took:?}, at least {floor:?}"
     );
+}
+
+/// Without room for them the kernel refuses some thousandth neighbour, whichever namespace wants it.
+#[test]
+fn each_of_many_reaches_all_others() {
+    let world = World::new().unwrap();
+    let lan = world.bridge("lan").unwrap();
+    let numbers = 1..=36;
+    let hosts: Vec<_> =
+        numbers.clone().map(|n| lan.host(&format!("d{n}"), &format!("10.77.0.{n}/24")).unwrap()).collect();
+    for host in &hosts {
+        let socket = host.within(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        // The kernel does not say whom it cannot send to.
+        for n in numbers.clone() {
+            socket.send_to(b"x", format!("10.77.0.{n}:9")).unwrap();
+        }
+        let known = host.run("ip", ["neigh", "show"]).unwrap();
+        assert_eq!(known.lines().count(), hosts.len() - 1, "{}: {known}", host.name());
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
 
+use super::neighbours::{MANY, Room};
 use super::{Bridge, Router, netns};
 
 /// What every name begins with; the pid of the owner and a count follow: `pg-4711-0-`.
@@ -22,6 +24,8 @@ pub struct World(Arc<Owner>);
 #[derive(Debug)]
 struct Owner {
     prefix: String,
+    /// For the neighbours of many namespaces.
+    room: Mutex<Option<Room>>,
 }
 
 impl World {
@@ -43,7 +47,7 @@ impl World {
                 netns::remove(&name).ok();
             }
         }
-        Ok(Self(Arc::new(Owner { prefix })))
+        Ok(Self(Arc::new(Owner { prefix, room: Mutex::default() })))
     }
 
     /// A LAN without hosts.
@@ -74,6 +78,10 @@ impl World {
         ensure!(good, "{name:?} is no name for a part of a world: 1 to {MAX_NAME} letters and digits are");
         let full = format!("{}{name}", self.0.prefix);
         netns::add(&full).with_context(|| format!("cannot make {name:?}"))?;
+        let mut room = self.0.room.lock();
+        if room.is_none() && self.namespaces().len() >= MANY {
+            *room = Room::make()?;
+        }
         Ok(full)
     }
 }
