@@ -5,6 +5,7 @@
 //! Tasks of connections ([`connection`]) and HTTP ranges ([`fetch`]) report to it and see nothing of its state.
 
 pub(crate) mod actor;
+pub(crate) mod buffers;
 pub(crate) mod connection;
 pub(crate) mod expect;
 pub(crate) mod fetch;

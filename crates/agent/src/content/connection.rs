@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::Command;
+use super::buffers::{BUFFER_LEN, Buffer};
 use super::expect::{Expected, Verdict};
 pub(crate) use super::outbox::Control;
 use super::outbox::{Outbox, Overflow, Words, outbox};
@@ -26,8 +27,6 @@ use crate::places::Place;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection is not given up while it takes this many bytes a second.
 const SLOWEST: u32 = 1 << 10;
-/// Bytes read from a connection at once: small enough that progress is seen and limits hold.
-const READ_STEP: usize = 256 << 10;
 
 /// The actor's end of a connection.
 #[derive(Debug)]
@@ -216,7 +215,7 @@ async fn take(
     let mut at = head.offset;
     while at < head.offset + head.len {
         let Ok(room) = sink.room(head.piece, at).await else { return Some(End::Closed) };
-        let most = READ_STEP.min(pace.0 as usize).min(room.len()).min((head.offset + head.len - at) as usize);
+        let most = (pace.0 as usize).min(room.len()).min((head.offset + head.len - at) as usize);
         if most == 0 {
             return Some(End::Breach("data beyond the end of a piece"));
         }
@@ -259,7 +258,6 @@ async fn write_task(
     mut words: Words,
     mut uploads: mpsc::UnboundedReceiver<DataHead>,
 ) {
-    let mut buffer = Vec::new();
     let mut next: Option<Upload> = None;
     let mut step = Step::default();
     let result: Result<(), TransportError> = async {
@@ -282,7 +280,7 @@ async fn write_task(
                     flush(&mut writer).await?;
                 },
                 (head, rest) = allowed(&parts.up, next, &mut step), if next.is_some() => {
-                    let rest = upload(&parts, &mut writer, head, rest, &mut buffer).await?;
+                    let rest = upload(&parts, &mut writer, head, rest).await?;
                     next = Some(rest).filter(|rest| rest.left.len > 0);
                     if next.is_none() {
                         let event = Event::Sent { source: parts.source, len: rest.whole };
@@ -348,7 +346,7 @@ impl Step {
 async fn allowed(up: &Gate, next: Option<Upload>, step: &mut Step) -> (DataHead, Upload) {
     match next {
         Some(rest) => {
-            let most = rest.left.len.min(step.0);
+            let most = rest.left.len.min(step.0).min(BUFFER_LEN as u32);
             let began = Instant::now();
             let len = up.pass_some(most as usize, BLOCK_SIZE as usize).await;
             let len = u32::try_from(len).unwrap_or(most);
@@ -365,20 +363,20 @@ async fn upload(
     writer: &mut FrameWriter,
     head: DataHead,
     rest: Upload,
-    buffer: &mut Vec<u8>,
 ) -> Result<Upload, TransportError> {
     let DataHead { piece, offset, len } = head;
     let file = if writer.takes_files() { parts.content.cached_file(piece, offset, len) } else { Ok(None) };
     let found = match file {
-        Ok(None) => read_piece(&parts.content, head, buffer).map(|()| None),
-        found => found,
+        Ok(None) => read_piece(&parts.content, head).map(Found::Bytes),
+        Ok(Some((file, at))) => Ok(Found::File(file, at)),
+        Err(error) => Err(error),
     };
     match found {
-        Ok(file) => {
+        Ok(found) => {
             let send = async {
-                match &file {
-                    Some((file, at)) => writer.send_file(head, file, *at).await?,
-                    None => writer.send_data(head, buffer).await?,
+                match &found {
+                    Found::File(file, at) => writer.send_file(head, file, *at).await?,
+                    Found::Bytes(buffer) => writer.send_data(head, &buffer[..len as usize]).await?,
                 }
                 writer.flush().await
             };
@@ -398,14 +396,23 @@ async fn upload(
     }
 }
 
-/// Fills `buffer` with what was asked for; waits for the disk only if it must.
-fn read_piece(content: &Content, head: DataHead, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+/// Where the bytes of an answer are.
+enum Found {
+    /// In the page cache, at this place in the file.
+    File(Arc<std::fs::File>, u64),
+    /// Here, and whatever else the buffer has room for.
+    Bytes(Buffer),
+}
+
+/// Reads what was asked for; waits for the disk only if it must.
+fn read_piece(content: &Content, head: DataHead) -> Result<Buffer, StoreError> {
     let DataHead { piece, offset, len } = head;
-    buffer.resize(len as usize, 0);
-    if content.read_cached(piece, offset, buffer)? {
-        return Ok(());
+    let mut buffer = Buffer::take();
+    let bytes = &mut buffer[..len as usize];
+    if !content.read_cached(piece, offset, bytes)? {
+        tokio::task::block_in_place(|| content.read(piece, offset, bytes))?;
     }
-    tokio::task::block_in_place(|| content.read(piece, offset, buffer))
+    Ok(buffer)
 }
 
 async fn send(writer: &mut FrameWriter, message: &Message) -> Result<(), TransportError> {

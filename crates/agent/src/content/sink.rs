@@ -3,28 +3,30 @@
 //! Each byte is copied from the stream into the buffer once, and hashed and written from there. What became of it is
 //! reported by the write itself: a source that is dropped in the middle must not leave blocks in the store that the engine
 //! does not know of. One write is under way
-//! while the next bytes are read, so that hashing and disk run beside the network. On a fast link a write is a request
-//! or a whole piece; on a slow one blocks are written as they come, so that a `kill -9` loses next to nothing.
+//! while the next bytes are read, so that hashing and disk run beside the network. On a fast link a write is a whole buffer or
+//! the end of a request: each costs two changes of threads. On a slow one blocks are written as they come, so that a `kill -9`
+//! loses next to nothing.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use peerage_content::{BLOCK_SIZE, PIECE_SIZE, PieceIndex};
+use peerage_content::{BLOCK_SIZE, PieceIndex};
 use peerage_store::{Content, StoreError, Written};
 use peerage_swarm::{Event, Outcome, SourceId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Command;
+use super::buffers::{BUFFER_LEN, Buffer};
 
 /// Whole blocks wait no longer than this for more.
-const FLUSH_AFTER: Duration = Duration::from_millis(1);
+const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
 /// Parts of one piece are written and reported one after the other. Else the report that the piece is whole could overtake
 /// that of a part, and the download would end with bytes that nobody has counted. By piece; contents share turns by chance.
 static TURNS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
 
-type Write = JoinHandle<Result<Vec<u8>, Gone>>;
+type Write = JoinHandle<Result<(), Gone>>;
 
 /// The actor is gone: stop.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +46,13 @@ pub(crate) struct Sink {
     content: Content,
     source: SourceId,
     commands: mpsc::Sender<Command>,
-    buffer: Vec<u8>,
+    /// Held while there are bytes in it.
+    buffer: Option<Buffer>,
     filled: usize,
     /// Piece and offset of the first byte in the buffer.
     base: (PieceIndex, u32),
     flushed: Instant,
     writing: Option<Write>,
-    spare: Option<Vec<u8>>,
 }
 
 impl Sink {
@@ -59,12 +61,11 @@ impl Sink {
             content,
             source,
             commands,
-            buffer: Vec::new(),
+            buffer: None,
             filled: 0,
             base: (PieceIndex(0), 0),
             flushed: Instant::now(),
             writing: None,
-            spare: None,
         }
     }
 
@@ -84,12 +85,9 @@ impl Sink {
         if self.filled == 0 {
             self.base = (piece, offset);
         }
-        if self.buffer.is_empty() {
-            self.buffer = self.spare.take().unwrap_or_else(|| vec![0; PIECE_SIZE as usize]);
-        }
         let end = self.content.layout().piece_len(piece).saturating_sub(self.base.1) as usize;
-        let end = end.min(self.buffer.len());
-        Ok(&mut self.buffer[self.filled.min(end)..end])
+        let end = end.min(BUFFER_LEN);
+        Ok(&mut self.buffer.get_or_insert_with(Buffer::take)[self.filled.min(end)..end])
     }
 
     /// `len` bytes were put into the room.
@@ -98,7 +96,7 @@ impl Sink {
         let piece_end =
             self.base.1 as usize + self.filled >= self.content.layout().piece_len(self.base.0) as usize;
         let due = self.filled >= BLOCK_SIZE as usize && self.flushed.elapsed() >= FLUSH_AFTER;
-        if piece_end || due { self.flush().await } else { Ok(()) }
+        if piece_end || due || self.filled == BUFFER_LEN { self.flush().await } else { Ok(()) }
     }
 
     /// Writes the whole blocks that are there; keeps the rest.
@@ -111,10 +109,11 @@ impl Sink {
             return Ok(());
         }
         self.settle().await?;
-        let mut next = self.spare.take().unwrap_or_else(|| vec![0; PIECE_SIZE as usize]);
+        let Some(full) = self.buffer.take() else { return Ok(()) };
         let rest = self.filled - whole;
-        next[..rest].copy_from_slice(&self.buffer[whole..self.filled]);
-        let full = std::mem::replace(&mut self.buffer, next);
+        if rest > 0 {
+            self.buffer.get_or_insert_with(Buffer::take)[..rest].copy_from_slice(&full[whole..self.filled]);
+        }
         self.filled = rest;
         self.base = (piece, offset + whole as u32);
         self.flushed = Instant::now();
@@ -123,7 +122,8 @@ impl Sink {
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let _turn = TURNS.get(piece.0 as usize % TURNS.len()).map(Mutex::lock);
             let written = content.write(piece, offset, &full[..whole]);
-            report(&content, &commands, span, written).map(|()| full)
+            drop(full);
+            report(&content, &commands, span, written)
         }));
         Ok(())
     }
@@ -137,8 +137,7 @@ impl Sink {
     /// Waits for the write under way.
     async fn settle(&mut self) -> Result<(), Gone> {
         let Some(write) = self.writing.take() else { return Ok(()) };
-        self.spare = Some(write.await.unwrap_or(Err(Gone))?);
-        Ok(())
+        write.await.unwrap_or(Err(Gone))
     }
 }
 
