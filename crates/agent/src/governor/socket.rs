@@ -58,8 +58,8 @@ impl Echo {
 /// A governed socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// Sends: the kernel paces it.
-    Upload { path: Path, echo: Echo },
+    /// Sends: the kernel paces it, at this rate if at any.
+    Upload { path: Path, echo: Echo, paced: Option<u64> },
     /// Receives: the window bounds what may be under way (RFC 9840 §3), and where that would be less than some segments,
     /// it is read no faster than allowed.
     Download {
@@ -75,7 +75,7 @@ pub(crate) enum Socket {
 
 impl Socket {
     pub(super) fn upload(path: Path) -> Self {
-        Self::Upload { path, echo: Echo::default() }
+        Self::Upload { path, echo: Echo::default(), paced: None }
     }
 
     pub(super) fn download(path: Path, throttle: Arc<Throttle>) -> Self {
@@ -88,7 +88,7 @@ impl Socket {
     /// The connection has ended.
     pub(super) fn sample(&mut self, now: Time) -> Result<Sample, TransportError> {
         match self {
-            Self::Upload { path, echo } => {
+            Self::Upload { path, echo, .. } => {
                 path.info().map(|info| echo.take(sending(&info), info.segments_in))
             }
             Self::Download { path, incoming, window, .. } => {
@@ -112,11 +112,12 @@ impl Socket {
     /// The connection has ended, or the kernel refuses.
     pub(super) fn apply(&mut self, rate: Option<u64>, allowed: Option<u64>) -> Result<bool, TransportError> {
         match self {
-            Self::Upload { path, echo } => {
-                if path.pacing()? == rate {
+            Self::Upload { path, echo, paced } => {
+                if *paced == rate {
                     return Ok(false);
                 }
                 path.set_pacing(rate)?;
+                *paced = rate;
                 path.set_burst(rate.and_then(|rate| echo.burst(rate)));
                 let backlog = rate.map_or(u64::from(NOTSENT_LOWAT), |rate| {
                     (rate / (1000 / BACKLOG.as_millis() as u64))
