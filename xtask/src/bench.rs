@@ -17,7 +17,9 @@ mod rivals;
 mod seeder;
 mod sim;
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -105,6 +107,17 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
 }
 
 /// A directory for a bench's files on the medium asked for.
+/// Takes memory for a file of this size in `dir`, and gives it back: memory that a virtual machine has to ask its host for would
+/// fall to whoever comes first.
+fn warm(dir: &Path, size: u64) -> Result<()> {
+    let path = dir.join("warm");
+    let (chunk, mut file) = (vec![1; 1 << 20], fs::File::create(&path)?);
+    for _ in 0..size >> 20 {
+        file.write_all(&chunk)?;
+    }
+    Ok(fs::remove_file(path)?)
+}
+
 fn scratch(medium: &str) -> Result<tempfile::TempDir> {
     let parent = if medium == "tmpfs" { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     tempfile::Builder::new()

@@ -10,7 +10,7 @@ use peerage_testkit::{Agent, Site, Usage, random_file, same_file};
 
 use super::report::{Section, spread};
 use super::rivals::swarm::{Member, Task};
-use super::scratch;
+use super::{scratch, warm};
 use crate::shell::Shell;
 
 #[derive(Debug, Args)]
@@ -125,6 +125,9 @@ pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Sectio
             "Bound: max(F/us, F/d, N·F/(us+Σu)) of payload; Ethernet, IP and TCP headers take 3.5 % of the link, which \
              the bound does not count and the origin's bytes do."
                 .into(),
+            "Before each program as much as all devices store, at most 4 GiB, is written and removed: memory that a virtual \
+             machine has to ask its host for would fall to whoever comes first."
+                .into(),
             format!("The later device had {} % from peers.", spread(&figures.late_peers, 2)),
         ],
     })
@@ -144,6 +147,9 @@ fn round(shell: &Shell, bin: &Path, options: &Options, figures: &mut Figures) ->
 
     figures.curl.push(site.curl_alone(&url)?.as_secs_f64());
 
+    // What all store; with more the disk would begin to write.
+    let stored = (size * u64::from(options.devices)).min(4 << 30);
+    warm(dir.path(), stored)?;
     let before = site.origin_counters()?;
     let cpu_before = cpu(&devices)?;
     let began = Instant::now();
@@ -198,6 +204,7 @@ fn round(shell: &Shell, bin: &Path, options: &Options, figures: &mut Figures) ->
         for ((member, rival), first) in
             options.rivals.iter().zip(&mut figures.rivals).zip((1000u16..).step_by(200))
         {
+            warm(dir.path(), stored)?;
             let done = member.run(&task, first)?;
             let last = done.last.as_secs_f64();
             rival.copies.push(done.origin as f64 / f);

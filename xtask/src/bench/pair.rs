@@ -2,7 +2,6 @@
 //! piece by piece and stored resumably.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +14,7 @@ use peerage_testkit::{Agent, Fleet, Job, Nginx, OPEN_POLICY, Usage, random_file,
 use super::report::{Section, median, spread};
 use super::rivals;
 use super::rivals::one::{Program, Seed};
-use super::scratch;
+use super::{scratch, warm};
 use crate::shell::Shell;
 
 #[derive(Debug, Args)]
@@ -74,11 +73,11 @@ pub(crate) fn run(shell: &Shell, bin: &Path, options: &Options) -> Result<Sectio
         ours.push(bench.peer(round, OPEN_POLICY)?);
         clear.push(bench.peer(round + 1000, &format!("{OPEN_POLICY}peer_encryption = \"off\"\n"))?);
         if options.rivals {
-            bench.warm()?;
+            warm(bench.dir, bench.size)?;
             aria2.push(rivals::aria2(dir.path(), &mut origin, &file, &url, &sha256)?);
         }
         for (_, seed, runs) in &mut torrents {
-            bench.warm()?;
+            warm(bench.dir, bench.size)?;
             runs.push(seed.get()?);
         }
     }
@@ -150,18 +149,8 @@ fn sha256(file: &Path) -> Result<String> {
 }
 
 impl Bench<'_> {
-    /// Takes memory for another file of this size, and gives it back.
-    fn warm(&self) -> Result<()> {
-        let path = self.dir.join("warm");
-        let (chunk, mut file) = (vec![1; 1 << 20], fs::File::create(&path)?);
-        for _ in 0..self.size >> 20 {
-            file.write_all(&chunk)?;
-        }
-        Ok(fs::remove_file(path)?)
-    }
-
     fn curl(&self, origin: &mut Nginx) -> Result<Run> {
-        self.warm()?;
+        warm(self.dir, self.size)?;
         let out = self.dir.join("curl.out");
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--fail", "--output"]).arg(&out).arg(self.url);
@@ -183,7 +172,7 @@ impl Bench<'_> {
         seed.get(self.url, &dir.join("seed.out"))?;
         let leech = fleet.agent("leech", at(12), None, policy)?;
         let out = dir.join("leech.out");
-        self.warm()?;
+        warm(self.dir, self.size)?;
         let (seed_before, leech_before) = (usage(&seed)?, usage(&leech)?);
         let job = leech.begin_get(self.url, &out, &[])?;
         let done = job.output()?;
