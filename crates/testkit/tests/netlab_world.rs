@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use peerage_testkit::{Daemon, Limit, Nginx, Process, World, random_file, same_file};
+use peerage_testkit::{Daemon, Limit, Nginx, World, random_file, same_file};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(30);
@@ -146,9 +146,10 @@ fn nothing_is_left_behind() {
     let world = World::new().unwrap();
     let lan = world.bridge("lan").unwrap();
     let host = lan.host("dev1", "10.77.0.11/24").unwrap();
-    let mut command = host.command("sleep");
-    command.arg("600");
-    let mut sleeper = Process::spawn("sleeper", command, dir.path()).unwrap();
+    // It says that it is inside: before that the namespace does not know it, and nothing could kill it there.
+    let mut command = host.command("sh");
+    command.args(["-c", r#"echo '{"ready":"sleeper"}'; exec sleep 600"#]);
+    let mut sleeper = Daemon::spawn("sleeper", command, dir.path()).unwrap();
     let names = world.namespaces();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(
